@@ -1,0 +1,129 @@
+"""Tokenizers on disk: ``config.json`` beside ``model.safetensors``, read without running any code of theirs."""
+
+import json
+import os
+import pickle
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from speechtok.config import TokenizerConfig
+from speechtok.errors import CheckpointError, MissingFileError, OutputError
+from speechtok.files import replacing
+from speechtok.tokenizer import SpeechTokenizer
+
+CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+
+
+def load(name: str | os.PathLike[str] | None = None, device: torch.device | str = "cpu") -> SpeechTokenizer:
+    """Load a tokenizer, ready to encode and decode.
+
+    Args:
+        name: a directory that :meth:`SpeechTokenizer.save` wrote, or a ``checkpoint.pt`` of ``training/train.py``;
+            the default tokenizer, which is part of the package, if not given.
+        device: where it computes.
+
+    Raises:
+        MissingFileError: there is no such directory, or one of its files is missing.
+        ConfigError: the config does not describe a tokenizer.
+        CheckpointError: the weights are damaged, do not belong to the config, or are not safe to read.
+    """
+    if name is None:
+        with resources.as_file(resources.files("speechtok") / "assets") as directory:
+            return _load_directory(directory, device)
+    path = Path(name)
+    if not path.exists():
+        raise MissingFileError(
+            f"{os.fspath(name)} does not exist; expected a directory with {CONFIG_NAME} and {WEIGHTS_NAME}"
+        )
+    return _load_directory(path, device) if path.is_dir() else _load_training_checkpoint(path, device)
+
+
+def save(tokenizer: SpeechTokenizer, directory: str | os.PathLike[str]) -> None:
+    """See :meth:`SpeechTokenizer.save`."""
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {directory}: {error.strerror}; choose a writable place") from error
+    tensors = {name: _compact(tensor.cpu()) for name, tensor in tokenizer.state_dict().items()}
+    description = {
+        "speechtok": metadata.version("speechtok"),
+        "fingerprint": tokenizer.fingerprint,
+        "config": tokenizer.config.to_dict(),
+    }
+    with replacing(directory / WEIGHTS_NAME) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors))
+    with replacing(directory / CONFIG_NAME) as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _compact(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers in float16 where it holds them exactly, else in float32."""
+    half = tensor.half().contiguous()
+    return half if torch.equal(half.float(), tensor.float()) else tensor.float().contiguous()
+
+
+def _load_directory(directory: Path, device: torch.device | str) -> SpeechTokenizer:
+    config_path, weights_path = directory / CONFIG_NAME, directory / WEIGHTS_NAME
+    for path in (config_path, weights_path):
+        if not path.is_file():
+            raise MissingFileError(f"{path} does not exist; a tokenizer needs {CONFIG_NAME} and {WEIGHTS_NAME}")
+    try:
+        description: Any = json.loads(config_path.read_text(encoding="utf-8"))
+        config, fingerprint = description["config"], description["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{config_path} is no tokenizer's description ({error!r}); save it again") from error
+    try:
+        weights = safetensors.torch.load_file(weights_path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{weights_path} is damaged ({error}); fetch or save it again") from error
+    tokenizer = _assemble(TokenizerConfig.from_dict(config), weights, weights_path, device)
+    if tokenizer.fingerprint != fingerprint:
+        raise CheckpointError(
+            f"{weights_path} and {config_path} hash to {tokenizer.fingerprint}, and {CONFIG_NAME} says {fingerprint}: "
+            "one of them was changed; fetch or save both again"
+        )
+    return tokenizer
+
+
+def _load_training_checkpoint(path: Path, device: torch.device | str) -> SpeechTokenizer:
+    try:
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{path} is damaged, or would run code when read ({reason}); expected a directory with {CONFIG_NAME} and "
+            f"{WEIGHTS_NAME}, or a checkpoint of training/train.py"
+        ) from error
+    try:
+        config, weights = checkpoint["config"]["model"], checkpoint["tokenizer"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no checkpoint of training/train.py; expected one, or a directory") from error
+    return _assemble(TokenizerConfig.from_dict(config), weights, path, device)
+
+
+def _assemble(
+    config: TokenizerConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device | str
+) -> SpeechTokenizer:
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in SpeechTokenizer(config).state_dict().items()}
+    for name in sorted(expected.keys() | weights.keys()):
+        if name not in weights:
+            raise CheckpointError(f"{source} lacks {name}, which its config asks for; save both again")
+        if name not in expected:
+            raise CheckpointError(f"{source} holds {name}, which its config does not know; save both again")
+        if weights[name].shape != expected[name]:
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(weights[name].shape)}, and its config asks for "
+                f"{tuple(expected[name])}; save both again"
+            )
+        if not weights[name].is_floating_point() or not bool(torch.isfinite(weights[name]).all()):
+            raise CheckpointError(f"{source}: {name} holds values that are not finite numbers; fetch or save it again")
+    tokenizer = SpeechTokenizer(config)
+    tokenizer.load_state_dict(weights)
+    return tokenizer.to(device)

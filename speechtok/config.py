@@ -1,0 +1,132 @@
+"""What a tokenizer is made of, as frozen dataclasses: the ``config`` part of ``config.json``."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from speechtok.errors import ConfigError
+
+_D = TypeVar("_D")
+
+
+def from_mapping(cls: type[_D], values: Mapping[str, Any], where: str = "config") -> _D:
+    """Build the dataclass ``cls`` from plain values, nested dataclasses included.
+
+    Raises:
+        ConfigError: a field is unknown (the nearest known one is named), missing, or of the wrong type.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} is {values!r}; expected a table of fields")
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            near = difflib.get_close_matches(str(name), fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(fields)}"
+            raise ConfigError(f"{where} has an unknown field {name!r}; {hint}")
+        kind = fields[name].type
+        path = f"{where}.{name}"
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            value = from_mapping(kind, value, path)
+        elif kind is float and type(value) is int:
+            value = float(value)
+        elif isinstance(kind, type) and type(value) is not kind:
+            raise ConfigError(f"{path} is {value!r}; expected a value of type {kind.__name__}")
+        arguments[name] = value
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in arguments and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where} lacks the field {missing[0]!r}; add it")
+    return cls(**arguments)
+
+
+@dataclass(frozen=True)
+class ConvNeXtConfig:
+    """Size of one half (encoder or decoder) of the ``convnext`` family.
+
+    Attributes:
+        patch_dim: width at the patch rate.
+        patch_depth: blocks at the patch rate.
+        frame_dim: width at the frame rate.
+        frame_depth: blocks at the frame rate.
+        kernel_size: frames (or patches) that one block sees, its own included.
+        expansion: hidden width of a block, in multiples of its width.
+    """
+
+    patch_dim: int = 192
+    patch_depth: int = 2
+    frame_dim: int = 384
+    frame_depth: int = 4
+    kernel_size: int = 7
+    expansion: int = 3
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if value < 1:
+                raise ConfigError(f"{name} is {value}; expected at least 1")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """A tokenizer, complete: two tokenizers of one config differ only in their weights.
+
+    Attributes:
+        family: architecture of encoder and decoder; ``"convnext"``.
+        sample_rate: in hertz.
+        hop_length: samples a frame; ``sample_rate / hop_length`` is the frame rate in hertz.
+        patch_length: samples a patch, the finer step inside a frame; divides ``hop_length``.
+        window_length: samples that one patch sees, its own last; a multiple of ``patch_length``.
+        latent_dim: width ``D`` of the latent and of every codebook vector.
+        num_codebooks: residual-VQ stages ``Q``.
+        codebook_size: entries ``N`` of each codebook.
+        encoder: size of the encoder.
+        decoder: size of the decoder.
+    """
+
+    family: str = "convnext"
+    sample_rate: int = 16_000
+    hop_length: int = 320
+    patch_length: int = 80
+    window_length: int = 320
+    latent_dim: int = 64
+    num_codebooks: int = 8
+    codebook_size: int = 1024
+    encoder: ConvNeXtConfig = field(default_factory=ConvNeXtConfig)
+    decoder: ConvNeXtConfig = field(default_factory=ConvNeXtConfig)
+
+    def __post_init__(self) -> None:
+        if self.family != "convnext":
+            raise ConfigError(f"family is {self.family!r}; expected 'convnext'")
+        if not 4_000 <= self.sample_rate <= 192_000:
+            raise ConfigError(f"sample_rate is {self.sample_rate} Hz; expected 4000 to 192000")
+        for name in ("hop_length", "patch_length", "window_length", "latent_dim", "num_codebooks"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.patch_length % 2:
+            raise ConfigError(f"patch_length is {self.patch_length}; expected an even number of samples")
+        for name in ("hop_length", "window_length"):
+            if getattr(self, name) % self.patch_length:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; expected a multiple of patch_length ({self.patch_length})"
+                )
+        if not 2 <= self.codebook_size <= 32_768:
+            raise ConfigError(f"codebook_size is {self.codebook_size}; expected 2 to 32768")
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second, in hertz."""
+        return self.sample_rate / self.hop_length
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TokenizerConfig":
+        """Inverse of :meth:`to_dict`. Raises :class:`~speechtok.errors.ConfigError`; see :func:`from_mapping`."""
+        return from_mapping(cls, values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,1 @@
+"""The networks: causal convolutions and the model families made of them."""

@@ -1,0 +1,248 @@
+"""The tokenizer: waveform to tokens and back."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechtok.audio import as_waveform, check_sample_rate, resample, resampled_length
+from speechtok.config import TokenizerConfig
+from speechtok.errors import AudioError, FingerprintError, InputError, TokensError
+from speechtok.nn.convnext import Decoder, Encoder
+from speechtok.quantizer import ResidualQuantizer
+from speechtok.tokens import SpeechTokens, check_codes
+
+_PIECE_FRAMES = 512
+"""Frames that encode and decode take at a time, over all rows: memory stays bounded, and caches warm."""
+
+
+class SpeechTokenizer(nn.Module):
+    """A speech tokenizer; :func:`speechtok.load` gives a trained one.
+
+    Args:
+        config: its architecture.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = config
+        self.encoder = Encoder(c.encoder, c.hop_length, c.patch_length, c.window_length, c.latent_dim)
+        self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim)
+        self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
+        self._fingerprint: tuple[tuple[int, ...], str] | None = None
+        self.eval().requires_grad_(False)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveforms that it makes, in hertz."""
+        return self.config.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a frame."""
+        return self.config.hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second, in hertz."""
+        return self.config.frame_rate
+
+    @property
+    def num_codebooks(self) -> int:
+        """Codebooks ``Q``."""
+        return self.config.num_codebooks
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries ``N`` of each codebook."""
+        return self.config.codebook_size
+
+    @property
+    def lookahead(self) -> int:
+        """Samples of the future that the decoder needs for a frame, beyond its own last; the encoder needs none."""
+        return self.config.hop_length
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.quantizer.codebooks.device
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of config and weights: equal for equal tokenizers, and carried by the tokens they make."""
+        versions = tuple(tensor._version for tensor in (*self.parameters(), *self.buffers()))
+        if self._fingerprint is None or self._fingerprint[0] != versions:
+            digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
+            for name, tensor in sorted(self.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+            self._fingerprint = versions, digest.hexdigest()[:16]
+        return self._fingerprint[1]
+
+    @torch.inference_mode()
+    def encode(
+        self, waveform: Any, sample_rate: int, lengths: Any = None, num_codebooks: int | None = None
+    ) -> SpeechTokens:
+        """Turn audio into tokens.
+
+        Args:
+            waveform: tensor or array, ``(S,)`` or ``(B, S)``: floating point in [-1, 1], or PCM as int16, int32 or
+                uint8. Rows are utterances: average the channels of stereo audio first, as
+                :func:`~speechtok.read_audio` does.
+            sample_rate: of ``waveform``, in hertz; other rates than the tokenizer's are resampled.
+            lengths: ``(B,)``, samples of each row of ``waveform`` that are not padding; all of them by default.
+            num_codebooks: codebooks to keep, from the first; all by default.
+
+        Returns:
+            Tokens of ``T = ceil(S / hop_length)`` frames. The last, partial frame of an utterance is completed with
+            silence.
+
+        Raises:
+            AudioError: the waveform, its rate or the lengths cannot be used.
+            InputError: ``num_codebooks`` is out of range.
+        """
+        x = as_waveform(waveform)
+        sample_rate = check_sample_rate(sample_rate)
+        num_codebooks = self._check_num_codebooks(num_codebooks, self.num_codebooks)
+        samples = _check_lengths(lengths, x)
+        if sample_rate != self.sample_rate:
+            # each utterance alone: a row's padding must not reach its last samples through the filter
+            rows = [
+                resample(row[None, :n], sample_rate, self.sample_rate)[0] for row, n in zip(x, samples, strict=True)
+            ]
+            samples = [resampled_length(n, sample_rate, self.sample_rate) for n in samples]
+            x = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        x = x.to(self.device)
+        num_samples = torch.tensor(samples, device=self.device)
+        if min(samples) < x.shape[1]:
+            x = x.masked_fill(torch.arange(x.shape[1], device=self.device) >= num_samples[:, None], 0.0)
+        frames = -(-num_samples // self.hop_length)
+        codes = self._encode_pieces(x, int(frames.max()), num_codebooks)
+        past_end = torch.arange(codes.shape[2], device=self.device) >= frames[:, None]
+        codes.masked_fill_(past_end[:, None], 0)
+        return self._tokens(codes, frames, num_samples)
+
+    @torch.inference_mode()
+    def decode(self, tokens: SpeechTokens | Tensor, num_codebooks: int | None = None) -> Tensor:
+        """Turn tokens into audio.
+
+        Args:
+            tokens: what :meth:`encode` gave; or bare codes, int64 ``(B, Q, T)``, as a language model writes them.
+            num_codebooks: codebooks to use, from the first; all that the tokens have by default.
+
+        Returns:
+            float32 ``(B, S)`` at :attr:`sample_rate`: ``S`` is the number of samples of the longest utterance, and
+            samples past an utterance's own are 0. Bare codes give ``T * hop_length`` samples.
+
+        Raises:
+            TokensError: the codes are out of range, of wrong dtype or shape, or have too many codebooks.
+            FingerprintError: another tokenizer made the tokens.
+            InputError: ``num_codebooks`` is out of range.
+        """
+        if isinstance(tokens, Tensor):
+            check_codes(tokens, self.codebook_size)
+            batch, _, frames = tokens.shape
+            lengths = torch.full((batch,), frames, device=tokens.device)
+            tokens = self._tokens(tokens, lengths, lengths * self.hop_length)
+        if not isinstance(tokens, SpeechTokens):
+            raise TokensError(
+                f"tokens is a {type(tokens).__name__}; expected SpeechTokens or a tensor of codes (B, Q, T)"
+            )
+        if tokens.fingerprint != self.fingerprint:
+            raise FingerprintError(
+                f"the tokens were made by tokenizer {tokens.fingerprint}, and this is {self.fingerprint}; "
+                "decode them with the tokenizer that made them"
+            )
+        if tokens.num_codebooks > self.num_codebooks:
+            raise TokensError(
+                f"the tokens have {tokens.num_codebooks} codebooks; expected at most {self.num_codebooks}: "
+                "pass codes[:, :Q]"
+            )
+        num_codebooks = self._check_num_codebooks(num_codebooks, tokens.num_codebooks)
+        tokens = tokens.to(self.device)
+        if len(tokens) == 0 or tokens.codes.shape[2] == 0:
+            return torch.zeros(len(tokens), 0, device=self.device)
+        waveform = self._decode_pieces(tokens.codes[:, :num_codebooks], tokens.lengths)
+        waveform = waveform[:, : int(tokens.num_samples.max())]
+        past_end = torch.arange(waveform.shape[1], device=self.device) >= tokens.num_samples[:, None]
+        return waveform.masked_fill_(past_end, 0.0)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into ``directory``, which :func:`speechtok.load` reads.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        from speechtok.checkpoint import save
+
+        save(self, directory)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SpeechTokenizer":
+        self._fingerprint = None  # a conversion may round the weights, and leaves no trace in their versions
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _encode_pieces(self, x: Tensor, frames: int, num_codebooks: int) -> Tensor:
+        """``x``: ``(B, S)``. Codes ``(B, Q, T)``, by pieces of bounded size that hand their state on."""
+        step = max(1, _PIECE_FRAMES // len(x))
+        state = self.encoder.initial_state(len(x))
+        codes = torch.empty(len(x), num_codebooks, frames, dtype=torch.int64, device=x.device)
+        for start in range(0, frames, step):
+            stop = min(start + step, frames)
+            piece = x[:, start * self.hop_length : stop * self.hop_length]
+            piece = F.pad(piece, (0, (stop - start) * self.hop_length - piece.shape[1]))
+            latent, state = self.encoder(piece, state)
+            codes[:, :, start:stop] = self.quantizer.encode(latent, num_codebooks)
+        return codes
+
+    def _decode_pieces(self, codes: Tensor, lengths: Tensor) -> Tensor:
+        """``codes``: ``(B, Q, T)``. Waveform ``(B, T * hop_length)``, by pieces that hand their state on.
+
+        The decoder is late by one frame, so it runs one frame on; what follows an utterance is a latent of zeros.
+        """
+        batch, _, frames = codes.shape
+        step = max(1, _PIECE_FRAMES // batch)
+        state = self.decoder.initial_state(batch)
+        waveform = torch.empty(batch, (frames + 1) * self.hop_length, device=codes.device)
+        for start in range(0, frames + 1, step):
+            stop = min(start + step, frames + 1)
+            latent = self.quantizer.decode(codes[:, :, start:stop])
+            latent = F.pad(latent, (0, 0, 0, stop - start - latent.shape[1]))
+            past_end = torch.arange(start, stop, device=codes.device) >= lengths[:, None]
+            piece, state = self.decoder(latent.masked_fill(past_end[..., None], 0.0), state)
+            waveform[:, start * self.hop_length : stop * self.hop_length] = piece
+        return waveform[:, self.hop_length :]
+
+    def _tokens(self, codes: Tensor, lengths: Tensor, num_samples: Tensor) -> SpeechTokens:
+        return SpeechTokens(
+            codes, lengths, num_samples, self.sample_rate, self.hop_length, self.codebook_size, self.fingerprint
+        )
+
+    def _check_num_codebooks(self, num_codebooks: int | None, most: int) -> int:
+        if num_codebooks is None:
+            return most
+        if isinstance(num_codebooks, bool) or not isinstance(num_codebooks, int) or not 1 <= num_codebooks <= most:
+            raise InputError(f"num_codebooks is {num_codebooks!r}; expected 1 to {most}")
+        return num_codebooks
+
+
+def _check_lengths(lengths: Any, waveform: Tensor) -> list[int]:
+    """Samples of each row of ``waveform``, ``(B, S)``."""
+    batch, samples = waveform.shape
+    if lengths is None:
+        return [samples] * batch
+    try:
+        values = torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples") from error
+    if values.shape != (batch,) or values.is_floating_point() or values.dtype == torch.bool:
+        raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples, one a row")
+    if int(values.min()) < 1 or int(values.max()) > samples:
+        raise AudioError(f"lengths is {values.tolist()}; expected values from 1 to {samples}, the samples of a row")
+    return [int(n) for n in values]

@@ -1,0 +1,164 @@
+"""Tokens: the grid of codes of a batch of utterances, and what is needed to turn it back into audio."""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from speechtok.errors import MissingFileError, TokensError
+from speechtok.files import replacing
+
+_FORMAT = "speechtok-tokens-1"
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechTokens:
+    """Codes of ``B`` utterances and the tokenizer that they belong to.
+
+    Attributes:
+        codes: int64 ``(B, Q, T)``; frames past an utterance's length hold 0.
+        lengths: int64 ``(B,)``, frames of each utterance, on the device of ``codes``.
+        num_samples: int64 ``(B,)``, samples of each utterance at ``sample_rate``; ``decode`` trims to them.
+        sample_rate: of the tokenizer, in hertz.
+        hop_length: samples a frame.
+        codebook_size: entries ``N`` of each codebook.
+        fingerprint: of the tokenizer that made the codes and can decode them.
+    """
+
+    codes: Tensor
+    lengths: Tensor
+    num_samples: Tensor
+    sample_rate: int
+    hop_length: int
+    codebook_size: int
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        """Raises :class:`~speechtok.errors.TokensError` where shapes, types or ranges do not fit each other."""
+        check_codes(self.codes, self.codebook_size)
+        batch, _, frames = self.codes.shape
+        for name, most in (("lengths", frames), ("num_samples", frames * self.hop_length)):
+            value = getattr(self, name)
+            if not isinstance(value, Tensor) or value.dtype != torch.int64 or value.shape != (batch,):
+                raise TokensError(f"{name} is {value!r}; expected an int64 tensor of shape ({batch},)")
+            if batch and (int(value.min()) < 0 or int(value.max()) > most):
+                raise TokensError(f"{name} is {value.tolist()}; expected values from 0 to {most}")
+        if not torch.equal(self.lengths, -(-self.num_samples // self.hop_length)):
+            raise TokensError(
+                f"lengths {self.lengths.tolist()} and num_samples {self.num_samples.tolist()} disagree; "
+                f"expected ceil(num_samples / {self.hop_length}) frames"
+            )
+
+    @property
+    def semantic(self) -> Tensor:
+        """Codebook 0, ``(B, T)``: what is said."""
+        return self.codes[:, 0]
+
+    @property
+    def acoustic(self) -> Tensor:
+        """Codebooks 1 to Q-1, ``(B, Q-1, T)``: how it sounds."""
+        return self.codes[:, 1:]
+
+    @property
+    def num_codebooks(self) -> int:
+        """Codebooks ``Q`` in these tokens."""
+        return self.codes.shape[1]
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second, in hertz."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def bitrate(self) -> float:
+        """Bits a second at ``log2(N)`` bits a code."""
+        bits = math.log2(self.codebook_size)
+        return self.frame_rate * self.num_codebooks * bits
+
+    def __len__(self) -> int:
+        """Utterances ``B``."""
+        return self.codes.shape[0]
+
+    def __getitem__(self, index: int) -> "SpeechTokens":
+        """One utterance as a batch of one, without padding frames."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"utterance {index} of {len(self)}")
+        index %= len(self)
+        frames = int(self.lengths[index])
+        row = slice(index, index + 1)
+        return self._replace(self.codes[row, :, :frames], self.lengths[row], self.num_samples[row])
+
+    def to(self, device: torch.device | str) -> "SpeechTokens":
+        """The same tokens on another device."""
+        return self._replace(self.codes.to(device), self.lengths.to(device), self.num_samples.to(device))
+
+    def _replace(self, codes: Tensor, lengths: Tensor, num_samples: Tensor) -> "SpeechTokens":
+        return SpeechTokens(
+            codes, lengths, num_samples, self.sample_rate, self.hop_length, self.codebook_size, self.fingerprint
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file: ``codes`` as int16, ``lengths``, ``num_samples``, and the rest as metadata.
+
+        Raises:
+            OutputError: the file cannot be written; what stood at ``path`` is untouched.
+        """
+        facts = {
+            "sample_rate": self.sample_rate,
+            "hop_length": self.hop_length,
+            "codebook_size": self.codebook_size,
+            "fingerprint": self.fingerprint,
+        }
+        tensors = {
+            "codes": self.codes.to("cpu", torch.int16).contiguous(),
+            "lengths": self.lengths.cpu().contiguous(),
+            "num_samples": self.num_samples.cpu().contiguous(),
+        }
+        data = safetensors.torch.save(tensors, metadata={"format": _FORMAT, "tokens": json.dumps(facts)})
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "SpeechTokens":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            MissingFileError: there is no such file.
+            TokensError: the file is damaged or is no tokens file.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise MissingFileError(f"{path} does not exist; check the path")
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            if metadata.get("format") != _FORMAT:
+                raise TokensError(
+                    f"{path} has the format {metadata.get('format')!r}; expected a file that SpeechTokens.save wrote"
+                )
+            facts: dict[str, Any] = json.loads(metadata["tokens"])
+            return cls(tensors["codes"].to(torch.int64), tensors["lengths"], tensors["num_samples"], **facts)
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise TokensError(f"{path} cannot be read as tokens ({error}); make it again with encode") from error
+
+
+def check_codes(codes: Any, codebook_size: int) -> None:
+    """Raise :class:`~speechtok.errors.TokensError` unless int64 ``(B, Q, T)`` in ``[0, codebook_size)``."""
+    if not isinstance(codes, Tensor):
+        raise TokensError(f"codes is a {type(codes).__name__}; expected an int64 tensor of shape (B, Q, T)")
+    if codes.dtype != torch.int64:
+        raise TokensError(f"codes has dtype {codes.dtype}; expected torch.int64: convert with .long()")
+    if codes.ndim != 3 or codes.shape[1] == 0:
+        raise TokensError(f"codes has shape {tuple(codes.shape)}; expected (B, Q, T) with at least one codebook")
+    if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= codebook_size):
+        raise TokensError(
+            f"codes holds values from {int(codes.min())} to {int(codes.max())}; expected 0 to {codebook_size - 1}"
+        )

@@ -1,0 +1,1 @@
+"""Training of speechtok tokenizers; run ``python training/train.py``."""

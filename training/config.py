@@ -1,0 +1,164 @@
+"""What a training is made of: a YAML file, changed by ``name=value`` arguments."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from speechtok.config import TokenizerConfig, from_mapping
+from speechtok.errors import ConfigError, MissingFileError
+
+
+@dataclass(frozen=True)
+class QuantizerConfig:
+    """How the residual VQ is trained.
+
+    Attributes:
+        start_step: steps without quantizer, after which k-means on the encoder's output starts the codebooks.
+        decay: of the moving averages that the codebook vectors are.
+        dead_threshold: a vector that takes a smaller share of the frames than this over ``codebook_size`` is replaced.
+        dropout: share of the rows of a batch that use a random prefix of the codebooks.
+        commitment: weight of the distance between the encoder's output and its codebook vectors.
+    """
+
+    start_step: int = 200
+    decay: float = 0.98
+    dead_threshold: float = 0.1
+    dropout: float = 0.5
+    commitment: float = 0.25
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Muon for the matrices of the blocks, AdamW for the rest; warm-up, constant, then linear decay to zero.
+
+    Attributes:
+        muon_lr: peak rate of Muon.
+        adamw_lr: peak rate of AdamW.
+        warmup_steps: steps of linear warm-up.
+        decay_fraction: share of the steps, the last ones, over which the rates fall to zero.
+        clip_norm: largest norm of the gradient.
+        ema_decay: of the moving average of the weights, which is what gets exported.
+    """
+
+    muon_lr: float = 5e-3
+    adamw_lr: float = 2e-3
+    warmup_steps: int = 100
+    decay_fraction: float = 0.5
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the reconstruction losses; see :mod:`training.losses`.
+
+    Attributes:
+        waveform: distance of the waveforms.
+        spectrum: distance of the compressed complex spectra.
+        mel: distance of the log-mel spectrograms.
+    """
+
+    waveform: float = 1.0
+    spectrum: float = 1.0
+    mel: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A training, complete: the same config, data and machine give the same weights.
+
+    Attributes:
+        data: a manifest (``.jsonl``), a folder with ``train.jsonl`` (and ``dev.jsonl`` to validate on), or any folder
+            of audio (every 50th file is then held out to validate on).
+        out: folder of the run: checkpoint, TensorBoard logs, packed audio, exported tokenizer.
+        model: the tokenizer to train.
+        seed: of weights, crops and dropout.
+        steps: optimizer steps.
+        batch_size: crops a step.
+        crop_seconds: length of a crop.
+        gain_low_db: lowest random gain of a crop; a crop is never raised above full scale.
+        gain_high_db: highest random gain.
+        device: ``"cpu"``, ``"cuda"``, …
+        bfloat16: matrix products in bfloat16 (autocast).
+        compile: compile encoder, decoder and losses (``torch.compile``).
+        log_every: steps between scalars in TensorBoard.
+        validate_every: steps between validations.
+        validation_utterances: utterances of one validation.
+        checkpoint_every: steps between checkpoints.
+        quantizer: see :class:`QuantizerConfig`.
+        optimizer: see :class:`OptimizerConfig`.
+        loss: see :class:`LossConfig`.
+    """
+
+    data: str
+    out: str
+    steps: int
+    model: TokenizerConfig = field(default_factory=TokenizerConfig)
+    seed: int = 0
+    batch_size: int = 16
+    crop_seconds: float = 1.0
+    gain_low_db: float = -12.0
+    gain_high_db: float = 6.0
+    device: str = "cpu"
+    bfloat16: bool = True
+    compile: bool = True
+    log_every: int = 20
+    validate_every: int = 1000
+    validation_utterances: int = 16
+    checkpoint_every: int = 500
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "validate_every", "validation_utterances", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.crop_frames < 2:
+            raise ConfigError(f"crop_seconds is {self.crop_seconds}; expected at least two frames of the model")
+        if not 0 <= self.quantizer.start_step < self.steps:
+            raise ConfigError(f"quantizer.start_step is {self.quantizer.start_step}; expected 0 to {self.steps - 1}")
+        if not 0 < self.optimizer.decay_fraction <= 1:
+            raise ConfigError(f"optimizer.decay_fraction is {self.optimizer.decay_fraction}; expected 0 to 1")
+
+    @property
+    def crop_frames(self) -> int:
+        """Frames of a crop."""
+        return int(self.crop_seconds * self.model.sample_rate) // self.model.hop_length
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read a YAML file and apply ``name=value`` overrides, dots for nested fields: ``optimizer.muon_lr=5e-3``.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ConfigError: the file is no YAML, or a field is unknown, missing or of the wrong type.
+    """
+    if not Path(path).is_file():
+        raise MissingFileError(f"{path} does not exist; training/configs/ has the configs of this repository")
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML ({error}); correct it") from error
+    for override in overrides:
+        name, separator, value = override.partition("=")
+        if not separator:
+            raise ConfigError(f"argument {override!r}; expected name=value, such as steps=1000")
+        *parents, leaf = name.split(".")
+        table = values
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        # YAML 1.1 reads 5e-3 as a string; a number is meant
+        try:
+            table[leaf] = float(value) if "e" in value.lower() else yaml.safe_load(value)
+        except ValueError:
+            table[leaf] = yaml.safe_load(value)
+    return from_mapping(TrainingConfig, values)

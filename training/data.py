@@ -1,0 +1,152 @@
+"""Training audio: utterances of a manifest or a folder, packed once, and crops that only seed and step decide."""
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from speechtok.audio import read_audio, resample
+from speechtok.errors import AudioError, MissingFileError
+from speechtok.files import replacing
+
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
+HOLD_OUT_EVERY = 50
+
+
+def find_utterances(data: str) -> tuple[list[Path], list[Path]]:
+    """Audio files to train on and to validate on.
+
+    Args:
+        data: a manifest (JSON lines with ``audio``, a path below the manifest's folder), a folder with ``train.jsonl``
+            and perhaps ``dev.jsonl``, or any folder of audio.
+
+    Raises:
+        MissingFileError: ``data`` does not exist.
+        AudioError: it lists no audio.
+    """
+    path = Path(data)
+    if not path.exists():
+        raise MissingFileError(f"data is {data!r}, which does not exist; pass data=DIR or data=MANIFEST.jsonl")
+    dev: list[Path] = []
+    if path.is_file():
+        train = _read_manifest(path)
+    elif (path / "train.jsonl").is_file():
+        train = _read_manifest(path / "train.jsonl")
+        dev = _read_manifest(path / "dev.jsonl") if (path / "dev.jsonl").is_file() else []
+    else:
+        train = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not dev:
+        dev, train = train[::HOLD_OUT_EVERY], [p for i, p in enumerate(train) if i % HOLD_OUT_EVERY] or train
+    if not train:
+        raise AudioError(f"data is {data!r}, which lists no audio; expected files ending in {sorted(AUDIO_SUFFIXES)}")
+    return train, dev
+
+
+def _read_manifest(path: Path) -> list[Path]:
+    files = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            try:
+                files.append(path.parent / json.loads(line)["audio"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise AudioError(
+                    f"{path}, line {number} is {line[:80]!r}; expected JSON with an 'audio' path"
+                ) from error
+    return files
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Utterances end to end in one memory-mapped file.
+
+    Attributes:
+        samples: int16, all utterances.
+        offsets: where each utterance begins, and the end of the last.
+        skipped: files that could not be read.
+    """
+
+    samples: np.ndarray
+    offsets: np.ndarray
+    skipped: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Tensor:
+        """One utterance, float32 ``(S,)``."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        pcm = self.samples[self.offsets[index] : self.offsets[index + 1]]
+        return torch.from_numpy(pcm.astype(np.float32) / 32_768)
+
+    def crops(self, seed: int, step: int, batch_size: int, samples: int, gain_db: tuple[float, float]) -> Tensor:
+        """The batch of step ``step``: float32 ``(B, S)``, a function of the arguments alone.
+
+        Utterances are drawn by their length, so every second of audio is as likely; shorter ones than a crop are
+        padded with silence. A random gain is applied, within full scale.
+        """
+        rng = np.random.default_rng((seed, step))
+        starts = rng.integers(0, self.offsets[-1], batch_size)
+        batch = np.zeros((batch_size, samples), np.float32)
+        for row, index in zip(batch, np.searchsorted(self.offsets, starts, side="right") - 1, strict=True):
+            first, end = self.offsets[index], self.offsets[index + 1]
+            start = first + rng.integers(0, max(1, end - first - samples + 1))
+            piece = self.samples[start : min(start + samples, end)].astype(np.float32) / 32_768
+            gain = 10 ** (rng.uniform(*gain_db) / 20)
+            row[: len(piece)] = piece * min(gain, 1 / max(float(np.abs(piece).max()), 1e-4))
+        return torch.from_numpy(batch)
+
+
+def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | None = None) -> Corpus:
+    """Decode ``files`` once into ``directory``, or find them there from before.
+
+    Unreadable files are left out and named in :attr:`Corpus.skipped`.
+
+    Raises:
+        AudioError: no file could be read.
+    """
+    listing = "\n".join(f"{p}\t{p.stat().st_size if p.exists() else -1}" for p in files)
+    key = hashlib.sha256(f"{sample_rate}\n{listing}".encode()).hexdigest()[:16]
+    audio_path, index_path = directory / f"{key}.int16", directory / f"{key}.json"
+    if not index_path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        ends, skipped = [0], []
+        with replacing(audio_path) as temporary, open(temporary, "wb") as out:
+            workers = workers or os.cpu_count() or 1
+            with ThreadPoolExecutor(workers) as pool:
+                # in blocks: finished utterances wait in memory for their turn
+                for start in tqdm(
+                    range(0, len(files), 256), desc="packing", unit="×256 files", disable=len(files) < 256
+                ):
+                    block = files[start : start + 256]
+                    for file, pcm in zip(block, pool.map(lambda p: _read_pcm(p, sample_rate), block), strict=True):
+                        if pcm is None:
+                            skipped.append(str(file))
+                            continue
+                        out.write(pcm.tobytes())
+                        ends.append(ends[-1] + len(pcm))
+        if len(ends) == 1:
+            audio_path.unlink()
+            raise AudioError(f"none of {len(files)} files could be read, such as {files[0]}; expected audio")
+        with replacing(index_path) as temporary:
+            temporary.write_text(json.dumps({"offsets": ends, "skipped": skipped}))
+    index = json.loads(index_path.read_text())
+    offsets = np.asarray(index["offsets"], np.int64)
+    samples = np.memmap(audio_path, np.int16, mode="r", shape=(int(offsets[-1]),))
+    return Corpus(samples, offsets, tuple(index["skipped"]))
+
+
+def _read_pcm(path: Path, sample_rate: int) -> np.ndarray | None:
+    try:
+        waveform, rate = read_audio(path)
+    except (AudioError, MissingFileError):
+        return None
+    waveform = resample(waveform[None], rate, sample_rate)[0]
+    return (waveform.numpy() * 32_767).round().astype("<i2")
