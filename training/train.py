@@ -85,7 +85,7 @@ class Trainer:
         }
         total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         if not torch.isfinite(total):
-            values = {name: float(value) for name, value in terms.items()}
+            values = {name: float(value.detach()) for name, value in terms.items()}
             raise SpeechtokError(
                 f"the loss of step {self.step} is not finite ({values}); lower the rates of optimizer, "
                 "and run again: training goes on from the last checkpoint"

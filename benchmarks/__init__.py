@@ -1,0 +1,1 @@
+"""Measurements of speechtok; each module is a command: ``python -m benchmarks.reconstruction``, ``benchmarks.speed``."""

@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+TINY_MODEL = {
+    "latent_dim": 8,
+    "codebook_size": 16,
+    "num_codebooks": 3,
+    "encoder": {"patch_dim": 16, "patch_depth": 1, "frame_dim": 32, "frame_depth": 1},
+    "decoder": {"patch_dim": 16, "patch_depth": 1, "frame_dim": 32, "frame_depth": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 12 gliding tones of 0.4 to 1.5 s, their manifests, and one file that is no audio."""
+    folder = tmp_path_factory.mktemp("speech")
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(12):
+        seconds = 0.4 + index * 0.1
+        t = np.arange(int(seconds * 16_000)) / 16_000
+        pitch = 2 * np.pi * (120 + 20 * index) * (t + 0.1 * t**2)
+        wave = 0.2 * sum(np.sin(k * pitch) / k for k in range(1, 8)) + 0.01 * rng.standard_normal(len(t))
+        soundfile.write(folder / f"{index}.flac", wave, 16_000)
+        rows.append(json.dumps({"audio": f"{index}.flac", "text": None}))
+    (folder / "broken.flac").write_text("no audio at all")
+    rows.insert(3, json.dumps({"audio": "broken.flac"}))
+    (folder / "train.jsonl").write_text("\n".join(rows[:-2]) + "\n")
+    (folder / "dev.jsonl").write_text("\n".join(rows[-2:]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def tiny_config(speech_folder: Path, tmp_path: Path) -> dict:
+    """Plain values of a training that takes seconds."""
+    return {
+        "data": str(speech_folder),
+        "out": str(tmp_path / "run"),
+        "steps": 8,
+        "batch_size": 4,
+        "crop_seconds": 0.3,
+        "bfloat16": False,
+        "compile": False,
+        "log_every": 2,
+        "validate_every": 100,
+        "validation_utterances": 2,
+        "checkpoint_every": 3,
+        "model": TINY_MODEL,
+        "quantizer": {"start_step": 2},
+        "optimizer": {"warmup_steps": 2},
+    }

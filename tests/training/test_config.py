@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from speechtok import SpeechTokenizer
+from speechtok.errors import ConfigError, MissingFileError
+from training.config import load_config
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "training/configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_of_the_repository_makes_a_tokenizer(path):
+    config = load_config(str(path), ["data=somewhere"])
+    tokenizer = SpeechTokenizer(config.model)
+    tokens = tokenizer.encode([0.0] * tokenizer.sample_rate, tokenizer.sample_rate)
+    assert tokens.codes.shape[2] == -(-tokenizer.sample_rate // tokenizer.hop_length)
+    assert tokenizer.decode(tokens).shape == (1, tokenizer.sample_rate)
+
+
+def test_arguments_change_the_config(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("out: run\nsteps: 500\n")
+    changes = ["data=speech", "optimizer.muon_lr=1e-3", "model.encoder.frame_depth=3", "compile=false"]
+    config = load_config(str(path), changes)
+    assert config.data == "speech"
+    assert config.optimizer.muon_lr == 1e-3
+    assert config.model.encoder.frame_depth == 3
+    assert config.model.decoder.frame_depth == 4
+    assert config.compile is False
+    assert config.out == "run"
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("stepz=3", "did you mean 'steps'"),
+        ("steps=many", "steps is 'many'; expected a value of type int"),
+        ("steps=0", "steps is 0"),
+        ("steps", "expected name=value"),
+        ("model.hop_length=321", "multiple of patch_length"),
+        ("model.encoder=5", "model.encoder is 5"),
+        ("quantizer.start_step=500", "start_step is 500"),
+        ("crop_seconds=0.01", "crop_seconds is 0.01"),
+        ("optimizer.decay_fraction=0.0", "decay_fraction is 0.0"),
+    ],
+)
+def test_a_mistake_is_named_before_the_first_step(tmp_path, argument, message):
+    path = tmp_path / "c.yaml"
+    path.write_text("out: run\nsteps: 500\n")
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(path), ["data=speech", argument])
+
+
+def test_forgotten_data_is_named(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("out: run\nsteps: 500\n")
+    with pytest.raises(ConfigError, match="lacks the field 'data'"):
+        load_config(str(path))
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r"none\.yaml"):
+        load_config(str(tmp_path / "none.yaml"))
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(ConfigError, match="no YAML"):
+        load_config(str(tmp_path / "bad.yaml"))

@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechtok.errors import AudioError, MissingFileError
+from training.data import Corpus, find_utterances, pack
+
+
+def corpus_of(lengths: list[int]) -> Corpus:
+    """Utterance ``i`` holds the constant ``i + 1`` thousand."""
+    samples = np.concatenate([np.full(n, 1000 * (i + 1), np.int16) for i, n in enumerate(lengths)])
+    return Corpus(samples, np.cumsum([0, *lengths]), ())
+
+
+def test_a_folder_with_manifests_trains_on_one_and_validates_on_the_other(speech_folder):
+    train, dev = find_utterances(str(speech_folder))
+    assert len(train) == 11
+    assert [p.name for p in dev] == ["10.flac", "11.flac"]
+
+
+def test_any_folder_of_audio_will_do_and_a_part_is_held_out(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for index in range(120):
+        (tmp_path / "deep" / f"{index:03d}.wav").touch()
+    (tmp_path / "notes.txt").touch()
+    train, dev = find_utterances(str(tmp_path))
+    assert len(dev) == 3
+    assert len(train) == 117
+    assert not set(train) & set(dev)
+
+
+def test_a_folder_of_one_file_trains_and_validates_on_it(tmp_path):
+    (tmp_path / "one.wav").touch()
+    assert find_utterances(str(tmp_path)) == ([tmp_path / "one.wav"], [tmp_path / "one.wav"])
+
+
+def test_missing_empty_or_broken_listings_are_named(tmp_path):
+    with pytest.raises(MissingFileError, match="nowhere"):
+        find_utterances(str(tmp_path / "nowhere"))
+    with pytest.raises(AudioError, match="lists no audio"):
+        find_utterances(str(tmp_path))
+    (tmp_path / "m.jsonl").write_text('{"audio": "a.wav"}\n{"text": "no path"}\n')
+    with pytest.raises(AudioError, match="line 2"):
+        find_utterances(str(tmp_path / "m.jsonl"))
+
+
+def test_packing_keeps_every_sample_and_skips_what_is_no_audio(speech_folder, tmp_path):
+    train, _ = find_utterances(str(speech_folder))
+    corpus = pack(train, 16_000, tmp_path)
+    assert [name.rpartition("/")[2] for name in corpus.skipped] == ["broken.flac"]
+    assert len(corpus) == 10
+    expected, _ = soundfile.read(speech_folder / "4.flac", dtype="float32")
+    assert np.abs(corpus[4].numpy() - expected).max() < 2 / 32_768
+
+
+def test_packing_again_finds_what_was_packed(speech_folder, tmp_path, monkeypatch):
+    train, _ = find_utterances(str(speech_folder))
+    first = pack(train, 16_000, tmp_path)
+    monkeypatch.setattr("training.data.read_audio", lambda path: pytest.fail("read again"))
+    assert torch.equal(pack(train, 16_000, tmp_path)[3], first[3])
+
+
+def test_packing_resamples(speech_folder, tmp_path):
+    train, _ = find_utterances(str(speech_folder))
+    corpus = pack(train[:2], 24_000, tmp_path)
+    assert len(corpus[1]) == round(0.5 * 24_000)
+
+
+def test_nothing_readable_is_an_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "a.wav").write_text("x")
+    with pytest.raises(AudioError, match="none of 1 files"):
+        pack(
+            [
+                tmp_path / "a.wav",
+            ],
+            16_000,
+            tmp_path / "packed",
+        )
+    assert not list((tmp_path / "packed").iterdir())
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 400), min_size=1, max_size=8),
+    seed=st.integers(0, 2**32),
+    step=st.integers(0, 2**41),
+    samples=st.integers(1, 200),
+)
+def test_a_batch_depends_on_seed_and_step_alone_and_no_crop_crosses_utterances(lengths, seed, step, samples):
+    corpus = corpus_of(lengths)
+    batch = corpus.crops(seed, step, 5, samples, (0.0, 0.0))
+    assert torch.equal(batch, corpus.crops(seed, step, 5, samples, (0.0, 0.0)))
+    assert batch.shape == (5, samples)
+    for row in batch:
+        values = set((row[row != 0] * 32_768).round().int().tolist())
+        assert len(values) == 1
+        length = lengths[values.pop() // 1000 - 1]
+        assert int((row != 0).sum()) == min(length, samples)
+
+
+def test_steps_and_seeds_draw_different_crops():
+    corpus = Corpus(np.arange(1, 30_000, dtype=np.int16), np.array([0, 29_999]), ())
+    draws = {tuple(corpus.crops(seed, step, 2, 4, (0, 0)).flatten().tolist()) for seed in (0, 1) for step in range(5)}
+    assert len(draws) == 10
+
+
+def test_crops_are_drawn_by_length():
+    batch = corpus_of([9000, 1000]).crops(0, 0, 2000, 10, (0.0, 0.0))
+    share = float((batch[:, 0] < 1.5 * 1000 / 32_768).float().mean())
+    assert 0.87 < share < 0.93
+
+
+def test_gain_stays_within_full_scale():
+    corpus = Corpus(np.full(100, 20_000, np.int16), np.array([0, 100]), ())
+    levels = corpus.crops(0, 0, 300, 10, (-12.0, 12.0))[:, 0] / (20_000 / 32_768)
+    assert levels.max() <= 32_768 / 20_000 + 1e-6
+    assert levels.min() == pytest.approx(10 ** (-12 / 20), abs=0.02)
+
+
+def test_the_manifest_is_read_as_utf8(tmp_path):
+    (tmp_path / "m.jsonl").write_text(json.dumps({"audio": "übung.wav"}, ensure_ascii=False), encoding="utf-8")
+    train, _ = find_utterances(str(tmp_path / "m.jsonl"))
+    assert train[0].name == "übung.wav"

@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from speechtok.quantizer import ResidualQuantizer
+from training.config import QuantizerConfig
+from training.quantizer import TrainingQuantizer
+
+
+def started(dropout: float = 0.0, **changes) -> tuple[TrainingQuantizer, torch.Tensor]:
+    torch.manual_seed(0)
+    quantizer = TrainingQuantizer(6, 4, 32, 100, QuantizerConfig(dropout=dropout, **changes))
+    latent = torch.randn(4, 200, 6)
+    quantizer.start(latent)
+    return quantizer, latent
+
+
+def exported(quantizer: TrainingQuantizer) -> ResidualQuantizer:
+    inference = ResidualQuantizer(4, 32, 6)
+    inference.codebooks.copy_(quantizer.codebooks)
+    return inference
+
+
+def test_inference_gives_the_codes_and_latents_of_vector_quantize_pytorch():
+    quantizer, latent = started()
+    quantized, _, codes = quantizer.eval()(latent)
+    inference = exported(quantizer)
+    assert torch.equal(inference.encode(latent, 4), codes)
+    assert torch.allclose(inference.decode(codes), quantized, atol=1e-6)
+
+
+def test_kmeans_leaves_less_at_every_stage():
+    quantizer, latent = started()
+    assert quantizer.started
+    inference = exported(quantizer)
+    codes = inference.encode(latent, 4)
+    left = [float((latent - inference.decode(codes[:, :q])).square().mean()) for q in range(1, 5)]
+    assert left[0] < 0.5 * float(latent.square().mean())
+    assert left == sorted(left, reverse=True)
+
+
+def test_the_gradient_passes_straight_through_once():
+    quantizer, latent = started()
+    latent.requires_grad_(True)
+    quantizer(latent)[0].sum().backward()
+    assert torch.allclose(latent.grad, torch.ones_like(latent))
+
+
+def test_commitment_is_the_mean_squared_residual_of_the_stages():
+    quantizer, latent = started()
+    inference = exported(quantizer)
+    codes = inference.encode(latent, 4)
+    stages = [float((latent - inference.decode(codes[:, : q + 1])).square().mean()) for q in range(4)]
+    assert float(quantizer.eval()(latent)[1]) == pytest.approx(sum(stages) / 4, rel=1e-4)
+
+
+def test_rows_drop_random_suffixes_of_the_codebooks():
+    quantizer, latent = started(dropout=1.0)
+    prefixes = set()
+    for _ in range(10):
+        codes = quantizer(latent)[2]
+        used = (codes >= 0).all(2).sum(1)
+        assert torch.equal((codes >= 0).any(2).sum(1), used)
+        prefixes |= set(used.tolist())
+    assert prefixes == {1, 2, 3, 4}
+
+
+def test_a_row_with_a_prefix_gets_the_sum_of_that_prefix():
+    quantizer, latent = started(dropout=1.0)
+    inference = exported(quantizer)  # before the step moves the codebooks
+    quantized, _, codes = quantizer(latent)
+    for row in range(len(latent)):
+        used = int((codes[row, :, 0] >= 0).sum())
+        assert torch.equal(codes[row : row + 1, :used], inference.encode(latent[row : row + 1], used))
+        assert torch.allclose(quantized[row : row + 1], inference.decode(codes[row : row + 1, :used]), atol=1e-5)
+
+
+def test_codebooks_follow_the_latent():
+    quantizer, latent = started(decay=0.5)
+    for _ in range(30):
+        quantizer(latent + 10.0)
+    assert quantizer.codebooks[0].mean() == pytest.approx(10.0, abs=0.5)
+
+
+def test_dead_vectors_come_back():
+    quantizer, latent = started(decay=0.8)
+    with torch.no_grad():
+        quantizer.layers[0]._codebook.embed[0, :16] = 1e4
+        quantizer.layers[0]._codebook.embed_avg[0, :16] = 1e4
+    for _ in range(40):
+        quantizer(latent)
+    assert quantizer.codebooks[0].abs().max() < 100
+    assert len(quantizer(latent)[2][:, 0].unique()) > 28
