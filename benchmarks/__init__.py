@@ -1,1 +1,1 @@
-"""Measurements of speechtok; each module is a command: ``python -m benchmarks.reconstruction``, ``benchmarks.speed``."""
+"""Measurements of speechtok; each module is a command, such as ``python -m benchmarks.reconstruction``."""
