@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import math
 import multiprocessing
 import sys
 from collections.abc import Sequence
@@ -13,15 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pesq import NoUtterancesError, pesq
-from pystoi import stoi
 from tqdm import tqdm
 
 import speechtok
 from speechtok.audio import resample
 from speechtok.errors import InputError, SpeechtokError
-
-PESQ_RATE = 16_000
+from speechtok.quality import pesq_wb, stoi
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,8 @@ class Score:
     """One utterance at one number of codebooks.
 
     Attributes:
-        pesq: PESQ-WB (ITU-T P.862.2), 1.0 to 4.64; NaN where PESQ finds no speech in the original.
-        stoi: short-time objective intelligibility (Taal et al. 2011), 0 to 1.
+        pesq: PESQ-WB, 1.0 to 4.64; NaN where PESQ finds no speech.
+        stoi: short-time objective intelligibility, 0 to 1; NaN where there is too little speech.
         bits: of the codes.
         seconds: of the utterance.
     """
@@ -69,26 +67,19 @@ class Reconstruction:
         try:
             waveform, sample_rate = speechtok.read_audio(path)
             tokens = self.tokenizer.encode(waveform, sample_rate)
-            original = resample(waveform[None], sample_rate, PESQ_RATE)[0].numpy()
+            rate = self.tokenizer.sample_rate
+            original = resample(waveform[None], sample_rate, rate)[0]
             scores = {}
             for count in self.num_codebooks:
-                decoded = self.tokenizer.decode(tokens, num_codebooks=count)
-                decoded = resample(decoded, self.tokenizer.sample_rate, PESQ_RATE)[0].numpy()[: len(original)]
-                frames = int(tokens.lengths[0])
-                bits = frames * count * np.log2(self.tokenizer.codebook_size)
+                decoded = self.tokenizer.decode(tokens, num_codebooks=count)[0]
+                frames, samples = int(tokens.lengths[0]), len(original)
+                bits = frames * count * math.log2(self.tokenizer.codebook_size)
                 scores[count] = Score(
-                    _pesq(original, decoded), stoi(original, decoded, PESQ_RATE), bits, len(original) / PESQ_RATE
+                    pesq_wb(original, decoded, rate), stoi(original, decoded, rate), bits, samples / rate
                 )
             return Utterance(path, scores, tokens.codes[0].numpy().astype(np.int32))
         except (SpeechtokError, ValueError, RuntimeError) as error:
             return Utterance(path, {}, np.empty((0, 0), np.int32), str(error))
-
-
-def _pesq(original: np.ndarray, decoded: np.ndarray) -> float:
-    try:
-        return float(pesq(PESQ_RATE, original, decoded, "wb"))
-    except NoUtterancesError:
-        return float("nan")
 
 
 _reconstruction: Reconstruction
@@ -117,7 +108,7 @@ def table(utterances: Sequence[Utterance], num_codebooks: Sequence[int]) -> str:
         scores = [u.scores[count] for u in utterances if u.scores]
         rate = sum(s.bits for s in scores) / sum(s.seconds for s in scores) / 1000
         quality = np.nanmean([s.pesq for s in scores])
-        lines.append(f"| {count} | {rate:.2f} | {quality:.3f} | {np.mean([s.stoi for s in scores]):.4f} |")
+        lines.append(f"| {count} | {rate:.2f} | {quality:.3f} | {np.nanmean([s.stoi for s in scores]):.4f} |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,8 @@
 """Waveforms in and out: files, sample rates, and what counts as a waveform."""
 
+import io
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import soxr
 import torch
 from torch import Tensor
 
-from speechtok.errors import AudioError, MissingFileError, OutputError
+from speechtok.errors import AudioError, MissingFileError
 from speechtok.files import replacing
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
+"""What a folder of audio is searched for; a file that is named itself may have any suffix."""
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
 """Sample rates outside these bounds are taken for a mistake."""
@@ -24,6 +29,24 @@ _PCM: dict[torch.dtype, tuple[float, float]] = {  # dtype -> (offset, full scale
     torch.int16: (0.0, 32_768.0),
     torch.int32: (0.0, 2_147_483_648.0),
 }
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+_FORMATS = {  # suffix -> libsndfile's format and subtype
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+    ".aiff": ("AIFF", "PCM_16"),
+    ".aif": ("AIFF", "PCM_16"),
+    ".au": ("AU", "PCM_16"),
+    ".caf": ("CAF", "PCM_16"),
+    ".w64": ("W64", "PCM_16"),
+}
+
+_WRITE_BLOCK = 65_536
+"""Samples given to libsndfile at a time: its Vorbis encoder overflows the stack on long ones."""
 
 
 def check_sample_rate(sample_rate: int) -> int:
@@ -55,13 +78,15 @@ def as_waveform(waveform: Any) -> Tensor:
             array = np.asarray(waveform)
             # torch takes neither foreign byte orders nor negative strides nor read-only memory
             x = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise AudioError(
                 f"waveform is a {type(waveform).__name__} that holds no samples ({error}); "
                 "expected a tensor or array of shape (S,) or (B, S)"
             ) from error
     else:
         x = waveform.detach()
+    if x.layout is not torch.strided or x.is_nested:
+        raise AudioError(f"waveform is a sparse or nested tensor ({x.layout}); expected a dense one, (S,) or (B, S)")
     if x.ndim not in (1, 2):
         raise AudioError(
             f"waveform has shape {tuple(x.shape)}; expected (S,) or (B, S): average the channels of stereo audio first"
@@ -78,7 +103,7 @@ def as_waveform(waveform: Any) -> Tensor:
     if x.dtype in _PCM:
         offset, scale = _PCM[x.dtype]
         return ((x.to(torch.float64) - offset) / scale).to(torch.float32)
-    if not x.is_floating_point():
+    if x.dtype not in _FLOATS:
         raise AudioError(f"waveform has dtype {x.dtype}; expected floating point in [-1, 1], int16, int32 or uint8")
     peak = float(x.abs().amax())
     if not np.isfinite(peak):
@@ -124,18 +149,20 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
 
     Raises:
         MissingFileError: there is no such file.
-        AudioError: the file is no audio, is damaged or truncated, or holds no samples.
+        AudioError: the file is no audio, is damaged or truncated, holds no samples, or floating-point samples that are
+            not finite or have a peak over ``MAX_PEAK``.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise MissingFileError(f"{path} does not exist; check the path")
     if path.is_dir():
         raise AudioError(f"{path} is a folder; expected an audio file")
     try:
         with soundfile.SoundFile(path) as file:
-            expected, sample_rate = file.frames, file.samplerate
+            expected, sample_rate, log = file.frames, file.samplerate, file.extra_info
             samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
+    # TypeError: headerless .raw; ValueError, MemoryError: a header that gives no length, or an absurd one
+    except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
         raise AudioError(f"{path} cannot be read as audio ({error}); expected an undamaged audio file") from error
     if len(samples) == 0:
         raise AudioError(f"{path} holds no samples; expected at least one")
@@ -143,10 +170,27 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         raise AudioError(
             f"{path} is truncated: it announces {expected} samples and holds {len(samples)}; fetch it again"
         )
+    if reason := _truncation(log):
+        raise AudioError(f"{path} is truncated: {reason}; fetch it again")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if not np.isfinite(mono).all():
         raise AudioError(f"{path} holds samples that are not finite; write it again from its source")
+    peak = float(np.abs(mono).max())
+    if peak > MAX_PEAK:
+        raise AudioError(
+            f"{path} has a peak of {peak:.4g}; expected samples in [-1, 1]: scale them, and write it again"
+        )
     return torch.from_numpy(np.ascontiguousarray(mono).clip(-1.0, 1.0)), sample_rate
+
+
+def _truncation(log: str) -> str | None:
+    """What libsndfile's log of an opened file says of a missing end; it reads on without an error."""
+    if "lacks an end-of-stream bit" in log:
+        return "its last Ogg page is missing"
+    sizes = re.search(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    if sizes and int(sizes[1]) < 0x7FFF_0000:  # writers to a pipe announce more than that, not knowing better
+        return f"it announces {sizes[1]} bytes of samples and holds {sizes[2]}"
+    return None
 
 
 def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -> None:
@@ -155,7 +199,7 @@ def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -
     The file appears under its name only once it is whole.
 
     Raises:
-        AudioError: the waveform cannot be used, or the suffix names no format that libsndfile writes.
+        AudioError: the waveform cannot be used, or the suffix names no format that can be written at this rate.
         OutputError: the file cannot be written.
     """
     path = Path(path)
@@ -163,15 +207,18 @@ def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -
     if x.shape[0] != 1:
         raise AudioError(f"waveform has shape {tuple(x.shape)}; expected one row: write each row to its own file")
     sample_rate = check_sample_rate(sample_rate)
-    kind = path.suffix[1:].upper()
-    kind = {"OPUS": "OGG", "AIF": "AIFF"}.get(kind, kind)
-    if kind not in soundfile.available_formats():
-        raise AudioError(f"{path} has the suffix {path.suffix!r}; expected an audio format such as .wav, .flac or .ogg")
-    subtype = "OPUS" if path.suffix.lower() == ".opus" else None
+    if path.suffix.lower() not in _FORMATS:
+        raise AudioError(f"{path} has the suffix {path.suffix!r}; expected one of {', '.join(_FORMATS)}")
+    kind, subtype = _FORMATS[path.suffix.lower()]
+    samples = x[0].cpu().numpy()
+    if subtype == "PCM_16":  # libsndfile rounds down, half a step of bias
+        samples = np.rint(samples * 32_768.0).clip(-32_768, 32_767).astype(np.int16)
+    encoded = io.BytesIO()  # in memory first: libsndfile does not report a disk that fills up
+    try:
+        with soundfile.SoundFile(encoded, "w", sample_rate, 1, subtype, format=kind) as file:
+            for start in range(0, len(samples), _WRITE_BLOCK):
+                file.write(samples[start : start + _WRITE_BLOCK])
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{path} cannot hold {sample_rate} Hz ({error}); choose another suffix or rate") from error
     with replacing(path) as temporary:
-        try:
-            soundfile.write(temporary, x[0].cpu().numpy(), sample_rate, format=kind, subtype=subtype)
-        except soundfile.SoundFileError as error:
-            if "Format not recognised" in str(error) or "not supported" in str(error):
-                raise AudioError(f"{path}: {error}; choose another format or sample rate") from error
-            raise OutputError(f"cannot write {path}: {error}; choose a writable place with room for it") from error
+        temporary.write_bytes(encoded.getbuffer())

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from speechtok.files import replacing
 from speechtok.tokenizer import SpeechTokenizer
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def load(name: str | os.PathLike[str] | None = None, device: torch.device | str = "cpu") -> SpeechTokenizer:
@@ -36,7 +37,7 @@ def load(name: str | os.PathLike[str] | None = None, device: torch.device | str 
         with resources.as_file(resources.files("speechtok") / "assets") as directory:
             return _load_directory(directory, device)
     path = Path(name)
-    if not path.exists():
+    if not os.path.exists(path):
         raise MissingFileError(
             f"{os.fspath(name)} does not exist; expected a directory with {CONFIG_NAME} and {WEIGHTS_NAME}"
         )
@@ -56,10 +57,10 @@ def save(tokenizer: SpeechTokenizer, directory: str | os.PathLike[str]) -> None:
         "fingerprint": tokenizer.fingerprint,
         "config": tokenizer.config.to_dict(),
     }
-    with replacing(directory / WEIGHTS_NAME) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors))
-    with replacing(directory / CONFIG_NAME) as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    # both are whole before either takes its name: a full disk leaves the tokenizer that stood there as it was
+    with replacing(directory / WEIGHTS_NAME) as weights, replacing(directory / CONFIG_NAME) as config:
+        weights.write_bytes(safetensors.torch.save(tensors))
+        config.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _compact(tensor: torch.Tensor) -> torch.Tensor:
@@ -72,11 +73,11 @@ def _load_directory(directory: Path, device: torch.device | str) -> SpeechTokeni
     config_path, weights_path = directory / CONFIG_NAME, directory / WEIGHTS_NAME
     for path in (config_path, weights_path):
         if not path.is_file():
-            raise MissingFileError(f"{path} does not exist; a tokenizer needs {CONFIG_NAME} and {WEIGHTS_NAME}")
+            raise MissingFileError(f"there is no file {path}; a tokenizer needs {CONFIG_NAME} and {WEIGHTS_NAME}")
     try:
         description: Any = json.loads(config_path.read_text(encoding="utf-8"))
         config, fingerprint = description["config"], description["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{config_path} is no tokenizer's description ({error!r}); save it again") from error
     try:
         weights = safetensors.torch.load_file(weights_path)
@@ -94,15 +95,15 @@ def _load_directory(directory: Path, device: torch.device | str) -> SpeechTokeni
 def _load_training_checkpoint(path: Path, device: torch.device | str) -> SpeechTokenizer:
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # damaged bytes fail anywhere in the reader: IndexError, KeyError, AssertionError, …
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} is damaged, or would run code when read ({reason}); expected a directory with {CONFIG_NAME} and "
             f"{WEIGHTS_NAME}, or a checkpoint of training/train.py"
         ) from error
     try:
-        config, weights = checkpoint["config"]["model"], checkpoint["tokenizer"]
-    except (KeyError, TypeError) as error:
+        config, weights = checkpoint["config"]["model"], dict(checkpoint["tokenizer"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{path} is no checkpoint of training/train.py; expected one, or a directory") from error
     return _assemble(TokenizerConfig.from_dict(config), weights, path, device)
 
@@ -112,17 +113,23 @@ def _assemble(
 ) -> SpeechTokenizer:
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in SpeechTokenizer(config).state_dict().items()}
-    for name in sorted(expected.keys() | weights.keys()):
+    for name in sorted(expected.keys() | weights.keys(), key=str):
         if name not in weights:
             raise CheckpointError(f"{source} lacks {name}, which its config asks for; save both again")
         if name not in expected:
             raise CheckpointError(f"{source} holds {name}, which its config does not know; save both again")
-        if weights[name].shape != expected[name]:
+        weight = weights[name]
+        if not isinstance(weight, torch.Tensor) or weight.dtype not in _DTYPES:
+            kind = weight.dtype if isinstance(weight, torch.Tensor) else type(weight).__name__
+            raise CheckpointError(f"{source}: {name} is of type {kind}; expected floating-point numbers")
+        if weight.layout is not torch.strided or weight.is_meta:
+            raise CheckpointError(f"{source}: {name} is sparse or holds no values; expected a dense tensor")
+        if weight.shape != expected[name]:
             raise CheckpointError(
-                f"{source}: {name} has shape {tuple(weights[name].shape)}, and its config asks for "
+                f"{source}: {name} has shape {tuple(weight.shape)}, and its config asks for "
                 f"{tuple(expected[name])}; save both again"
             )
-        if not weights[name].is_floating_point() or not bool(torch.isfinite(weights[name]).all()):
+        if not bool(torch.isfinite(weight).all()):
             raise CheckpointError(f"{source}: {name} holds values that are not finite numbers; fetch or save it again")
     tokenizer = SpeechTokenizer(config)
     tokenizer.load_state_dict(weights)

@@ -45,6 +45,12 @@ def from_mapping(cls: type[_D], values: Mapping[str, Any], where: str = "config"
     return cls(**arguments)
 
 
+def _check_whole(name: str, value: int, least: int, most: int) -> None:
+    """The upper bounds keep a damaged or hostile config from asking for more than any machine has."""
+    if type(value) is not int or not least <= value <= most:
+        raise ConfigError(f"{name} is {value!r}; expected a whole number from {least} to {most}")
+
+
 @dataclass(frozen=True)
 class ConvNeXtConfig:
     """Size of one half (encoder or decoder) of the ``convnext`` family.
@@ -66,9 +72,10 @@ class ConvNeXtConfig:
     expansion: int = 3
 
     def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            if value < 1:
-                raise ConfigError(f"{name} is {value}; expected at least 1")
+        for name in ("patch_dim", "frame_dim", "kernel_size", "expansion"):
+            _check_whole(name, getattr(self, name), 1, 65_536)
+        for name in ("patch_depth", "frame_depth"):
+            _check_whole(name, getattr(self, name), 1, 1_024)
 
 
 @dataclass(frozen=True)
@@ -102,11 +109,14 @@ class TokenizerConfig:
     def __post_init__(self) -> None:
         if self.family != "convnext":
             raise ConfigError(f"family is {self.family!r}; expected 'convnext'")
-        if not 4_000 <= self.sample_rate <= 192_000:
-            raise ConfigError(f"sample_rate is {self.sample_rate} Hz; expected 4000 to 192000")
-        for name in ("hop_length", "patch_length", "window_length", "latent_dim", "num_codebooks"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        _check_whole("sample_rate", self.sample_rate, 4_000, 192_000)
+        for name in ("hop_length", "patch_length", "window_length", "latent_dim"):
+            _check_whole(name, getattr(self, name), 1, 65_536)
+        _check_whole("num_codebooks", self.num_codebooks, 1, 1_024)
+        _check_whole("codebook_size", self.codebook_size, 2, 32_768)
+        for name in ("encoder", "decoder"):
+            if not isinstance(getattr(self, name), ConvNeXtConfig):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected a ConvNeXtConfig")
         if self.patch_length % 2:
             raise ConfigError(f"patch_length is {self.patch_length}; expected an even number of samples")
         for name in ("hop_length", "window_length"):
@@ -114,8 +124,6 @@ class TokenizerConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}; expected a multiple of patch_length ({self.patch_length})"
                 )
-        if not 2 <= self.codebook_size <= 32_768:
-            raise ConfigError(f"codebook_size is {self.codebook_size}; expected 2 to 32768")
 
     @property
     def frame_rate(self) -> float:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class SpeechTokenizer(nn.Module):
         self.encoder = Encoder(c.encoder, c.hop_length, c.patch_length, c.window_length, c.latent_dim)
         self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim)
         self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
-        self._fingerprint: tuple[tuple[int, ...], str] | None = None
+        self._fingerprint: tuple[tuple[tuple[int, int, int], ...], str] | None = None
         self.eval().requires_grad_(False)
 
     @property
@@ -76,8 +77,10 @@ class SpeechTokenizer(nn.Module):
     @property
     def fingerprint(self) -> str:
         """A short hash of config and weights: equal for equal tokenizers, and carried by the tokens they make."""
-        versions = tuple(tensor._version for tensor in (*self.parameters(), *self.buffers()))
-        if self._fingerprint is None or self._fingerprint[0] != versions:
+        tensors = (*self.parameters(), *self.buffers())
+        # tensors made in inference mode count no versions: nothing tells whether they changed
+        versions = tuple((id(t), t.data_ptr(), -1 if t.is_inference() else t._version) for t in tensors)
+        if self._fingerprint is None or self._fingerprint[0] != versions or any(t.is_inference() for t in tensors):
             digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
             for name, tensor in sorted(self.state_dict().items()):
                 digest.update(name.encode())
@@ -85,7 +88,7 @@ class SpeechTokenizer(nn.Module):
             self._fingerprint = versions, digest.hexdigest()[:16]
         return self._fingerprint[1]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # no inference tensors: a language model trains on the codes
     def encode(
         self, waveform: Any, sample_rate: int, lengths: Any = None, num_codebooks: int | None = None
     ) -> SpeechTokens:
@@ -128,7 +131,7 @@ class SpeechTokenizer(nn.Module):
         codes.masked_fill_(past_end[:, None], 0)
         return self._tokens(codes, frames, num_samples)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # no inference tensors: a language model trains on the codes
     def decode(self, tokens: SpeechTokens | Tensor, num_codebooks: int | None = None) -> Tensor:
         """Turn tokens into audio.
 
@@ -158,6 +161,16 @@ class SpeechTokenizer(nn.Module):
             raise FingerprintError(
                 f"the tokens were made by tokenizer {tokens.fingerprint}, and this is {self.fingerprint}; "
                 "decode them with the tokenizer that made them"
+            )
+        if (tokens.sample_rate, tokens.hop_length, tokens.codebook_size) != (
+            self.sample_rate,
+            self.hop_length,
+            self.codebook_size,
+        ):
+            raise TokensError(
+                f"the tokens say sample_rate {tokens.sample_rate}, hop_length {tokens.hop_length} and codebook_size "
+                f"{tokens.codebook_size}; expected {self.sample_rate}, {self.hop_length} and {self.codebook_size}, "
+                "as the tokenizer that made them has: make them again with encode"
             )
         if tokens.num_codebooks > self.num_codebooks:
             raise TokensError(
@@ -227,9 +240,10 @@ class SpeechTokenizer(nn.Module):
     def _check_num_codebooks(self, num_codebooks: int | None, most: int) -> int:
         if num_codebooks is None:
             return most
-        if isinstance(num_codebooks, bool) or not isinstance(num_codebooks, int) or not 1 <= num_codebooks <= most:
+        whole = isinstance(num_codebooks, (int, np.integer)) and not isinstance(num_codebooks, bool)
+        if not whole or not 1 <= num_codebooks <= most:
             raise InputError(f"num_codebooks is {num_codebooks!r}; expected 1 to {most}")
-        return num_codebooks
+        return int(num_codebooks)
 
 
 def _check_lengths(lengths: Any, waveform: Tensor) -> list[int]:
@@ -238,11 +252,12 @@ def _check_lengths(lengths: Any, waveform: Tensor) -> list[int]:
     if lengths is None:
         return [samples] * batch
     try:
-        values = torch.as_tensor(lengths)
+        array = lengths.detach().cpu().numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples") from error
-    if values.shape != (batch,) or values.is_floating_point() or values.dtype == torch.bool:
+        raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples, one a row") from error
+    if array.shape != (batch,) or array.dtype.kind not in "iu":
         raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples, one a row")
-    if int(values.min()) < 1 or int(values.max()) > samples:
-        raise AudioError(f"lengths is {values.tolist()}; expected values from 1 to {samples}, the samples of a row")
-    return [int(n) for n in values]
+    values: list[int] = array.tolist()
+    if min(values) < 1 or max(values) > samples:
+        raise AudioError(f"lengths is {values}; expected values from 1 to {samples}, the samples of a row")
+    return values

@@ -1,5 +1,6 @@
 """Tokens: the grid of codes of a batch of utterances, and what is needed to turn it back into audio."""
 
+import hashlib
 import json
 import math
 import os
@@ -42,6 +43,13 @@ class SpeechTokens:
 
     def __post_init__(self) -> None:
         """Raises :class:`~speechtok.errors.TokensError` where shapes, types or ranges do not fit each other."""
+        for name in ("sample_rate", "hop_length", "codebook_size"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise TokensError(f"{name} is {getattr(self, name)!r}; expected a whole number above 0")
+        if self.codebook_size > 32_768:
+            raise TokensError(f"codebook_size is {self.codebook_size}; expected at most 32768: files hold int16")
+        if not isinstance(self.fingerprint, str):
+            raise TokensError(f"fingerprint is {self.fingerprint!r}; expected the text that a tokenizer gives")
         check_codes(self.codes, self.codebook_size)
         batch, _, frames = self.codes.shape
         for name, most in (("lengths", frames), ("num_samples", frames * self.hop_length)):
@@ -121,7 +129,8 @@ class SpeechTokens:
             "lengths": self.lengths.cpu().contiguous(),
             "num_samples": self.num_samples.cpu().contiguous(),
         }
-        data = safetensors.torch.save(tensors, metadata={"format": _FORMAT, "tokens": json.dumps(facts)})
+        metadata = {"format": _FORMAT, "tokens": json.dumps(facts), "digest": _digest(facts, tensors)}
+        data = safetensors.torch.save(tensors, metadata=metadata)
         with replacing(path) as temporary:
             temporary.write_bytes(data)
 
@@ -134,7 +143,7 @@ class SpeechTokens:
             TokensError: the file is damaged or is no tokens file.
         """
         path = Path(path)
-        if not path.exists():
+        if not os.path.exists(path):
             raise MissingFileError(f"{path} does not exist; check the path")
         try:
             with safetensors.safe_open(path, framework="pt") as file:
@@ -145,9 +154,22 @@ class SpeechTokens:
                     f"{path} has the format {metadata.get('format')!r}; expected a file that SpeechTokens.save wrote"
                 )
             facts: dict[str, Any] = json.loads(metadata["tokens"])
+            if _digest(facts, tensors) != metadata["digest"]:
+                raise TokensError(
+                    f"{path} is damaged: its digest is not {metadata['digest']}; make it again with encode"
+                )
             return cls(tensors["codes"].to(torch.int64), tensors["lengths"], tensors["num_samples"], **facts)
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise TokensError(f"{path} cannot be read as tokens ({error}); make it again with encode") from error
+
+
+def _digest(facts: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    """A short hash of what a tokens file says: one flipped bit in it would be another word."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def check_codes(codes: Any, codebook_size: int) -> None:

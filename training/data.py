@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from speechtok.audio import read_audio, resample
+from speechtok.audio import AUDIO_SUFFIXES, read_audio, resample
 from speechtok.errors import AudioError, MissingFileError
 from speechtok.files import replacing
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
 HOLD_OUT_EVERY = 50
 
 
@@ -45,7 +44,9 @@ def find_utterances(data: str) -> tuple[list[Path], list[Path]]:
     if not dev:
         dev, train = train[::HOLD_OUT_EVERY], [p for i, p in enumerate(train) if i % HOLD_OUT_EVERY] or train
     if not train:
-        raise AudioError(f"data is {data!r}, which lists no audio; expected files ending in {sorted(AUDIO_SUFFIXES)}")
+        raise AudioError(
+            f"data is {data!r}, which lists no audio; expected files ending in {', '.join(AUDIO_SUFFIXES)}"
+        )
     return train, dev
 
 

@@ -21,12 +21,12 @@ from tqdm import tqdm
 
 from speechtok.errors import CheckpointError, SpeechtokError
 from speechtok.files import replacing
+from speechtok.plot import spectrogram_figure
 from speechtok.tokenizer import SpeechTokenizer
 from training.config import TrainingConfig, load_config
 from training.data import Corpus, find_utterances, pack
 from training.losses import ReconstructionLoss
 from training.quantizer import TrainingQuantizer
-from training.report import spectrogram_figure
 
 CHECKPOINT_NAME = "checkpoint.pt"
 START_SECONDS = 200.0
