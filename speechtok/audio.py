@@ -218,7 +218,8 @@ def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -
         with soundfile.SoundFile(encoded, "w", sample_rate, 1, subtype, format=kind) as file:
             for start in range(0, len(samples), _WRITE_BLOCK):
                 file.write(samples[start : start + _WRITE_BLOCK])
-    except soundfile.SoundFileError as error:
-        raise AudioError(f"{path} cannot hold {sample_rate} Hz ({error}); choose another suffix or rate") from error
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.removeprefix("Error : ")
+        raise AudioError(f"{path} cannot hold {sample_rate} Hz ({reason}); choose another suffix or rate") from error
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.getbuffer())

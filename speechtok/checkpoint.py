@@ -58,9 +58,10 @@ def save(tokenizer: SpeechTokenizer, directory: str | os.PathLike[str]) -> None:
         "config": tokenizer.config.to_dict(),
     }
     # both are whole before either takes its name: a full disk leaves the tokenizer that stood there as it was
-    with replacing(directory / WEIGHTS_NAME) as weights, replacing(directory / CONFIG_NAME) as config:
+    with replacing(directory / WEIGHTS_NAME) as weights:
         weights.write_bytes(safetensors.torch.save(tensors))
-        config.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        with replacing(directory / CONFIG_NAME) as config:
+            config.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _compact(tensor: torch.Tensor) -> torch.Tensor:
@@ -102,7 +103,8 @@ def _load_training_checkpoint(path: Path, device: torch.device | str) -> SpeechT
             f"{WEIGHTS_NAME}, or a checkpoint of training/train.py"
         ) from error
     try:
-        config, weights = checkpoint["config"]["model"], dict(checkpoint["tokenizer"])
+        parts = dict(checkpoint)
+        config, weights = parts["config"]["model"], dict(parts["tokenizer"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{path} is no checkpoint of training/train.py; expected one, or a directory") from error
     return _assemble(TokenizerConfig.from_dict(config), weights, path, device)
@@ -131,6 +133,7 @@ def _assemble(
             )
         if not bool(torch.isfinite(weight).all()):
             raise CheckpointError(f"{source}: {name} holds values that are not finite numbers; fetch or save it again")
-    tokenizer = SpeechTokenizer(config)
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away, and are nobody's random numbers
+        tokenizer = SpeechTokenizer(config)
     tokenizer.load_state_dict(weights)
     return tokenizer.to(device)

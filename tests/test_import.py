@@ -1,0 +1,25 @@
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ["fairseq2", "matplotlib", "torchaudio", "transformers", "vector_quantize_pytorch"]
+
+
+@pytest.fixture(scope="module")
+def imported() -> list[str]:
+    """Every module that a fresh interpreter holds after ``import speechtok``."""
+    code = "import sys, speechtok; print(*sys.modules, sep='\\n')"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize("name", [*HEAVY, "pytest", "training", "benchmarks"])
+def test_importing_speechtok_imports_nothing_heavy(imported, name):
+    assert "speechtok" in imported
+    assert not [module for module in imported if module.split(".")[0] == name]
+
+
+def test_every_public_name_is_importable():
+    import speechtok
+
+    assert [name for name in speechtok.__all__ if not hasattr(speechtok, name)] == []

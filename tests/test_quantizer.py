@@ -1,0 +1,103 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from speechtok.quantizer import ResidualQuantizer
+
+shapes = {
+    "stages": st.integers(1, 5), "size": st.integers(2, 40), "dim": st.integers(1, 12), "batch": st.integers(1, 3),
+    "frames": st.integers(1, 9), "seed": st.integers(0, 10_000),
+}  # fmt: skip
+
+
+def make(stages: int = 4, size: int = 32, dim: int = 8, seed: int = 0) -> ResidualQuantizer:
+    """Codebooks whose vectors shrink from stage to stage, as those of a trained quantizer do."""
+    quantizer = ResidualQuantizer(stages, size, dim)
+    vectors = torch.randn(stages, size, dim, generator=torch.Generator().manual_seed(seed))
+    quantizer.codebooks.copy_(vectors * 0.6 ** torch.arange(stages)[:, None, None])
+    return quantizer
+
+
+def latents(batch: int, frames: int, dim: int, seed: int = 0) -> Tensor:
+    return torch.randn(batch, frames, dim, generator=torch.Generator().manual_seed(seed + 1))
+
+
+@settings(max_examples=50)
+@given(**shapes)
+def test_every_code_names_the_nearest_vector_of_what_the_stages_before_left(stages, size, dim, batch, frames, seed):
+    quantizer, latent = make(stages, size, dim, seed), latents(batch, frames, dim, seed)
+    codes = quantizer.encode(latent, stages)
+    assert codes.shape == (batch, stages, frames)
+    assert codes.dtype == torch.int64
+    residual = latent.double()
+    for codebook, code in zip(quantizer.codebooks.double(), codes.unbind(1), strict=True):
+        distances = (residual[..., None, :] - codebook).square().sum(-1)
+        chosen = distances.gather(-1, code[..., None])[..., 0]
+        assert torch.allclose(chosen, distances.amin(-1), atol=1e-5, rtol=1e-5)  # float32 may confuse equals
+        residual = residual - codebook[code]
+
+
+@settings(max_examples=50)
+@given(**shapes)
+def test_decoding_sums_the_vectors(stages, size, dim, batch, frames, seed):
+    quantizer = make(stages, size, dim, seed)
+    codes = torch.randint(0, size, (batch, stages, frames), generator=torch.Generator().manual_seed(seed))
+    latent = quantizer.decode(codes)
+    assert latent.shape == (batch, frames, dim)
+    for b in range(batch):
+        for t in range(frames):
+            vectors = torch.stack([quantizer.codebooks[q, codes[b, q, t]] for q in range(stages)])
+            assert torch.allclose(latent[b, t], vectors.sum(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_a_prefix_of_the_stages_gives_the_same_first_codes_and_a_coarser_latent(k):
+    quantizer, latent = make(), latents(2, 50, 8)
+    codes = quantizer.encode(latent, 4)
+    assert torch.equal(quantizer.encode(latent, k), codes[:, :k])
+    partial = quantizer.decode(codes[:, :k])
+    expected = sum(quantizer.codebooks[q][codes[:, q]] for q in range(k))
+    assert torch.allclose(partial, expected, atol=1e-6)
+
+
+def test_a_vector_of_the_codebook_is_its_own_code():
+    quantizer = make(stages=1)
+    assert torch.equal(quantizer.encode(quantizer.codebooks, 1)[0, 0], torch.arange(32))
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-3, 1.0, 1e3, 1e20])
+def test_codes_are_in_range_for_latents_of_any_size(scale):
+    codes = make().encode(latents(2, 50, 8) * scale, 4)
+    assert 0 <= codes.min() <= codes.max() < 32
+
+
+def test_each_frame_is_quantized_alone():
+    quantizer, latent = make(), latents(2, 30, 8)
+    codes = quantizer.encode(latent, 4)
+    for b in range(2):
+        for t in range(30):
+            assert torch.equal(quantizer.encode(latent[b : b + 1, t : t + 1], 4)[0, :, 0], codes[b, :, t])
+
+
+def test_no_frames_have_no_codes():
+    assert make().encode(torch.zeros(2, 0, 8), 4).shape == (2, 4, 0)
+    assert make().decode(torch.zeros(2, 4, 0, dtype=torch.int64)).shape == (2, 0, 8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("stages", "size", "dim"), [(4, 32, 8), (8, 256, 64), (1, 7, 3)])
+def test_inference_equals_vector_quantize_pytorch(stages, size, dim, seed):
+    library = pytest.importorskip("vector_quantize_pytorch")
+    quantizer, latent = make(stages, size, dim, seed), latents(2, 40, dim, seed)
+    oracle = library.ResidualVQ(dim=dim, num_quantizers=stages, codebook_size=size).eval()
+    for layer, codebook in zip(oracle.layers, quantizer.codebooks, strict=True):
+        layer._codebook.embed.copy_(codebook[None])
+        layer._codebook.initted.fill_(True)
+    with torch.no_grad():
+        quantized, indices, _ = oracle(latent)
+    codes = quantizer.encode(latent, stages)
+    assert torch.equal(codes, indices.transpose(1, 2))
+    assert torch.allclose(quantizer.decode(codes), quantized, atol=1e-5)
+    assert torch.allclose(quantizer.decode(codes), oracle.get_output_from_indices(indices), atol=1e-5)

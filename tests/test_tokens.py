@@ -1,0 +1,275 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechtok import SpeechTokens
+from speechtok.errors import MissingFileError, OutputError, TokensError
+
+HOP = 320
+
+
+def make(codes=None, num_samples=None, **facts) -> SpeechTokens:
+    """Two utterances of 3 and 2 frames, unless told otherwise."""
+    codes = torch.arange(24).reshape(2, 4, 3) % 32 if codes is None else codes
+    num_samples = torch.tensor([3 * HOP, 2 * HOP - 1]) if num_samples is None else num_samples
+    facts = {
+        "lengths": -(-num_samples // HOP) if isinstance(num_samples, torch.Tensor) else num_samples,
+        "sample_rate": 16_000,
+        "hop_length": HOP,
+        "codebook_size": 32,
+        "fingerprint": "0123456789abcdef",
+        **facts,
+    }
+    return SpeechTokens(codes, num_samples=num_samples, **facts)
+
+
+def assert_equal(a: SpeechTokens, b: SpeechTokens) -> None:
+    for name in ("codes", "lengths", "num_samples"):
+        assert torch.equal(getattr(a, name), getattr(b, name))
+        assert getattr(a, name).dtype == torch.int64
+    for name in ("sample_rate", "hop_length", "codebook_size", "fingerprint"):
+        assert getattr(a, name) == getattr(b, name)
+
+
+@st.composite
+def any_tokens(draw) -> SpeechTokens:
+    batch, books, hop = draw(st.integers(0, 3)), draw(st.integers(1, 8)), draw(st.integers(1, 640))
+    size = draw(st.integers(1, 32_768))
+    samples = draw(st.lists(st.integers(0, 12 * hop), min_size=batch, max_size=batch))
+    num_samples = torch.tensor(samples, dtype=torch.int64)
+    lengths = -(-num_samples // hop)
+    frames = int(lengths.max()) if batch else draw(st.integers(0, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    codes = torch.from_numpy(rng.integers(0, size, (batch, books, frames)))
+    fingerprint = draw(st.text(st.characters(codec="utf-8"), max_size=16))
+    return SpeechTokens(codes, lengths, num_samples, draw(st.integers(1, 192_000)), hop, size, fingerprint)
+
+
+# --- what tokens are
+
+
+def test_semantic_codes_are_the_first_codebook_and_acoustic_codes_the_others():
+    tokens = make()
+    assert torch.equal(tokens.semantic, tokens.codes[:, 0])
+    assert torch.equal(tokens.acoustic, tokens.codes[:, 1:])
+    assert make(codes=torch.zeros(2, 1, 3, dtype=torch.int64)).acoustic.shape == (2, 0, 3)
+
+
+def test_rates_follow_from_the_facts():
+    tokens = make()
+    assert tokens.num_codebooks == 4
+    assert tokens.frame_rate == 50.0
+    assert tokens.bitrate == pytest.approx(50 * 4 * math.log2(32))
+
+
+def test_an_utterance_of_a_batch_has_no_padding_and_all_its_facts():
+    tokens = make()
+    assert len(tokens) == 2
+    for index in (1, -1, np.int64(1)):
+        one = tokens[index]
+        assert torch.equal(one.codes, tokens.codes[1:, :, :2])
+        assert one.lengths.tolist() == [2]
+        assert one.num_samples.tolist() == [2 * HOP - 1]
+        assert one.fingerprint == tokens.fingerprint
+    assert [int(one.lengths) for one in tokens] == [3, 2]
+
+
+@pytest.mark.parametrize("index", [2, -3])
+def test_an_utterance_beyond_the_batch_is_an_index_error(index):
+    with pytest.raises(IndexError, match=f"utterance {index} of 2"):
+        make()[index]
+
+
+def test_tokens_move_between_devices_whole():
+    assert_equal(make().to("cpu"), make())
+    assert make().to(torch.device("cpu")).codes.device.type == "cpu"
+
+
+INT = torch.int64
+BAD = {
+    "codes of a list": ({"codes": [[[0, 0, 0]]] * 2}, "codes is a list; expected an int64 tensor"),
+    "codes of an array": ({"codes": np.zeros((2, 4, 3), np.int64)}, "codes is a ndarray; expected an int64 tensor"),
+    "float codes": ({"codes": torch.zeros(2, 4, 3)}, "dtype torch.float32; expected torch.int64"),
+    "int32 codes": ({"codes": torch.zeros(2, 4, 3, dtype=torch.int32)}, "dtype torch.int32; expected torch.int64"),
+    "bool codes": ({"codes": torch.zeros(2, 4, 3, dtype=torch.bool)}, "dtype torch.bool; expected torch.int64"),
+    "codes of two axes": ({"codes": torch.zeros(4, 3, dtype=INT)}, r"shape \(4, 3\); expected \(B, Q, T\)"),
+    "no codebook": ({"codes": torch.zeros(2, 0, 3, dtype=INT)}, r"shape \(2, 0, 3\).*at least one codebook"),
+    "code too large": ({"codes": torch.full((2, 4, 3), 32)}, "values from 32 to 32; expected 0 to 31"),
+    "negative code": ({"codes": torch.arange(24).reshape(2, 4, 3) - 1}, "values from -1 to 22; expected 0 to 31"),
+    "list of lengths": ({"lengths": [3, 2]}, r"lengths is \[3, 2\]; expected an int64 tensor of shape \(2,\)"),
+    "int32 lengths": ({"lengths": torch.tensor([3, 2], dtype=torch.int32)}, r"lengths is .*expected an int64"),
+    "one length": ({"lengths": torch.tensor([3])}, r"lengths is .*expected an int64 tensor of shape \(2,\)"),
+    "length over": ({"lengths": torch.tensor([3, 4])}, r"lengths is \[3, 4\]; expected values from 0 to 3"),
+    "negative length": ({"lengths": torch.tensor([3, -1])}, r"lengths is \[3, -1\]; expected values from 0 to 3"),
+    "samples over": ({"num_samples": torch.tensor([3 * HOP + 1, 9]), "lengths": torch.tensor([3, 1])}, "961.*0 to 960"),
+    "disagreement": ({"lengths": torch.tensor([3, 1])}, r"\[3, 1\] and num_samples \[960, 639\] disagree; expected"),
+    "no rate": ({"sample_rate": 0}, "sample_rate is 0; expected a whole number above 0"),
+    "rate as text": ({"sample_rate": "16000"}, "sample_rate is '16000'; expected a whole number"),
+    "no hop": ({"hop_length": 0}, "hop_length is 0; expected a whole number above 0"),
+    "fractional hop": ({"hop_length": 320.0}, r"hop_length is 320\.0; expected a whole number"),
+    "size as text": ({"codebook_size": "32"}, "codebook_size is '32'; expected a whole number"),
+    "size over int16": ({"codebook_size": 32_769}, "codebook_size is 32769; expected at most 32768"),
+    "fingerprint of a number": ({"fingerprint": 5}, "fingerprint is 5; expected the text"),
+    "no fingerprint": ({"fingerprint": None}, "fingerprint is None; expected the text"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_parts_that_do_not_fit_are_refused_with_their_value_and_what_was_expected(name):
+    values, message = BAD[name]
+    with pytest.raises(TokensError, match=f"(?s){message}"):
+        make(**values)
+
+
+# --- files
+
+
+@settings(max_examples=60)
+@given(tokens=any_tokens())
+def test_saved_tokens_are_the_same_tokens(tmp_path_factory, tokens):
+    path = tmp_path_factory.getbasetemp() / "round trip"
+    tokens.save(path)
+    assert_equal(SpeechTokens.load(path), tokens)
+
+
+def test_encoded_tokens_survive_a_file_and_decode_to_the_same_audio(tmp_path, tiny, speech):
+    tokens = tiny.encode(np.stack([speech(0.3), speech(0.3, seed=1)]), 16_000, lengths=[4_800, 3_000])
+    tokens.save(str(tmp_path / "a.tokens"))
+    loaded = SpeechTokens.load(str(tmp_path / "a.tokens"))
+    assert_equal(loaded, tokens)
+    assert torch.equal(tiny.decode(loaded), tiny.decode(tokens))
+
+
+def test_tokens_of_strided_codes_are_saved_right(tmp_path):
+    codes = (torch.arange(24) % 32).reshape(3, 4, 2).permute(2, 1, 0)
+    make(codes=codes).save(tmp_path / "a")
+    assert torch.equal(SpeechTokens.load(tmp_path / "a").codes, codes)
+
+
+def test_a_saved_code_takes_two_bytes(tmp_path):
+    for frames in (0, 1_000):
+        samples = torch.tensor([frames * HOP])
+        make(torch.zeros(1, 8, frames, dtype=INT), samples).save(tmp_path / str(frames))
+    grown = (tmp_path / "1000").stat().st_size - (tmp_path / "0").stat().st_size
+    assert 16_000 <= grown < 16_064
+
+
+@pytest.mark.parametrize("name", ["missing", "no folder/a", "x" * 300])
+def test_missing_tokens_file_is_a_missing_file_error(tmp_path, name):
+    with pytest.raises(MissingFileError, match="does not exist"):
+        SpeechTokens.load(tmp_path / name)
+
+
+def test_a_folder_is_no_tokens_file(tmp_path):
+    with pytest.raises(TokensError, match="cannot be read as tokens"):
+        SpeechTokens.load(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"", b"words", b"\0" * 100, b"RIFF\x24\0\0\0WAVEfmt ", b"\xff" * 64])
+def test_what_is_no_safetensors_file_is_refused(tmp_path, data):
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(TokensError, match=r"cannot be read as tokens.*make it again"):
+        SpeechTokens.load(tmp_path / "a")
+
+
+def test_every_truncation_of_a_tokens_file_is_refused(tmp_path):
+    make().save(tmp_path / "a")
+    data = (tmp_path / "a").read_bytes()
+    for size in range(len(data)):
+        (tmp_path / "cut").write_bytes(data[:size])
+        with pytest.raises(TokensError):
+            SpeechTokens.load(tmp_path / "cut")
+
+
+def test_every_flipped_bit_of_a_tokens_file_is_refused(tmp_path):
+    make(torch.full((1, 1, 2), 5), torch.tensor([2 * HOP])).save(tmp_path / "a")
+    data = bytearray((tmp_path / "a").read_bytes())
+    for position in range(len(data)):
+        data[position] ^= 1 << position % 8
+        (tmp_path / "flipped").write_bytes(data)
+        with pytest.raises(TokensError):
+            SpeechTokens.load(tmp_path / "flipped")
+        data[position] ^= 1 << position % 8
+
+
+def parts(path) -> tuple[dict, dict]:
+    with safetensors.safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def forge(path, tensors: dict, metadata: dict | None) -> None:
+    path.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
+
+
+def test_another_safetensors_file_is_refused_with_its_format(tmp_path, tiny):
+    tiny.save(tmp_path / "model")
+    with pytest.raises(TokensError, match=r"format None; expected a file that SpeechTokens.save wrote"):
+        SpeechTokens.load(tmp_path / "model" / "model.safetensors")
+    forge(tmp_path / "a", {"codes": torch.zeros(3)}, {"format": "pt"})
+    with pytest.raises(TokensError, match="format 'pt'; expected"):
+        SpeechTokens.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("lost", ["codes", "lengths", "num_samples"])
+def test_a_tokens_file_without_one_of_its_tensors_is_refused(tmp_path, lost):
+    make().save(tmp_path / "a")
+    tensors, metadata = parts(tmp_path / "a")
+    del tensors[lost]
+    forge(tmp_path / "a", tensors, metadata)
+    with pytest.raises(TokensError):
+        SpeechTokens.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("codes", torch.zeros(2, 4, 3)),
+        ("codes", torch.zeros(2, 4, 3, dtype=torch.bfloat16)),
+        ("codes", torch.zeros(2, 12, dtype=torch.int16)),
+        ("codes", torch.full((2, 4, 3), 32, dtype=torch.int16)),
+        ("codes", torch.full((2, 4, 3), -1, dtype=torch.int16)),
+        ("lengths", torch.tensor([3, 3])),
+        ("num_samples", torch.tensor([3.0, 2.0])),
+    ],
+)
+def test_a_tokens_file_with_a_changed_tensor_is_refused(tmp_path, name, value):
+    make().save(tmp_path / "a")
+    tensors, metadata = parts(tmp_path / "a")
+    forge(tmp_path / "a", {**tensors, name: value}, metadata)
+    with pytest.raises(TokensError):
+        SpeechTokens.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "",
+        "not json",
+        "[]",
+        "null",
+        "{}",
+        '{"sample_rate": 16000}',
+        json.dumps({"sample_rate": 16_000, "hop_length": 320, "codebook_size": 32, "fingerprint": "other"}),
+        json.dumps({"sample_rate": 8_000, "hop_length": 320, "codebook_size": 32, "fingerprint": "0123456789abcdef"}),
+    ],
+)
+def test_a_tokens_file_with_changed_facts_is_refused(tmp_path, facts):
+    make().save(tmp_path / "a")
+    tensors, metadata = parts(tmp_path / "a")
+    forge(tmp_path / "a", tensors, {**metadata, "tokens": facts})
+    with pytest.raises(TokensError):
+        SpeechTokens.load(tmp_path / "a")
+
+
+def test_a_place_that_cannot_be_written_is_an_output_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("old")
+    for name in ("missing/a", "file/a", "."):
+        with pytest.raises(OutputError, match="cannot write"):
+            make().save(tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]
