@@ -97,7 +97,8 @@ def _load_training_checkpoint(path: Path, device: torch.device | str) -> SpeechT
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail anywhere in the reader: IndexError, KeyError, AssertionError, …
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        cause = error.__context__ or error  # torch wraps the reason in advice on how to run the code after all
+        reason = (str(cause) or type(cause).__name__).splitlines()[0].split(". Please")[0]
         raise CheckpointError(
             f"{path} is damaged, or would run code when read ({reason}); expected a directory with {CONFIG_NAME} and "
             f"{WEIGHTS_NAME}, or a checkpoint of training/train.py"

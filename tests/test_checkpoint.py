@@ -298,9 +298,23 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(tmp_path, tin
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
-    with pytest.raises(CheckpointError, match="would run code when read"):
+    with pytest.raises(CheckpointError, match="would run code when read") as caught:
         load(path)
     assert not (tmp_path / "marker").exists()
+    assert "weights_only" not in str(caught.value)  # torch's advice on how to run it after all
+    assert "safe_globals" not in str(caught.value)
+
+
+def test_a_call_of_the_system_is_refused_by_name_and_without_advice_to_run_it(tmp_path):
+    class Call:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'marker'}",)
+
+    torch.save({"config": Call()}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"would run code when read .*posix\.system") as caught:
+        load(tmp_path / "a.pt")
+    assert not (tmp_path / "marker").exists()
+    assert "weights_only" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
