@@ -182,10 +182,11 @@ def _roundtrip_file(
 
 
 def _warm_up(tokenizer: SpeechTokenizer) -> None:
-    """Run one frame: the first pays for kernels and the fingerprint, and would blur the speed of a short file."""
+    """Run ten seconds: the first pay for kernels, memory and the fingerprint, and would blur a short file's speed."""
     import torch
 
-    tokenizer.decode(tokenizer.encode(torch.zeros(tokenizer.hop_length), tokenizer.sample_rate)).cpu()
+    silence = torch.zeros(10 * tokenizer.sample_rate)
+    tokenizer.decode(tokenizer.encode(silence, tokenizer.sample_rate)).cpu()
 
 
 def _info(args: argparse.Namespace) -> int:
