@@ -108,8 +108,9 @@ class SpeechTokenizer(nn.Module):
 
         Raises:
             AudioError: the waveform, its rate or the lengths cannot be used.
-            InputError: ``num_codebooks`` is out of range.
+            InputError: ``num_codebooks`` is out of range, or the tokenizer was converted to half precision.
         """
+        self._check_precision()
         x = as_waveform(waveform)
         sample_rate = check_sample_rate(sample_rate)
         num_codebooks = self._check_num_codebooks(num_codebooks, self.num_codebooks)
@@ -146,8 +147,9 @@ class SpeechTokenizer(nn.Module):
         Raises:
             TokensError: the codes are out of range, of wrong dtype or shape, or have too many codebooks.
             FingerprintError: another tokenizer made the tokens.
-            InputError: ``num_codebooks`` is out of range.
+            InputError: ``num_codebooks`` is out of range, or the tokenizer was converted to half precision.
         """
+        self._check_precision()
         if isinstance(tokens, Tensor):
             check_codes(tokens, self.codebook_size)
             batch, _, frames = tokens.shape
@@ -236,6 +238,11 @@ class SpeechTokenizer(nn.Module):
         return SpeechTokens(
             codes, lengths, num_samples, self.sample_rate, self.hop_length, self.codebook_size, self.fingerprint
         )
+
+    def _check_precision(self) -> None:
+        dtype = self.quantizer.codebooks.dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(f"the tokenizer is in {dtype}; expected torch.float32 or wider: convert it with .float()")
 
     def _check_num_codebooks(self, num_codebooks: int | None, most: int) -> int:
         if num_codebooks is None:

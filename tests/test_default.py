@@ -1,0 +1,66 @@
+"""The tokenizer that the package carries, on the sample that it carries."""
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+
+import speechtok
+
+ASSETS = Path(str(resources.files("speechtok") / "assets"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> speechtok.SpeechTokenizer:
+    return speechtok.load()
+
+
+@pytest.fixture(scope="module")
+def speech() -> torch.Tensor:
+    waveform, sample_rate = speechtok.read_audio(ASSETS / "sample.flac")
+    assert sample_rate == 16_000
+    return waveform
+
+
+def test_it_is_what_the_readme_says(tokenizer):
+    assert (tokenizer.sample_rate, tokenizer.frame_rate) == (16_000, 50.0)
+    assert (tokenizer.num_codebooks, tokenizer.codebook_size) == (8, 1024)
+    assert tokenizer.lookahead <= tokenizer.hop_length
+
+
+def test_its_card_describes_this_very_model_and_it_stays_small(tokenizer):
+    assert tokenizer.fingerprint in (ASSETS / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert sum(path.stat().st_size for path in ASSETS.iterdir()) <= 32_000_000
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.1, 0.01])
+def test_speech_comes_back_as_long_and_as_loud(tokenizer, speech, gain):
+    decoded = tokenizer.decode(tokenizer.encode(speech * gain, 16_000))[0]
+    assert decoded.shape == speech.shape
+    change = 20 * torch.log10(decoded.square().mean().sqrt() / (speech * gain).square().mean().sqrt())
+    assert abs(float(change)) < 2.0
+
+
+def test_speech_is_understood_and_better_with_more_codebooks(tokenizer, speech):
+    pytest.importorskip("pystoi")
+    from speechtok.quality import stoi
+
+    tokens = tokenizer.encode(speech, 16_000)
+    scores = [stoi(speech, tokenizer.decode(tokens, num_codebooks=q)[0], 16_000) for q in (1, 2, 4, 8)]
+    assert scores == sorted(scores)
+    assert scores[-1] > 0.85
+
+
+def test_silence_stays_silent(tokenizer):
+    decoded = tokenizer.decode(tokenizer.encode(torch.zeros(16_000), 16_000))
+    assert decoded.abs().max() < 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_with_the_way_out(dtype):
+    tokenizer = speechtok.load().to(dtype)
+    with pytest.raises(ValueError, match=r"is in torch\.b?float16; expected torch\.float32 or wider"):
+        tokenizer.encode(torch.zeros(320), 16_000)
+    with pytest.raises(ValueError, match=r"convert it with \.float\(\)"):
+        tokenizer.decode(torch.zeros(1, 8, 1, dtype=torch.int64))
