@@ -1,6 +1,8 @@
-"""How fast and how large: encode and decode against real time, the cost of importing, memory for an hour of audio.
+"""How fast, how late, how large: offline and streaming, ours and the peers' architectures, in one run.
 
-``python -m benchmarks.speed`` prints a Markdown table. Run it on a machine that does nothing else.
+``python -m benchmarks.speed --peers`` prints Markdown tables, and ``--plot FILE`` draws them. The peers are the
+implementations of transformers (the ``lm`` extra) with random weights: speed does not depend on them. Run it on a
+machine that does nothing else.
 """
 
 import argparse
@@ -10,35 +12,144 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import speechtok
 
+CHUNK_MS = (20, 40, 80)
 
-def seconds_of(work: Callable[[], object], repeats: int) -> float:
+
+@dataclass(frozen=True)
+class Codec:
+    """Something that encodes ``(B, S)`` at its rate, and decodes what it made of it."""
+
+    name: str
+    sample_rate: int
+    encode: Callable[[Tensor], object]
+    decode: Callable[[object], object]
+
+
+@dataclass(frozen=True)
+class OfflineSpeed:
+    """Seconds of audio done in a second.
+
+    Attributes:
+        codec: its name.
+        threads: of PyTorch.
+        batch: utterances at a time.
+        encode: real-time factor of encoding.
+        decode: real-time factor of decoding.
+    """
+
+    codec: str
+    threads: int
+    batch: int
+    encode: float
+    decode: float
+
+
+@dataclass(frozen=True)
+class ChunkLatency:
+    """Milliseconds from a chunk to its codes and the audio of the frame before it.
+
+    Attributes:
+        threads: of PyTorch.
+        batch: rows of the stream.
+        chunk_ms: length of a chunk, in milliseconds.
+        milliseconds: of each chunk, in order.
+    """
+
+    threads: int
+    batch: int
+    chunk_ms: int
+    milliseconds: np.ndarray
+
+    def percentile(self, share: float) -> float:
+        """The latency that this share of the chunks, in percent, stays below."""
+        return float(np.percentile(self.milliseconds, share))
+
+
+def ours(model: str | None) -> Codec:
+    """The tokenizer of this package, with all codebooks."""
+    tok = speechtok.load(model)
+    return Codec("speechtok", tok.sample_rate, lambda x: tok.encode(x, tok.sample_rate), tok.decode)  # type: ignore[arg-type]
+
+
+def peers() -> list[Codec]:
+    """EnCodec, Mimi and DAC as transformers builds them, at 6, 1.1 and 6 kbit/s."""
+    from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, MimiConfig, MimiModel
+
+    encodec = EncodecModel(EncodecConfig()).eval()
+    mimi = MimiModel(MimiConfig()).eval()
+    dac = DacModel(DacConfig(sampling_rate=16_000, n_codebooks=12, downsampling_ratios=[2, 4, 5, 8])).eval()
+    return [
+        Codec(
+            "EnCodec",
+            24_000,
+            lambda x: encodec.encode(x[:, None], bandwidth=6.0),
+            lambda e: encodec.decode(e.audio_codes, e.audio_scales),  # type: ignore[attr-defined]
+        ),
+        Codec(
+            "Mimi",
+            24_000,
+            lambda x: mimi.encode(x[:, None], num_quantizers=8),
+            lambda e: mimi.decode(e.audio_codes),  # type: ignore[attr-defined]
+        ),
+        Codec(
+            "DAC",
+            16_000,
+            lambda x: dac.encode(x[:, None]),
+            lambda e: dac.decode(e.quantized_representation),  # type: ignore[attr-defined]
+        ),
+    ]
+
+
+def seconds_of(work: Callable[[], object], least_runs: int = 3, least_seconds: float = 1.0) -> float:
     """Median duration of ``work``, after one run that does not count."""
+    start = time.perf_counter()
     work()
-    durations = []
-    for _ in range(repeats):
+    if time.perf_counter() - start > 10:  # slow peers
+        least_runs = 1
+    durations: list[float] = []
+    while len(durations) < least_runs or sum(durations) < least_seconds:
         start = time.perf_counter()
         work()
         durations.append(time.perf_counter() - start)
     return float(np.median(durations))
 
 
-def real_time_factors(model: str | None, threads: int, batch: int, seconds: float) -> tuple[float, float]:
-    """Seconds of audio encoded, and decoded, in a second."""
+@torch.no_grad()
+def offline(codec: Codec, threads: int, batch: int, seconds: float) -> OfflineSpeed:
+    """Measure whole utterances of ``seconds``."""
     torch.set_num_threads(threads)
-    tokenizer = speechtok.load(model)
-    generator = torch.Generator().manual_seed(0)
-    waveform = torch.randn(batch, int(seconds * tokenizer.sample_rate), generator=generator) * 0.05
-    tokens = tokenizer.encode(waveform, tokenizer.sample_rate)
-    audio = batch * seconds
-    encode = seconds_of(lambda: tokenizer.encode(waveform, tokenizer.sample_rate), 15)
-    decode = seconds_of(lambda: tokenizer.decode(tokens), 15)
-    return audio / encode, audio / decode
+    waveform = noise(batch, int(seconds * codec.sample_rate))
+    encoded = codec.encode(waveform)
+    encode, decode = seconds_of(lambda: codec.encode(waveform)), seconds_of(lambda: codec.decode(encoded))
+    return OfflineSpeed(codec.name, threads, batch, batch * seconds / encode, batch * seconds / decode)
+
+
+def chunk_latency(tok: speechtok.SpeechTokenizer, threads: int, batch: int, chunk_ms: int, chunks: int) -> ChunkLatency:
+    """Stream ``chunks`` chunks, encoding and decoding each; the first 20 do not count."""
+    torch.set_num_threads(threads)
+    size = tok.sample_rate * chunk_ms // 1000
+    waveform = noise(batch, size * (chunks + 20))
+    durations = []
+    with tok.stream(batch) as stream:
+        for chunk in waveform.split(size, 1):
+            start = time.perf_counter()
+            stream.decode(stream.encode(chunk))
+            durations.append(time.perf_counter() - start)
+    return ChunkLatency(threads, batch, chunk_ms, np.array(durations[20:]) * 1000)
+
+
+def noise(batch: int, samples: int) -> Tensor:
+    """Quiet noise, ``(B, S)``."""
+    return (torch.randn(batch, samples, generator=torch.Generator().manual_seed(0)) * 0.05).clamp(-1, 1)
 
 
 def import_seconds(module: str, repeats: int = 7) -> float:
@@ -64,33 +175,112 @@ def hour_megabytes(model: str | None) -> tuple[float, float]:
     return peaks[1] - peaks[0], peaks[2] - peaks[0]
 
 
+def streamed_hour_megabytes(model: str | None, seconds: int = 3600) -> tuple[float, float]:
+    """What a stream holds, and what an hour in it adds to the peak resident memory after its first minute."""
+    torch.set_num_threads(1)
+    tok = speechtok.load(model)
+    minute = noise(1, 60 * tok.sample_rate)
+    with tok.stream() as stream:
+        first = 0.0
+        for _ in range(seconds // 60):
+            for chunk in minute.split(tok.sample_rate // 25, 1):
+                stream.decode(stream.encode(chunk))
+            first = first or _peak_megabytes()
+        return stream.num_bytes / 1e6, _peak_megabytes() - first
+
+
 def _peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def plot(rows: Sequence[OfflineSpeed], latencies: Sequence[ChunkLatency], path: Path) -> None:
+    """Real-time factors of all codecs, and the latencies of our chunks, on one thread with one utterance."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    rows = [row for row in rows if row.threads == 1 and row.batch == 1]
+    for offset, part in ((-0.2, "encode"), (0.2, "decode")):
+        bars = left.bar(np.arange(len(rows)) + offset, [getattr(row, part) for row in rows], 0.4, label=part)
+        left.bar_label(bars, fmt="%.3g")
+    left.set_xticks(range(len(rows)), [row.codec for row in rows])
+    left.set(yscale="log", ylabel="× real time", title="10 s of audio, one thread, batch 1")
+    left.legend()
+    for latency in latencies:
+        if latency.threads == 1 and latency.batch == 1:
+            shares = np.linspace(0, 100, 400)
+            right.plot(np.percentile(latency.milliseconds, shares), shares, label=f"{latency.chunk_ms} ms chunks")
+    right.set(
+        xscale="log", xlabel="encode + decode of a chunk, ms", ylabel="% of the chunks", title="Streaming, one thread"
+    )
+    right.legend()
+    right.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a tokenizer's directory (the default tokenizer if not given)")
-    parser.add_argument("--hour", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--peers", action="store_true", help="measure EnCodec, Mimi and DAC too")
+    parser.add_argument("--chunks", type=int, default=1000, help="chunks of each streaming measurement (1000)")
+    parser.add_argument("--plot", type=Path, help="PNG to draw the results in")
+    parser.add_argument("--hour", choices=["whole", "streamed"], help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.hour:
-        print(*hour_megabytes(arguments.model))
+        measure = hour_megabytes if arguments.hour == "whole" else streamed_hour_megabytes
+        print(*measure(arguments.model))
         return 0
-    print("| threads | batch | encode, × real time | decode, × real time |\n|---|---|---|---|")
-    for threads in sorted({1, min(2, os.cpu_count() or 1)}):
+    threads = sorted({1, min(2, os.cpu_count() or 1)})
+    codecs = [ours(arguments.model), *(peers() if arguments.peers else [])]
+    rows: list[OfflineSpeed] = []
+    print("| threads | audio | codec | encode, × real time | decode, × real time | ours is faster by |")
+    print("|---|---|---|---|---|---|")
+    for count in threads:
+        # peers need minutes for 16 × 10 s
+        for batch, seconds in ((1, 10.0), (16, 2.0)):
+            for codec in codecs:
+                row = offline(codec, count, batch, seconds)
+                rows.append(row)
+                own = rows[-1 - codecs.index(codec)]
+                faster = "" if own is row else f"{own.encode / row.encode:.0f} ×, {own.decode / row.decode:.0f} ×"
+                audio = f"{batch} × {seconds:.0f} s"
+                print(
+                    f"| {count} | {audio} | {codec.name} | {row.encode:.3g} | {row.decode:.3g} | {faster} |", flush=True
+                )
+    tok = speechtok.load(arguments.model)
+    latencies: list[ChunkLatency] = []
+    print("\n| threads | rows | chunk, ms | encode + decode, ms: median | p99 | most |\n|---|---|---|---|---|---|")
+    for count in threads:
         for batch in (1, 16):
-            encode, decode = real_time_factors(arguments.model, threads, batch, 10.0)
-            print(f"| {threads} | {batch} | {encode:.0f} | {decode:.0f} |", flush=True)
-    bare, ours = import_seconds("torch"), import_seconds("speechtok")
-    print(f"\nimport speechtok: {ours:.2f} s, of which import torch {bare:.2f} s")
-    command = [sys.executable, "-m", "benchmarks.speed", "--hour"]
-    if arguments.model:
-        command += ["--model", arguments.model]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    encode_mb, decode_mb = (float(value) for value in run.stdout.split())
+            for chunk_ms in CHUNK_MS:
+                latency = chunk_latency(tok, count, batch, chunk_ms, arguments.chunks)
+                latencies.append(latency)
+                values = " | ".join(f"{latency.percentile(share):.2f}" for share in (50, 99, 100))
+                print(f"| {count} | {batch} | {chunk_ms} | {values} |", flush=True)
+    delay = 1000 * (tok.hop_length + tok.lookahead) / tok.sample_rate
+    print(f"\nalgorithmic latency, frame and lookahead: {delay:.0f} ms")
+    bare, whole = import_seconds("torch"), import_seconds("speechtok")
+    print(f"import speechtok: {whole:.2f} s, of which import torch {bare:.2f} s")
+    encode_mb, decode_mb = _in_fresh_process(arguments.model, "whole")
     print(f"one hour in one call: {encode_mb:.0f} MB over the model to encode, {decode_mb:.0f} MB to encode and decode")
+    held, grown = _in_fresh_process(arguments.model, "streamed")
+    print(
+        f"one hour in a stream: it holds {held:.2f} MB, and the process grows by {grown:.1f} MB after the first minute"
+    )
+    if arguments.plot:
+        plot(rows, latencies, arguments.plot)
     return 0
+
+
+def _in_fresh_process(model: str | None, hour: str) -> tuple[float, float]:
+    command = [sys.executable, "-m", "benchmarks.speed", "--hour", hour]
+    run = subprocess.run(command + (["--model", model] if model else []), capture_output=True, text=True, check=True)
+    first, second = (float(value) for value in run.stdout.split())
+    return first, second
 
 
 if __name__ == "__main__":

@@ -9,13 +9,16 @@
 from speechtok.audio import read_audio, write_audio
 from speechtok.checkpoint import load
 from speechtok.config import ConvNeXtConfig, TokenizerConfig
+from speechtok.streaming import NO_CODE, Stream
 from speechtok.tokenizer import SpeechTokenizer
 from speechtok.tokens import SpeechTokens
 
 __all__ = [
+    "NO_CODE",
     "ConvNeXtConfig",
     "SpeechTokenizer",
     "SpeechTokens",
+    "Stream",
     "TokenizerConfig",
     "load",
     "read_audio",

@@ -21,6 +21,10 @@ class FingerprintError(TokensError):
     """Tokens made by another tokenizer than the one asked to decode them."""
 
 
+class StreamError(InputError):
+    """A stream used after its end, or a row of it after its utterance's."""
+
+
 class ConfigError(InputError):
     """A configuration that does not describe a tokenizer or a training."""
 

@@ -3,12 +3,16 @@
 import torch
 from torch import Tensor, nn
 
+from speechtok.nn.exact import Prepared, prepare, sums, to_levels, weight_levels
+
 
 class ResidualQuantizer(nn.Module):
     """Codes of a latent and back (Zeghidour et al. 2021, SoundStream, arXiv 2107.03312, algorithm 1).
 
     Stage ``q`` takes the codebook vector nearest to what stages ``0 … q-1`` left over, so any prefix of the codebooks
-    is a coarser description of the same latent.
+    is a coarser description of the same latent. Nearest is decided exactly (see :mod:`speechtok.nn.exact`): among the
+    vectors rounded to 127 levels of the codebook's largest value, for the residual rounded to 127 of its own; the first
+    of equals.
 
     Args:
         num_codebooks: stages ``Q``.
@@ -21,22 +25,48 @@ class ResidualQuantizer(nn.Module):
     def __init__(self, num_codebooks: int, codebook_size: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("codebooks", torch.randn(num_codebooks, codebook_size, dim))
+        self._search: Prepared[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = Prepared(self._prepare)
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
         """``latent``: ``(B, T, D)``. Returns the codes of the first ``num_codebooks`` stages, int64 ``(B, Q, T)``."""
-        residual = latent
+        residual = latent.flatten(0, 1)
         codes = []
-        for codebook in self.codebooks[:num_codebooks]:
-            # |r - c|² = |r|² - 2 (r·c - |c|²/2), and |r|² is the same for every c.
-            offset = codebook.square().sum(-1) / 2
-            code = torch.argmax(residual @ codebook.T - offset, dim=-1)
-            residual = residual - codebook[code]
+        for codebook, vectors, per_size, squared in self._search(self.codebooks)[:num_codebooks]:
+            levels, size = to_levels(residual)
+            # |r - c|² = |r|² - (2 r·c - |c|²), and |r|² is the same for every c
+            code = first_largest(sums(levels, vectors).float().mul_(size.mul_(per_size)).sub_(squared))
+            residual = residual - codebook.index_select(0, code)
             codes.append(code)
-        return torch.stack(codes, dim=1)
+        return torch.stack(codes).view(num_codebooks, *latent.shape[:2]).transpose(0, 1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """``codes``: int64 ``(B, Q, T)``, ``Q`` any prefix. Returns the sum of their vectors, ``(B, T, D)``."""
-        latent = self.codebooks[0][codes[:, 0]]
-        for codebook, code in zip(self.codebooks[1:], codes.unbind(1)[1:], strict=False):
+        first, *rest = self.codebooks[: codes.shape[1]].float().unbind(0)
+        latent = first[codes[:, 0]]
+        for codebook, code in zip(rest, codes.unbind(1)[1:], strict=True):
             latent = latent + codebook[code]
         return latent
+
+    def _prepare(self, codebooks: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """For each stage: the vectors, their levels, two over the size of one, and the levels squared and summed."""
+        stages = []
+        for codebook in codebooks.float():
+            levels, size = weight_levels(codebook, one_scale=True)
+            squared = levels.to(torch.int32).square().sum(1, dtype=torch.int32).float()
+            stages.append((codebook, prepare(levels), 2 / size[0], squared))
+        return stages
+
+
+def first_largest(scores: Tensor) -> Tensor:
+    """Where each row of ``(M, N)`` is largest, ``(M,)``; the first of equals.
+
+    As ``argmax``, which reads one value at a time: here it reads one of the columns of a table, and one of its rows.
+    """
+    rows, size = scores.shape
+    side = 32
+    if rows < 32 or size % side:
+        return scores.argmax(-1)
+    table = scores.view(rows, size // side, side)
+    group = table.amax(2).argmax(1)
+    within = table[torch.arange(rows, device=scores.device), group].argmax(1)
+    return group * side + within

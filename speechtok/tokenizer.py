@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from speechtok.audio import as_waveform, check_sample_rate, resample, resampled_length
 from speechtok.config import TokenizerConfig
 from speechtok.errors import AudioError, FingerprintError, InputError, TokensError
-from speechtok.nn.convnext import Decoder, Encoder
+from speechtok.nn.convnext import Decoder, Encoder, State
 from speechtok.quantizer import ResidualQuantizer
+from speechtok.streaming import Stream
 from speechtok.tokens import SpeechTokens, check_codes
 
 _PIECE_FRAMES = 512
@@ -108,9 +109,8 @@ class SpeechTokenizer(nn.Module):
 
         Raises:
             AudioError: the waveform, its rate or the lengths cannot be used.
-            InputError: ``num_codebooks`` is out of range, or the tokenizer was converted to half precision.
+            InputError: ``num_codebooks`` is out of range.
         """
-        self._check_precision()
         x = as_waveform(waveform)
         sample_rate = check_sample_rate(sample_rate)
         num_codebooks = self._check_num_codebooks(num_codebooks, self.num_codebooks)
@@ -127,7 +127,10 @@ class SpeechTokenizer(nn.Module):
         if min(samples) < x.shape[1]:
             x = x.masked_fill(torch.arange(x.shape[1], device=self.device) >= num_samples[:, None], 0.0)
         frames = -(-num_samples // self.hop_length)
-        codes = self._encode_pieces(x, int(frames.max()), num_codebooks)
+        x = x[:, : int(frames.max()) * self.hop_length]
+        if x.shape[1] % self.hop_length:
+            x = F.pad(x, (0, -x.shape[1] % self.hop_length))
+        codes, _ = self._encode_frames(x, self.encoder.initial_state(len(x)), num_codebooks)
         past_end = torch.arange(codes.shape[2], device=self.device) >= frames[:, None]
         codes.masked_fill_(past_end[:, None], 0)
         return self._tokens(codes, frames, num_samples)
@@ -147,9 +150,8 @@ class SpeechTokenizer(nn.Module):
         Raises:
             TokensError: the codes are out of range, of wrong dtype or shape, or have too many codebooks.
             FingerprintError: another tokenizer made the tokens.
-            InputError: ``num_codebooks`` is out of range, or the tokenizer was converted to half precision.
+            InputError: ``num_codebooks`` is out of range.
         """
-        self._check_precision()
         if isinstance(tokens, Tensor):
             check_codes(tokens, self.codebook_size)
             batch, _, frames = tokens.shape
@@ -183,10 +185,29 @@ class SpeechTokenizer(nn.Module):
         tokens = tokens.to(self.device)
         if len(tokens) == 0 or tokens.codes.shape[2] == 0:
             return torch.zeros(len(tokens), 0, device=self.device)
-        waveform = self._decode_pieces(tokens.codes[:, :num_codebooks], tokens.lengths)
-        waveform = waveform[:, : int(tokens.num_samples.max())]
+        codes = tokens.codes[:, :num_codebooks]
+        # the decoder is late by one frame, so it runs one frame on
+        waveform, _ = self._decode_frames(
+            codes, self.decoder.initial_state(len(tokens)), codes.shape[2] + 1, tokens.lengths
+        )
+        waveform = waveform[:, self.hop_length :][:, : int(tokens.num_samples.max())]
         past_end = torch.arange(waveform.shape[1], device=self.device) >= tokens.num_samples[:, None]
         return waveform.masked_fill_(past_end, 0.0)
+
+    def stream(self, batch_size: int = 1, num_codebooks: int | None = None) -> Stream:
+        """Open a stream, which encodes and decodes piece by piece with a state of its own.
+
+        Args:
+            batch_size: utterances at a time, ``B``.
+            num_codebooks: codebooks to encode with, from the first; all by default.
+
+        Raises:
+            InputError: ``batch_size`` or ``num_codebooks`` is out of range.
+        """
+        whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+        if not whole or batch_size < 1:
+            raise InputError(f"batch_size is {batch_size!r}; expected a whole number from 1 on")
+        return Stream(self, int(batch_size), self._check_num_codebooks(num_codebooks, self.num_codebooks))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``directory``, which :func:`speechtok.load` reads.
@@ -203,46 +224,49 @@ class SpeechTokenizer(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def _encode_pieces(self, x: Tensor, frames: int, num_codebooks: int) -> Tensor:
-        """``x``: ``(B, S)``. Codes ``(B, Q, T)``, by pieces of bounded size that hand their state on."""
-        step = max(1, _PIECE_FRAMES // len(x))
-        state = self.encoder.initial_state(len(x))
-        codes = torch.empty(len(x), num_codebooks, frames, dtype=torch.int64, device=x.device)
-        for start in range(0, frames, step):
-            stop = min(start + step, frames)
-            piece = x[:, start * self.hop_length : stop * self.hop_length]
-            piece = F.pad(piece, (0, (stop - start) * self.hop_length - piece.shape[1]))
-            latent, state = self.encoder(piece, state)
-            codes[:, :, start:stop] = self.quantizer.encode(latent, num_codebooks)
-        return codes
-
-    def _decode_pieces(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        """``codes``: ``(B, Q, T)``. Waveform ``(B, T * hop_length)``, by pieces that hand their state on.
-
-        The decoder is late by one frame, so it runs one frame on; what follows an utterance is a latent of zeros.
-        """
-        batch, _, frames = codes.shape
+    def _encode_frames(self, x: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
+        """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state, by pieces of bounded size."""
+        batch, frames = len(x), x.shape[1] // self.hop_length
         step = max(1, _PIECE_FRAMES // batch)
-        state = self.decoder.initial_state(batch)
-        waveform = torch.empty(batch, (frames + 1) * self.hop_length, device=codes.device)
-        for start in range(0, frames + 1, step):
-            stop = min(start + step, frames + 1)
-            latent = self.quantizer.decode(codes[:, :, start:stop])
-            latent = F.pad(latent, (0, 0, 0, stop - start - latent.shape[1]))
-            past_end = torch.arange(start, stop, device=codes.device) >= lengths[:, None]
-            piece, state = self.decoder(latent.masked_fill(past_end[..., None], 0.0), state)
-            waveform[:, start * self.hop_length : stop * self.hop_length] = piece
-        return waveform[:, self.hop_length :]
+        if frames <= step:
+            latent, state = self.encoder(x, state)
+            return self.quantizer.encode(latent, num_codebooks), state
+        codes = torch.empty(batch, num_codebooks, frames, dtype=torch.int64, device=x.device)
+        for start in range(0, frames, step):
+            latent, state = self.encoder(x[:, start * self.hop_length : (start + step) * self.hop_length], state)
+            codes[:, :, start : start + step] = self.quantizer.encode(latent, num_codebooks)
+        return codes, state
+
+    def _decode_frames(
+        self, codes: Tensor | None, state: State, frames: int, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """``codes``: ``(B, Q, T)``. Waveform ``(B, frames * hop_length)``, a frame late, and the next state.
+
+        What follows the codes, or the ``lengths`` of a row, is a latent of zeros.
+        """
+        batch, hop = len(state[0]), self.hop_length
+        step = max(1, _PIECE_FRAMES // batch)
+        waveform = torch.empty(batch, frames * hop, dtype=torch.float32, device=self.device)
+        for start in range(0, frames, step):
+            count = min(step, frames - start)
+            if codes is None:
+                latent = torch.zeros(batch, count, self.config.latent_dim, dtype=torch.float32, device=self.device)
+            else:
+                latent = self.quantizer.decode(codes[:, :, start : start + count])
+                latent = F.pad(latent, (0, 0, 0, count - latent.shape[1]))
+            if lengths is not None:
+                past_end = torch.arange(start, start + count, device=latent.device) >= lengths[:, None]
+                latent = latent.masked_fill(past_end[..., None], 0.0)
+            piece, state = self.decoder(latent, state)
+            if count == frames:
+                return piece, state
+            waveform[:, start * hop : (start + count) * hop] = piece
+        return waveform, state
 
     def _tokens(self, codes: Tensor, lengths: Tensor, num_samples: Tensor) -> SpeechTokens:
         return SpeechTokens(
             codes, lengths, num_samples, self.sample_rate, self.hop_length, self.codebook_size, self.fingerprint
         )
-
-    def _check_precision(self) -> None:
-        dtype = self.quantizer.codebooks.dtype
-        if dtype not in (torch.float32, torch.float64):
-            raise InputError(f"the tokenizer is in {dtype}; expected torch.float32 or wider: convert it with .float()")
 
     def _check_num_codebooks(self, num_codebooks: int | None, most: int) -> int:
         if num_codebooks is None:

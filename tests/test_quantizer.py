@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from speechtok.quantizer import ResidualQuantizer
+from speechtok.nn.exact import to_levels
+from speechtok.quantizer import ResidualQuantizer, first_largest
 
 shapes = {
     "stages": st.integers(1, 5), "size": st.integers(2, 40), "dim": st.integers(1, 12), "batch": st.integers(1, 3),
@@ -31,12 +32,22 @@ def test_every_code_names_the_nearest_vector_of_what_the_stages_before_left(stag
     codes = quantizer.encode(latent, stages)
     assert codes.shape == (batch, stages, frames)
     assert codes.dtype == torch.int64
-    residual = latent.double()
-    for codebook, code in zip(quantizer.codebooks.double(), codes.unbind(1), strict=True):
-        distances = (residual[..., None, :] - codebook).square().sum(-1)
+    residual = latent
+    for codebook, code in zip(quantizer.codebooks, codes.unbind(1), strict=True):
+        rounded = torch.mul(*to_levels(codebook.flatten()[None])).view_as(codebook).double()
+        query = torch.mul(*to_levels(residual)).double()
+        distances = (query[..., None, :] - rounded).square().sum(-1)
         chosen = distances.gather(-1, code[..., None])[..., 0]
-        assert torch.allclose(chosen, distances.amin(-1), atol=1e-5, rtol=1e-5)  # float32 may confuse equals
+        assert (chosen - distances.amin(-1)).max() <= 1e-6 * distances.max()  # float32 may confuse equals
         residual = residual - codebook[code]
+
+
+@pytest.mark.parametrize("rows", [1, 31, 32, 100])
+@pytest.mark.parametrize("size", [2, 32, 33, 1024])
+def test_the_first_of_equals_is_taken(rows, size):
+    scores = torch.randint(0, 4, (rows, size), generator=torch.Generator().manual_seed(size), dtype=torch.int32)
+    expected = torch.tensor([row.index(max(row)) for row in scores.tolist()])
+    assert torch.equal(first_largest(scores), expected)
 
 
 @settings(max_examples=50)
@@ -88,16 +99,17 @@ def test_no_frames_have_no_codes():
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("stages", "size", "dim"), [(4, 32, 8), (8, 256, 64), (1, 7, 3)])
-def test_inference_equals_vector_quantize_pytorch(stages, size, dim, seed):
+def test_inference_describes_a_latent_as_well_as_vector_quantize_pytorch(stages, size, dim, seed):
     library = pytest.importorskip("vector_quantize_pytorch")
-    quantizer, latent = make(stages, size, dim, seed), latents(2, 40, dim, seed)
+    quantizer, latent = make(stages, size, dim, seed), latents(2, 200, dim, seed)
     oracle = library.ResidualVQ(dim=dim, num_quantizers=stages, codebook_size=size).eval()
     for layer, codebook in zip(oracle.layers, quantizer.codebooks, strict=True):
         layer._codebook.embed.copy_(codebook[None])
         layer._codebook.initted.fill_(True)
     with torch.no_grad():
         quantized, indices, _ = oracle(latent)
-    codes = quantizer.encode(latent, stages)
-    assert torch.equal(codes, indices.transpose(1, 2))
-    assert torch.allclose(quantizer.decode(codes), quantized, atol=1e-5)
-    assert torch.allclose(quantizer.decode(codes), oracle.get_output_from_indices(indices), atol=1e-5)
+    codes, theirs = quantizer.encode(latent, stages), indices.transpose(1, 2)
+    assert (codes[:, 0] == theirs[:, 0]).float().mean() > 0.95  # rounding decides between near-equals
+    assert torch.allclose(quantizer.decode(theirs), quantized, atol=1e-5)
+    ours = (quantizer.decode(codes) - latent).square().mean()
+    assert ours < 1.02 * (quantized - latent).square().mean()

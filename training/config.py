@@ -76,6 +76,8 @@ class TrainingConfig:
             of audio (every 50th file is then held out to validate on).
         out: folder of the run: checkpoint, TensorBoard logs, packed audio, exported tokenizer.
         model: the tokenizer to train.
+        start_from: folder of a tokenizer of the same config whose weights and codebooks training starts from; random
+            weights, and codebooks from k-means, if empty.
         seed: of weights, crops and dropout.
         steps: optimizer steps.
         batch_size: crops a step.
@@ -98,6 +100,7 @@ class TrainingConfig:
     out: str
     steps: int
     model: TokenizerConfig = field(default_factory=TokenizerConfig)
+    start_from: str = ""
     seed: int = 0
     batch_size: int = 16
     crop_seconds: float = 1.0

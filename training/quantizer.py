@@ -52,6 +52,16 @@ class TrainingQuantizer(nn.Module):
         return bool(self.layers[0]._codebook.initted)
 
     @torch.no_grad()
+    def continue_from(self, codebooks: Tensor) -> None:
+        """Set the codebooks to ``(Q, N, D)``, of a tokenizer trained before."""
+        for layer, vectors in zip(self.layers, codebooks, strict=True):
+            codebook = layer._codebook
+            codebook.embed.copy_(vectors)
+            codebook.cluster_size.fill_(self.frames_per_step / len(vectors))
+            codebook.embed_avg.copy_(codebook.embed * codebook.cluster_size[..., None])
+            codebook.initted.fill_(True)
+
+    @torch.no_grad()
     def start(self, latent: Tensor) -> None:
         """Set every codebook by k-means on ``latent``, ``(B, T, D)``, and what the codebooks before leave of it."""
         residual = rearrange(latent, "b t d -> 1 (b t) d")

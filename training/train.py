@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from speechtok.errors import CheckpointError, SpeechtokError
+import speechtok
+from speechtok.errors import CheckpointError, ConfigError, SpeechtokError
 from speechtok.files import replacing
 from speechtok.plot import spectrogram_figure
 from speechtok.tokenizer import SpeechTokenizer
@@ -47,7 +48,8 @@ class Trainer:
         self.config, self.train, self.dev = config, train, dev
         self.device = torch.device(config.device)
         model = config.model
-        self.tokenizer = SpeechTokenizer(model).to(self.device)  # the exported one: averaged weights
+        # the exported one: averaged weights
+        self.tokenizer = _tokenizer_to_start_from(config).to(self.device)
         live = SpeechTokenizer(model).to(self.device)
         live.load_state_dict(self.tokenizer.state_dict())
         self.network = nn.ModuleDict({"encoder": live.encoder, "decoder": live.decoder}).train().requires_grad_(True)
@@ -58,6 +60,8 @@ class Trainer:
             config.batch_size * config.crop_frames,
             config.quantizer,
         ).to(self.device)
+        if config.start_from:
+            self.quantizer.continue_from(self.tokenizer.quantizer.codebooks)
         self.loss = ReconstructionLoss(model.sample_rate).to(self.device)
         self.optimizers = make_optimizers(self.network, config)
         self.step = 0
@@ -70,7 +74,7 @@ class Trainer:
         """One optimizer step on ``(B, S)``. Returns the losses, and the codes as ``"codes"``, ``(B, Q, T)``."""
         config = self.config
         waveform = waveform.to(self.device)
-        if self.step == config.quantizer.start_step:
+        if self.step == config.quantizer.start_step and not self.quantizer.started:
             self._start_quantizer()
         latent = self._encode(waveform)
         terms = {}
@@ -179,6 +183,18 @@ class Trainer:
         torch._foreach_lerp_(averaged, list(self.network.parameters()), 1 - decay)
         if self.quantizer.started:
             self.tokenizer.quantizer.codebooks.copy_(self.quantizer.codebooks)
+
+
+def _tokenizer_to_start_from(config: TrainingConfig) -> SpeechTokenizer:
+    if not config.start_from:
+        return SpeechTokenizer(config.model)
+    tokenizer = speechtok.load(config.start_from)
+    if tokenizer.config != config.model:
+        raise ConfigError(
+            f"start_from is {config.start_from}, a tokenizer of another config ({tokenizer.config}) than model "
+            f"({config.model}); expected equal ones: change model, or start from random weights"
+        )
+    return tokenizer
 
 
 def make_optimizers(network: nn.Module, config: TrainingConfig) -> list[tuple[torch.optim.Optimizer, float]]:

@@ -4,17 +4,25 @@ Nothing runs at sample rate. A *patch* is the finer step (5 ms by default), a *f
 module is causal and takes and returns its state, so a signal in pieces and the signal whole are the same arithmetic.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import cast
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from speechtok.config import ConvNeXtConfig
 from speechtok.nn.convolution import CausalConvNeXtBlock
+from speechtok.nn.exact import ExactLinear
 
 State = tuple[Tensor, ...]
 """What a module remembers of the signal so far; each tensor has the batch first."""
+
+
+@functools.cache
+def hann_window(length: int, device: torch.device) -> Tensor:
+    """Hann window, periodic, float32 ``(length,)``: rounded from float64, so that every processor has the same."""
+    return torch.hann_window(length, dtype=torch.float64, device="cpu").float().to(device)
 
 
 class BlockStack(nn.Module):
@@ -33,7 +41,7 @@ class BlockStack(nn.Module):
         """State before the first frame."""
         return tuple(cast(CausalConvNeXtBlock, block).initial_state(batch_size) for block in self.blocks)
 
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, State]:
         """``x``: ``(B, T, D)``. Returns ``(B, T, D)`` and the next state."""
         states = []
         for block, past in zip(self.blocks, state, strict=True):
@@ -61,29 +69,32 @@ class Encoder(nn.Module):
         super().__init__()
         self.patch_length, self.window_length = patch_length, window_length
         self.patches_per_frame = hop_length // patch_length
-        self.embed = nn.Linear(window_length, size.patch_dim)
+        self.embed = ExactLinear(window_length, size.patch_dim, fine=True)
         self.patch_blocks = BlockStack(size.patch_dim, size.patch_depth, size.kernel_size, size.expansion)
-        self.merge = nn.Linear(self.patches_per_frame * size.patch_dim, size.frame_dim)
+        self.merge = ExactLinear(self.patches_per_frame * size.patch_dim, size.frame_dim)
         self.frame_blocks = BlockStack(size.frame_dim, size.frame_depth, size.kernel_size, size.expansion)
-        self.norm = nn.RMSNorm(size.frame_dim, eps=1e-6)
-        self.project = nn.Linear(size.frame_dim, latent_dim)
+        self.project = ExactLinear(size.frame_dim, latent_dim, normed=True)
 
     def initial_state(self, batch_size: int) -> State:
         """State before the first sample."""
-        past = self.embed.weight.new_zeros(batch_size, self.window_length - self.patch_length)
+        shape, device = (batch_size, self.window_length - self.patch_length), self.embed.weight.device
+        past = torch.zeros(shape, dtype=torch.float32, device=device)
         return (past, *self.patch_blocks.initial_state(batch_size), *self.frame_blocks.initial_state(batch_size))
 
     def forward(self, waveform: Tensor, state: State) -> tuple[Tensor, State]:
         """``waveform``: ``(B, T * hop_length)``. Returns the latent ``(B, T, D)`` and the next state."""
         past, *rest = state
         split = len(self.patch_blocks.blocks)
+        batch, frames = len(waveform), waveform.shape[1] // (self.patches_per_frame * self.patch_length)
         samples = torch.cat([past, waveform * self.GAIN], dim=1)
-        past = samples[:, waveform.shape[1] :]
-        x = self.embed(samples.unfold(1, self.window_length, self.patch_length))
-        x, patch_state = self.patch_blocks(x, tuple(rest[:split]))
-        x = self.merge(rearrange(x, "b (t p) d -> b t (p d)", p=self.patches_per_frame))
-        x, frame_state = self.frame_blocks(x, tuple(rest[split:]))
-        return self.project(self.norm(x)), (past, *patch_state, *frame_state)
+        windows = samples.unfold(1, self.window_length, self.patch_length).reshape(-1, self.window_length)
+        x, patch_state = self.patch_blocks(
+            self.embed(windows).view(batch, frames * self.patches_per_frame, -1), rest[:split]
+        )
+        x = self.merge(x.view(batch * frames, -1))
+        x, frame_state = self.frame_blocks(x.view(batch, frames, -1), rest[split:])
+        latent = self.project(x.flatten(0, 1)).view(batch, frames, -1)
+        return latent, (samples[:, waveform.shape[1] :], *patch_state, *frame_state)
 
 
 class Decoder(nn.Module):
@@ -99,37 +110,34 @@ class Decoder(nn.Module):
         latent_dim: width ``D`` of the latent.
     """
 
-    window: Tensor
-
     def __init__(self, size: ConvNeXtConfig, hop_length: int, patch_length: int, latent_dim: int) -> None:
         super().__init__()
         self.patches_per_frame = hop_length // patch_length
         self.patch_length = patch_length
-        self.project = nn.Linear(latent_dim, size.frame_dim)
+        self.project = ExactLinear(latent_dim, size.frame_dim)
         self.frame_blocks = BlockStack(size.frame_dim, size.frame_depth, size.kernel_size, size.expansion)
-        self.split = nn.Linear(size.frame_dim, self.patches_per_frame * size.patch_dim)
+        self.split = ExactLinear(size.frame_dim, self.patches_per_frame * size.patch_dim)
         self.patch_blocks = BlockStack(size.patch_dim, size.patch_depth, size.kernel_size, size.expansion)
-        self.norm = nn.RMSNorm(size.patch_dim, eps=1e-6)
-        self.head = nn.Linear(size.patch_dim, 2 * patch_length)
-        self.register_buffer("window", torch.hann_window(2 * patch_length), persistent=False)
+        self.head = ExactLinear(size.patch_dim, 2 * patch_length, normed=True, fine=True)
         nn.init.normal_(self.head.weight, std=0.1 * size.patch_dim**-0.5)  # the first output is as quiet as speech
         nn.init.zeros_(self.head.bias)
 
     def initial_state(self, batch_size: int) -> State:
         """State before the first frame."""
-        tail = self.window.new_zeros(batch_size, self.patch_length)
+        tail = torch.zeros(batch_size, self.patch_length, dtype=torch.float32, device=self.head.weight.device)
         return (tail, *self.frame_blocks.initial_state(batch_size), *self.patch_blocks.initial_state(batch_size))
 
     def forward(self, latent: Tensor, state: State) -> tuple[Tensor, State]:
         """``latent``: ``(B, T, D)``. Returns ``(B, T * hop_length)``, one frame late, and the next state."""
         tail, *rest = state
         split = len(self.frame_blocks.blocks)
-        x, frame_state = self.frame_blocks(self.project(latent), tuple(rest[:split]))
-        x = rearrange(self.split(x), "b t (p d) -> b (t p) d", p=self.patches_per_frame)
-        x, patch_state = self.patch_blocks(x, tuple(rest[split:]))
-        pieces = self.head(self.norm(x)).float() * self.window
-        first, second = pieces.chunk(2, dim=-1)
-        second = rearrange(second, "b t s -> b (t s)")
-        late = torch.cat([tail, second], dim=1)
-        waveform = rearrange(first, "b t s -> b (t s)") + late[:, : second.shape[1]]
-        return waveform, (late[:, second.shape[1] :], *frame_state, *patch_state)
+        batch, frames, _ = latent.shape
+        x = self.project(latent.flatten(0, 1)).view(batch, frames, -1)
+        x, frame_state = self.frame_blocks(x, rest[:split])
+        x = self.split(x.flatten(0, 1)).view(batch, frames * self.patches_per_frame, -1)
+        x, patch_state = self.patch_blocks(x, rest[split:])
+        pieces = self.head(x.flatten(0, 1)) * hann_window(2 * self.patch_length, x.device)
+        first, second = pieces.view(batch, -1, 2, self.patch_length).unbind(2)
+        late = torch.cat([tail, second.flatten(1)], dim=1)
+        waveform = first.flatten(1) + late[:, : -self.patch_length]
+        return waveform, (late[:, -self.patch_length :], *frame_state, *patch_state)

@@ -4,16 +4,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechtok.nn.exact import ExactLinear
+
 
 class CausalDepthwiseConv(nn.Module):
     """One filter per channel over the present frame and the ``kernel_size - 1`` frames before it.
 
-    Written as a sum of shifted products: the width stays the innermost, contiguous axis, so that the linear layers
-    around the convolution need no transposition, and a compiler fuses the sum into one loop.
+    Written as sums of shifted products, in transposed form: the state is what the past adds to outputs to come. The
+    width stays the innermost, contiguous axis, so that the linear layers around need no transposition.
 
     Args:
         dim: width ``D``.
-        kernel_size: frames that one output frame sees, its own included.
+        kernel_size: frames that one output frame sees, its own included. ``weight[0]`` is that of its own.
     """
 
     def __init__(self, dim: int, kernel_size: int) -> None:
@@ -23,22 +25,36 @@ class CausalDepthwiseConv(nn.Module):
         nn.init.uniform_(self.weight, -(kernel_size**-0.5), kernel_size**-0.5)
 
     def initial_state(self, batch_size: int) -> Tensor:
-        """The past of a signal that has none: zeros, ``(B, kernel_size - 1, D)``."""
+        """What a past of zeros adds to the frames to come: zeros, ``(B, kernel_size - 1, D)``."""
         kernel_size, dim = self.weight.shape
-        return self.weight.new_zeros(batch_size, kernel_size - 1, dim)
+        return torch.zeros(batch_size, kernel_size - 1, dim, dtype=torch.float32, device=self.weight.device)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """``x``: ``(B, T, D)``; ``state``: the frames before it. Returns ``(B, T, D)`` and the next state."""
-        frames = x.shape[1]
-        x = torch.cat([state.to(x.dtype), x], dim=1)
-        y: Tensor = self.bias
-        for k, weight in enumerate(self.weight.unbind(0)):
-            y = y + x[:, k : k + frames] * weight
-        return y, x[:, frames:]
+        """Filter ``x``, ``(B, T, D)``.
+
+        Args:
+            x: the frames.
+            state: what the frames before ``x`` add to the next ``kernel_size - 1`` outputs.
+
+        Returns:
+            ``(B, T, D)`` and the next state.
+        """
+        frames, weight = x.shape[1], self.weight.float()
+        kernel_size = len(weight)
+        # an output is the sum of its products from the oldest to the newest, however the frames come: the bits depend
+        # on it
+        y = F.pad(state, (0, 0, 0, frames))
+        if frames < kernel_size:
+            for t in range(frames):
+                y[:, t : t + kernel_size] += x[:, t : t + 1] * weight
+        else:
+            for lag in range(kernel_size - 1, -1, -1):
+                y[:, lag : lag + frames] += x * weight[lag]
+        return y[:, :frames] + self.bias.float(), y[:, frames:]
 
 
 class CausalConvNeXtBlock(nn.Module):
-    """ConvNeXt block (Liu et al. 2022, arXiv 2201.03545), causal, with RMS norm and one residual branch.
+    """ConvNeXt block (Liu et al. 2022, arXiv 2201.03545), causal and exact, with RMS norm and hard swish.
 
     Args:
         dim: width ``D``.
@@ -49,9 +65,8 @@ class CausalConvNeXtBlock(nn.Module):
     def __init__(self, dim: int, kernel_size: int, expansion: int) -> None:
         super().__init__()
         self.conv = CausalDepthwiseConv(dim, kernel_size)
-        self.norm = nn.RMSNorm(dim, eps=1e-6)
-        self.expand = nn.Linear(dim, expansion * dim)
-        self.contract = nn.Linear(expansion * dim, dim)
+        self.expand = ExactLinear(dim, expansion * dim, normed=True)
+        self.contract = ExactLinear(expansion * dim, dim, floor=0.375)  # hard swish is never less than -0.375
 
     def initial_state(self, batch_size: int) -> Tensor:
         """See :meth:`CausalDepthwiseConv.initial_state`."""
@@ -60,5 +75,5 @@ class CausalConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """``x``: ``(B, T, D)``; ``state``: ``(B, kernel_size - 1, D)``. Returns ``(B, T, D)`` and the next state."""
         y, state = self.conv(x, state)
-        y = self.contract(F.gelu(self.expand(self.norm(y))))
-        return x + y, state
+        hidden = F.hardswish(self.expand(y.flatten(0, 1)), inplace=not self.training)
+        return x + self.contract(hidden).view_as(x), state

@@ -11,7 +11,7 @@ import yaml
 
 import speechtok
 from speechtok.config import from_mapping
-from speechtok.errors import CheckpointError, SpeechtokError
+from speechtok.errors import CheckpointError, ConfigError, SpeechtokError
 from training import train as train_module
 from training.config import TrainingConfig
 from training.train import CHECKPOINT_NAME, Trainer, learning_rate_factor, make_optimizers, perplexity, train
@@ -121,6 +121,44 @@ def test_a_checkpoint_in_the_making_is_a_loadable_tokenizer(tiny_config):
     train(config_of(tiny_config))
     tokenizer = speechtok.load(Path(tiny_config["out"]) / CHECKPOINT_NAME)
     assert tokenizer.encode(torch.zeros(320), 16_000).codes.shape == (1, 3, 1)
+
+
+def test_a_training_starts_from_a_tokenizer(tiny_config, tmp_path):
+    first = train(config_of(tiny_config))
+    config = config_of(tiny_config, out=str(tmp_path / "second"), start_from=str(first))
+    corpora = [train_module.pack(f, 16_000, Path(config.out)) for f in train_module.find_utterances(config.data)]
+    trainer = Trainer(config, *corpora)
+    started = speechtok.load(first)
+    assert trainer.tokenizer.fingerprint == started.fingerprint
+    assert trainer.quantizer.started
+    assert torch.equal(trainer.quantizer.codebooks, started.quantizer.codebooks)
+    live = dict(trainer.network.named_parameters())
+    assert all(torch.equal(p, live[f"encoder.{name}"]) for name, p in started.encoder.named_parameters())
+    trainer.run_step(trainer.crops(0))
+    drift = (trainer.quantizer.codebooks - started.quantizer.codebooks).abs().max()
+    assert 0 < drift < started.quantizer.codebooks.abs().max()
+
+
+def test_a_tokenizer_of_another_config_is_no_start(tiny_config, new_tokenizer, tmp_path):
+    new_tokenizer().save(tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"start_from is .*other, a tokenizer of another config"):
+        train(config_of(tiny_config, start_from=str(tmp_path / "other")))
+
+
+def test_what_is_trained_is_what_is_exported(tiny_config):
+    """Training simulates the rounding of inference: both networks give the same audio."""
+    config = config_of(tiny_config)
+    corpora = [train_module.pack(f, 16_000, Path(config.out)) for f in train_module.find_utterances(config.data)]
+    trainer = Trainer(config, *corpora)
+    waveform = trainer.crops(0)
+    with torch.no_grad():
+        simulated = trainer._encode(waveform)
+        exact, _ = trainer.tokenizer.encoder(waveform, trainer.tokenizer.encoder.initial_state(len(waveform)))
+        assert torch.allclose(simulated, exact, atol=1e-4)
+        audio = trainer._decode(exact)
+        state = trainer.tokenizer.decoder.initial_state(len(waveform))
+        padded = torch.nn.functional.pad(exact, (0, 0, 0, 1))
+        assert torch.allclose(audio, trainer.tokenizer.decoder(padded, state)[0][:, 320:], atol=1e-4)
 
 
 def test_a_checkpoint_of_another_config_is_refused(tiny_config):

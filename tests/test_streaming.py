@@ -1,0 +1,381 @@
+import itertools
+import random
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from speechtok import NO_CODE, SpeechTokenizer, TokenizerConfig
+from speechtok.errors import AudioError, InputError, StreamError, TokensError
+
+HOP = 320
+
+
+def offline(tok: SpeechTokenizer, waveform: Tensor) -> Tensor:
+    """Codes ``(Q, T)`` of one utterance."""
+    return tok.encode(waveform, tok.sample_rate).codes[0]
+
+
+def cut(x: Tensor, sizes: list[int]) -> list[Tensor]:
+    """``x`` along its last axis in pieces of these sizes; the last piece is what they leave."""
+    bounds = [min(b, x.shape[-1]) for b in itertools.accumulate(sizes, initial=0)]
+    return [x[..., a:b] for a, b in itertools.pairwise([*bounds, x.shape[-1]])]
+
+
+@pytest.fixture(scope="module")
+def audio(speech) -> Tensor:
+    return torch.from_numpy(speech(2.0))
+
+
+chunk_sizes = st.lists(st.one_of(st.integers(0, 3), st.integers(0, 3 * HOP), st.just(HOP)), max_size=25)
+
+
+@settings(max_examples=60)
+@given(samples=st.integers(1, 9_000), sizes=chunk_sizes)
+def test_streamed_codes_are_those_of_the_whole(tiny, audio, samples, sizes):
+    x = audio[:samples]
+    with tiny.stream() as s:
+        codes = [s.encode(chunk) for chunk in cut(x, sizes)]
+        for given_frames, chunk in zip(itertools.accumulate(c.shape[2] for c in codes), cut(x, sizes), strict=True):
+            assert given_frames <= samples // HOP, chunk.shape
+        codes.append(s.flush())
+        assert s.num_samples.tolist() == [samples]
+    assert torch.equal(torch.cat(codes, 2)[0], offline(tiny, x))
+
+
+@pytest.mark.parametrize("num_codebooks", [1, 3])
+def test_one_sample_at_a_time(tiny, audio, num_codebooks):
+    x = audio[: 5 * HOP + 7]
+    with tiny.stream(num_codebooks=num_codebooks) as s:
+        codes = []
+        for index, sample in enumerate(x.split(1)):
+            codes.append(s.encode(sample))
+            # a frame comes with its last sample: the encoder looks at nothing after it
+            assert codes[-1].shape == (1, num_codebooks, int((index + 1) % HOP == 0))
+        codes.append(s.flush())
+    assert torch.equal(torch.cat(codes, 2)[0], offline(tiny, x)[:num_codebooks])
+
+
+@settings(max_examples=60)
+@given(frames=st.integers(1, 30), sizes=st.lists(st.integers(0, 6), max_size=12), used=st.integers(1, 4))
+def test_streamed_audio_is_that_of_the_whole_to_the_bit(tiny, audio, frames, sizes, used):
+    codes = tiny.encode(audio[: frames * HOP], 16_000).codes[:, :used]
+    with tiny.stream() as s:
+        pieces = [s.decode(piece) for piece in cut(codes, sizes)]
+        assert sum(piece.shape[1] for piece in pieces) == (frames - 1) * HOP
+        pieces.append(s.drain())
+    assert torch.equal(torch.cat(pieces, 1), tiny.decode(codes))
+
+
+@settings(max_examples=40)
+@given(data=st.data(), batch=st.integers(1, 9))
+def test_rows_of_any_company_lengths_and_padding_keep_their_codes(tiny, audio, data, batch):
+    lengths = data.draw(st.lists(st.integers(1, 4_000), min_size=batch, max_size=batch))
+    starts = data.draw(st.lists(st.integers(0, 20_000), min_size=batch, max_size=batch))
+    x = torch.full((batch, max(lengths) + data.draw(st.integers(0, 700))), 0.9)
+    rows = [audio[start : start + n] for start, n in zip(starts, lengths, strict=True)]
+    for padded, row in zip(x, rows, strict=True):
+        padded[: len(row)] = row
+    tokens = tiny.encode(x, 16_000, lengths=lengths)
+    waveform = tiny.decode(tokens)
+    for index, row in enumerate(rows):
+        alone = tiny.encode(row, 16_000)
+        assert torch.equal(tokens.codes[index, :, : tokens.lengths[index]], alone.codes[0])
+        assert torch.equal(waveform[index, : len(row)], tiny.decode(alone)[0])
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_threads_change_nothing(tiny, audio, threads):
+    expected = tiny.encode(audio, 16_000)
+    waveform = tiny.decode(expected)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        assert torch.equal(tiny.encode(audio, 16_000).codes, expected.codes)
+        assert torch.equal(tiny.decode(expected), waveform)
+    finally:
+        torch.set_num_threads(before)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_rows_that_come_and_go_are_each_what_they_are_alone(tiny, audio, data):
+    """A server: every row has its own caller, who brings samples at times, hangs up, and makes room for another."""
+    batch = data.draw(st.integers(1, 4))
+    rng = random.Random(data.draw(st.integers(0, 10_000)))
+    utterances: list[list[Tensor]] = [[] for _ in range(batch)]
+    codes: list[list[Tensor]] = [[] for _ in range(batch)]
+    sounds: list[list[Tensor]] = [[] for _ in range(batch)]
+    finished = []
+
+    def keep(new: Tensor, heard: Tensor, lengths: Tensor) -> None:
+        for row in range(batch):
+            codes[row].append(new[row][:, new[row][0] != NO_CODE])
+            sounds[row].append(heard[row, : lengths[row]])
+
+    with tiny.stream(batch) as s:
+        for _ in range(data.draw(st.integers(1, 12))):
+            size = rng.choice([1, 160, 320, 500, 1_111])
+            lengths = [rng.choice([0, size, rng.randint(0, size)]) for _ in range(batch)]
+            chunk = torch.full((batch, size), 0.5)
+            for row, n in enumerate(lengths):
+                start = rng.randrange(10_000)
+                chunk[row, :n] = audio[start : start + n]
+                utterances[row].append(chunk[row, :n].clone())
+            new = s.encode(chunk, lengths=lengths)
+            keep(new, s.decode(new), s.audio_lengths)
+            for row in rng.sample(range(batch), rng.randint(0, batch) if rng.random() < 0.3 else 0):
+                new = s.flush(rows=[row])
+                keep(new, s.decode(new), s.audio_lengths)
+                sounds[row].append(s.drain(rows=[row])[row, : s.audio_lengths[row]])
+                assert s.num_samples[row] == sum(map(len, utterances[row]))
+                finished.append((utterances[row], codes[row], sounds[row]))
+                utterances[row], codes[row], sounds[row] = [], [], []
+                s.reset(rows=[row])
+        last = s.flush()
+        keep(last, s.decode(last), s.audio_lengths)
+        rest = s.drain()
+        for row in range(batch):
+            sounds[row].append(rest[row, : s.audio_lengths[row]])
+            finished.append((utterances[row], codes[row], sounds[row]))
+    for pieces, row_codes, row_sounds in finished:
+        x = torch.cat(pieces) if pieces else torch.zeros(0)
+        if not len(x):
+            assert sum(c.shape[1] for c in row_codes) == 0
+            continue
+        expected = tiny.encode(x, 16_000)
+        assert torch.equal(torch.cat(row_codes, 1), expected.codes[0])
+        assert torch.equal(torch.cat(row_sounds), tiny.decode(expected.codes)[0])
+
+
+def test_a_hundred_interleaved_streams_give_what_each_gives_alone(tiny, audio):
+    rng = random.Random(0)
+    streams = [tiny.stream() for _ in range(100)]
+    signals = [audio[(start := rng.randrange(20_000)) : start + rng.randint(1, 4_000)] for _ in streams]
+    codes: list[list[Tensor]] = [[] for _ in streams]
+    places = [0] * len(streams)
+    while any(place < len(x) for place, x in zip(places, signals, strict=True)):
+        index = rng.randrange(len(streams))
+        size = rng.choice([1, 100, 320, 1_000])
+        codes[index].append(streams[index].encode(signals[index][places[index] : places[index] + size]))
+        places[index] += size
+    for stream, kept, x in zip(streams, codes, signals, strict=True):
+        kept.append(stream.flush())
+        assert torch.equal(torch.cat(kept, 2)[0], offline(tiny, x))
+
+
+def test_streams_in_many_threads_do_not_meet(new_tokenizer, audio):
+    tok = new_tokenizer(seed=3)  # not yet used: the threads find its weights unprepared
+    results: dict[int, Tensor] = {}
+    ready = threading.Barrier(8)
+
+    def caller(index: int) -> None:
+        ready.wait()
+        with tok.stream() as s:
+            parts = [s.encode(chunk) for chunk in audio[index * 500 : index * 500 + 6_000].split(320 + index)]
+            results[index] = torch.cat([*parts, s.flush()], 2)[0]
+
+    threads = [threading.Thread(target=caller, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index in range(8):
+        assert torch.equal(results[index], offline(tok, audio[index * 500 : index * 500 + 6_000]))
+
+
+def test_one_stream_in_two_threads_loses_no_sample(tiny, audio):
+    with tiny.stream() as s:
+
+        def caller() -> None:
+            for chunk in audio[:16_000].split(100):
+                s.encode(chunk)
+
+        threads = [threading.Thread(target=caller) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert s.num_samples.tolist() == [32_000]
+
+
+def test_pcm_and_arrays_are_taken_as_encode_takes_them(tiny, speech):
+    pcm = (speech(0.5) * 32_767).astype(np.int16)
+    with tiny.stream() as s:
+        codes = torch.cat([s.encode(chunk) for chunk in np.array_split(pcm, 7)] + [s.flush()], 2)
+    assert torch.equal(codes, tiny.encode(pcm, 16_000).codes)
+
+
+def test_reset_starts_a_new_utterance(tiny, audio):
+    with tiny.stream() as s:
+        s.decode(s.encode(audio[:5_000]))
+        s.flush()
+        s.drain()
+        s.reset()
+        assert s.num_samples.tolist() == [0]
+        codes = torch.cat([s.encode(audio[:3_000]), s.flush()], 2)
+        sound = torch.cat([s.decode(codes), s.drain()], 1)
+    assert torch.equal(codes[0], offline(tiny, audio[:3_000]))
+    assert torch.equal(sound, tiny.decode(codes))
+
+
+def test_nothing_in_nothing_out(tiny):
+    with tiny.stream(2) as s:
+        assert s.encode(torch.zeros(2, 0)).shape == (2, 4, 0)
+        assert s.flush().shape == (2, 4, 0)
+        assert s.decode(torch.zeros(2, 4, 0, dtype=torch.int64)).shape == (2, 0)
+        assert s.drain().shape == (2, 0)
+        assert s.audio_lengths.tolist() == [0, 0]
+
+
+def test_a_stream_keeps_less_than_a_megabyte_however_long_it_runs(audio):
+    tok = SpeechTokenizer(TokenizerConfig())  # the size of the default
+    with tok.stream() as s:
+        s.decode(s.encode(audio[:1_000]))
+        before = s.num_bytes
+        tracemalloc.start()
+        for chunk in (audio, audio[:7], audio[:16_000]):
+            s.decode(s.encode(chunk))
+        grown, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert s.num_bytes == before < 1_000_000
+        assert grown < 100_000
+
+
+def test_a_stream_leaves_the_model_and_its_random_numbers_alone(new_tokenizer, audio):
+    tok = new_tokenizer()
+    fingerprint, state = tok.fingerprint, torch.get_rng_state()
+    names = {name: set(vars(module)) for name, module in tok.named_modules()}
+    with tok.stream() as s:
+        s.decode(s.encode(audio[:2_000]))
+    assert tok.fingerprint == fingerprint
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {name: set(vars(module)) for name, module in tok.named_modules()} == names
+
+
+def test_codes_can_be_trained_on(tiny, audio):
+    with torch.inference_mode(), tiny.stream() as s:
+        s.encode(audio[:1_000])
+    with tiny.stream() as s:
+        assert not s.encode(audio[:1_000]).is_inference()
+
+
+class TestMistakes:
+    """Each gets its error, and the stream goes on as if the call had not been made."""
+
+    @pytest.fixture(autouse=True)
+    def stream(self, tiny, audio):
+        self.tok, self.audio = tiny, audio
+        with tiny.stream(2) as self.s:
+            self.s.encode(audio[None, :1_000].repeat(2, 1))
+            yield
+            if not self.s._closed:
+                self.s.reset(rows=[0])
+                codes = torch.cat([self.s.encode(audio[None, 1_000:2_000].repeat(2, 1)), self.s.flush()], 2)
+                assert torch.equal(codes[1][:, codes[1][0] != NO_CODE], offline(tiny, audio[:2_000])[:, 3:])
+
+    @pytest.mark.parametrize(
+        "chunk",
+        [
+            torch.zeros(320),
+            torch.zeros(3, 320),
+            torch.zeros(2, 1, 320),
+            torch.tensor(0.0),
+            [0.0],
+            np.zeros((1, 5)),
+            "ab",
+        ],
+    )
+    def test_a_chunk_of_another_batch_size(self, chunk):
+        with pytest.raises(AudioError, match=r"the chunk has shape .*; expected \(2, S\), a row an utterance"):
+            self.s.encode(chunk)
+
+    def test_a_chunk_that_is_no_audio(self):
+        with pytest.raises(AudioError, match="holds nan at row 0"):
+            self.s.encode(torch.full((2, 10), float("nan")))
+        with pytest.raises(AudioError, match=r"dtype torch\.int64"):
+            self.s.encode(torch.zeros(2, 10, dtype=torch.int64))
+
+    @pytest.mark.parametrize("rate", [8_000, 44_100.0, "16k"])
+    def test_a_chunk_of_another_sample_rate(self, rate):
+        with pytest.raises(AudioError, match=r"has sample_rate .*; expected 16000: a stream does not resample"):
+            self.s.encode(torch.zeros(2, 10), sample_rate=rate)
+        assert self.s.encode(torch.zeros(2, 0), sample_rate=16_000).shape[2] == 0
+
+    @pytest.mark.parametrize("lengths", [[1], [1, 11], [-1, 2], [1.0, 2.0], "ab", [[1, 2]], torch.tensor([1, 99])])
+    def test_lengths_that_do_not_fit(self, lengths):
+        with pytest.raises(AudioError, match=r"lengths is .*; expected 2 whole numbers from 0 to 10"):
+            self.s.encode(torch.zeros(2, 10), lengths=lengths)
+
+    def test_a_chunk_after_flush(self):
+        self.s.flush(rows=[0])
+        with pytest.raises(StreamError, match=r"encode of row 0, whose utterance flush ended; .* reset\(rows=\[0\]\)"):
+            self.s.encode(torch.zeros(2, 10))
+        with pytest.raises(StreamError, match="flush of row 0, whose utterance flush ended"):
+            self.s.flush(rows=[0])
+
+    def test_codes_after_drain(self):
+        self.s.drain(rows=[0])
+        with pytest.raises(StreamError, match=r"decode of row 0, whose utterance drain ended; .* reset\(rows=\[0\]\)"):
+            self.s.decode(torch.zeros(2, 4, 1, dtype=torch.int64))
+        with pytest.raises(StreamError, match="drain of row 0, whose utterance drain ended"):
+            self.s.drain(rows=[0])
+
+    @pytest.mark.parametrize("shape", [(4, 1), (1, 4, 1), (3, 4, 1), (2, 4, 1, 1)])
+    def test_codes_of_another_shape(self, shape):
+        with pytest.raises(TokensError, match=r"codes is .*; expected an int64 tensor \(2, Q, T\)"):
+            self.s.decode(torch.zeros(shape, dtype=torch.int64))
+
+    def test_codes_that_are_none(self):
+        with pytest.raises(TokensError, match="codes is list; expected an int64 tensor"):
+            self.s.decode([[0]])
+        with pytest.raises(TokensError, match=r"dtype torch\.float32"):
+            self.s.decode(torch.zeros(2, 4, 1))
+        with pytest.raises(TokensError, match="5 codebooks; expected at most 4"):
+            self.s.decode(torch.zeros(2, 5, 1, dtype=torch.int64))
+        with pytest.raises(TokensError, match="with at least one codebook"):
+            self.s.decode(torch.zeros(2, 0, 1, dtype=torch.int64))
+
+    @pytest.mark.parametrize("code", [32, -2])
+    def test_codes_out_of_range(self, code):
+        with pytest.raises(TokensError, match="expected 0 to 31"):
+            self.s.decode(torch.full((2, 4, 1), code))
+
+    @pytest.mark.parametrize("place", [(0, 0, 0), (0, 2, 1), (1, slice(None), 0)])
+    def test_missing_codes_in_the_midst_of_a_row(self, place):
+        codes = torch.zeros(2, 4, 2, dtype=torch.int64)
+        codes[place] = NO_CODE
+        with pytest.raises(TokensError, match="-1 in the midst of a row; expected it in whole frames at a row's end"):
+            self.s.decode(codes)
+
+    @pytest.mark.parametrize("rows", [[2], [-1], [0.5], "a", [True], 7])
+    def test_rows_that_do_not_exist(self, rows):
+        for call in (self.s.flush, self.s.drain, self.s.reset):
+            with pytest.raises(InputError, match=r"rows has .*; expected rows from 0 to 1"):
+                call(rows=rows)
+
+    def test_use_after_the_end(self):
+        other = self.tok.stream()
+        with self.tok.stream() as s:
+            s.encode(self.audio[:10])
+        for call in (
+            lambda: s.encode(self.audio[:10]), s.flush, s.drain, s.reset, lambda: s.decode(torch.zeros(1, 4, 1).long()),
+        ):  # fmt: skip
+            with pytest.raises(StreamError, match=r"the stream is closed; open another one with tok\.stream\(\)"):
+                call()
+        assert other.encode(self.audio[:320]).shape == (1, 4, 1)
+
+    @pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, None, "2"])
+    def test_a_batch_size_that_is_none(self, batch_size):
+        with pytest.raises(InputError, match=r"batch_size is .*; expected a whole number from 1 on"):
+            self.tok.stream(batch_size)
+
+    @pytest.mark.parametrize("num_codebooks", [0, 5])
+    def test_a_number_of_codebooks_that_there_is_not(self, num_codebooks):
+        with pytest.raises(InputError, match=r"num_codebooks is .*; expected 1 to 4"):
+            self.tok.stream(num_codebooks=num_codebooks)
