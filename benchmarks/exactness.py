@@ -1,13 +1,14 @@
 """One audio, one token sequence: how much differs when the same speech is encoded and decoded in other ways.
 
 ``python -m benchmarks.exactness --data DIR/test.jsonl`` encodes every utterance alone on one thread, then again in
-padded batches, streamed in chunks of random sizes, on other numbers of threads, through the command line, and in fresh
-processes with narrower vector instructions; ``--python`` adds other interpreters, with other versions of PyTorch. It
-prints a Markdown table, with the utterances whose decoded audio differs in any bit where the decoder too ran in
-another way, and exits with 1 if anything differs.
+padded batches, streamed in chunks of random sizes, on other numbers of threads, through the command line, with products
+in float32 instead of int8, and in fresh processes with narrower vector instructions; ``--python`` adds other
+interpreters, with other versions of PyTorch. It prints a Markdown table, with the utterances whose decoded audio
+differs in any bit where the decoder too ran in another way, and exits with 1 if anything differs.
 """
 
 import argparse
+import functools
 import hashlib
 import os
 import random
@@ -23,26 +24,30 @@ import torch
 
 import speechtok
 from speechtok.audio import resample
+from speechtok.nn import exact
 
 PROCESSORS = {
+    "AVX-512 with VNNI": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
     "AVX-512 without VNNI": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
     "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
     "SSE4": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
 }
 """Vector instructions that PyTorch and its libraries can be held to, narrower than most processors have."""
 
+Waveforms = list[torch.Tensor]
+"""Of each utterance, ``(S,)``."""
 Codes = list[torch.Tensor]
 """Of each utterance, ``(Q, T)``."""
 Result = tuple[Codes, list[str] | None]
 """Codes, and digests of the audio that they decode to, if the way concerns the decoder."""
 
 
-def alone(tok: speechtok.SpeechTokenizer, waveforms: Codes, threads: int = 1) -> Result:
+def alone(tok: speechtok.SpeechTokenizer, waveforms: Waveforms, threads: int = 1) -> Result:
     """Each utterance by itself."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     codes = [tok.encode(x, tok.sample_rate).codes[0] for x in waveforms]
-    audio = [_digest(tok.decode(grid[None])) for grid in codes]
+    audio = [_digest(tok.decode(c[None])[:, : len(x)]) for c, x in zip(codes, waveforms, strict=True)]
     torch.set_num_threads(before)
     return codes, audio
 
@@ -51,11 +56,12 @@ def _digest(audio: torch.Tensor) -> str:
     return hashlib.sha256((audio + 0.0).numpy().tobytes()).hexdigest()  # minus zero is zero
 
 
-def batched(tok: speechtok.SpeechTokenizer, waveforms: Codes, most: int = 64) -> Codes:
+def batched(tok: speechtok.SpeechTokenizer, waveforms: Waveforms, most: int = 64) -> Result:
     """In batches of random sizes and companies, with noise as padding."""
     rng, generator = random.Random(0), torch.Generator().manual_seed(0)
     order = rng.sample(range(len(waveforms)), len(waveforms))
     codes: dict[int, torch.Tensor] = {}
+    audio: dict[int, str] = {}
     while order:
         size = rng.randint(1, most)
         rows, order = order[:size], order[size:]
@@ -65,10 +71,13 @@ def batched(tok: speechtok.SpeechTokenizer, waveforms: Codes, most: int = 64) ->
             x[: len(waveforms[row])] = waveforms[row]
         tokens = tok.encode(batch, tok.sample_rate, lengths=lengths)
         codes |= {row: tokens.codes[i, :, : tokens.lengths[i]] for i, row in enumerate(rows)}
-    return [codes[row] for row in range(len(waveforms))]
+        decoded = tok.decode(tokens)
+        audio |= {row: _digest(decoded[i : i + 1, : len(waveforms[row])]) for i, row in enumerate(rows)}
+    everyone = range(len(waveforms))
+    return [codes[row] for row in everyone], [audio[row] for row in everyone]
 
 
-def streamed(tok: speechtok.SpeechTokenizer, waveforms: Codes) -> Codes:
+def streamed(tok: speechtok.SpeechTokenizer, waveforms: Waveforms) -> Codes:
     """In chunks of random sizes from 1 sample to 2 s; the first utterance one sample at a time."""
     rng = random.Random(0)
     codes = []
@@ -84,7 +93,7 @@ def streamed(tok: speechtok.SpeechTokenizer, waveforms: Codes) -> Codes:
     return codes
 
 
-def interleaved(tok: speechtok.SpeechTokenizer, waveforms: Codes, most: int = 100) -> Codes:
+def interleaved(tok: speechtok.SpeechTokenizer, waveforms: Waveforms, most: int = 100) -> Codes:
     """By 100 streams at once, which take turns."""
     rng = random.Random(0)
     codes: Codes = []
@@ -104,23 +113,30 @@ def interleaved(tok: speechtok.SpeechTokenizer, waveforms: Codes, most: int = 10
 
 def by_command_line(model: str | None, files: Sequence[Path], folder: Path) -> Codes:
     """Through ``speechtok encode``, from files."""
+    folder.mkdir()
+    links = [folder / f"{i:06}{file.suffix}" for i, file in enumerate(files)]
+    for link, file in zip(links, files, strict=True):  # two folders may have files of one name
+        link.symlink_to(file.resolve())
     command = [
         sys.executable,
         "-c",
         "import sys; from speechtok.cli import main; sys.exit(main())",
         "encode",
-        *map(str, files),
+        *map(str, links),
         "-o",
         str(folder),
     ]
     subprocess.run(command + (["--model", model] if model else []), check=True, capture_output=True)
-    return [speechtok.SpeechTokens.load(folder / f"{file.stem}.tokens").codes[0] for file in files]
+    return [speechtok.SpeechTokens.load(folder / f"{file.stem}.tokens").codes[0] for file in links]
 
 
-def elsewhere(python: str, environment: dict[str, str], model: str | None, audio: Path, folder: Path) -> Result:
-    """In a fresh process."""
+def elsewhere(
+    python: str, environment: dict[str, str], products: str, model: str | None, audio: Path, folder: Path
+) -> Result:
+    """In a fresh process, with products in int8 (where the processor does them exactly) or float32."""
     out = folder / "codes.npz"
     command = [python, "-m", "benchmarks.exactness", "--waveforms", str(audio), "--out", str(out)]
+    command += ["--products", products]
     if model:
         command += ["--model", model]
     subprocess.run(command, check=True, env=os.environ | environment)
@@ -129,8 +145,9 @@ def elsewhere(python: str, environment: dict[str, str], model: str | None, audio
         return codes, arrays["audio"].tolist()
 
 
-def encode_saved(model: str | None, audio: Path, out: Path) -> None:
+def encode_saved(model: str | None, products: str, audio: Path, out: Path) -> None:
     """What a fresh process of :func:`elsewhere` does."""
+    exact.int8_is_faster = lambda: products == "int8"  # whichever is faster here
     with np.load(audio) as arrays:
         waveforms = [torch.from_numpy(arrays[name]) for name in sorted(arrays.files)]
     torch.set_num_threads(1)
@@ -138,19 +155,19 @@ def encode_saved(model: str | None, audio: Path, out: Path) -> None:
     np.savez(out, audio=np.array(digests), **{f"{i:06}": c.numpy().astype(np.int32) for i, c in enumerate(codes)})
 
 
-def decoded_streamed(tok: speechtok.SpeechTokenizer, codes: Codes) -> list[str]:
+def decoded_streamed(tok: speechtok.SpeechTokenizer, codes: Codes, waveforms: Waveforms) -> list[str]:
     """Digests of audio decoded by streams in random pieces."""
     rng = random.Random(0)
     digests = []
-    for grid in codes:
+    for row, x in zip(codes, waveforms, strict=True):
         parts, start = [], 0
         with tok.stream() as stream:
-            while start < grid.shape[1]:
+            while start < row.shape[1]:
                 size = rng.randint(1, 100)
-                parts.append(stream.decode(grid[None, :, start : start + size]))
+                parts.append(stream.decode(row[None, :, start : start + size]))
                 start += size
             parts.append(stream.drain())
-        digests.append(_digest(torch.cat(parts, 1)))
+        digests.append(_digest(torch.cat(parts, 1)[:, : len(x)]))
     return digests
 
 
@@ -163,9 +180,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--python", action="append", default=[], help="another interpreter that has speechtok's needs")
     parser.add_argument("--waveforms", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--products", choices=["int8", "float32"], help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.waveforms:
-        encode_saved(arguments.model, arguments.waveforms, arguments.out)
+        encode_saved(arguments.model, arguments.products, arguments.waveforms, arguments.out)
         return 0
     if not arguments.data:
         parser.error("--data is missing")
@@ -188,22 +206,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         ways: dict[str, Callable[[], Result]] = {
             "alone, 2 threads": lambda: alone(tok, waveforms, 2),
             "alone, 4 threads": lambda: alone(tok, waveforms, 4),
-            "in padded batches of 1 to 64": lambda: (batched(tok, waveforms), None),
+            "in padded batches of 1 to 64": lambda: batched(tok, waveforms),
             "streamed in chunks of 1 sample to 2 s": lambda: (
                 streamed(tok, waveforms),
-                decoded_streamed(tok, expected),
+                decoded_streamed(tok, expected, waveforms),
             ),
             "by 100 interleaved streams": lambda: (interleaved(tok, waveforms), None),
             "speechtok encode": lambda: (by_command_line(arguments.model, files, folder / "tokens"), None),
         }
-        for processor, environment in PROCESSORS.items():
-            ways[f"held to {processor}"] = lambda e=environment: elsewhere(
-                sys.executable, e, arguments.model, audio, folder
-            )
-        for python in arguments.python:
-            for processor, environment in {"": {}, **{f", held to {p}": e for p, e in PROCESSORS.items()}}.items():
-                ways[_torch(python) + processor] = lambda p=python, e=environment: elsewhere(
-                    p, e, arguments.model, audio, folder
+        for python in (sys.executable, *arguments.python):
+            version = "" if python == sys.executable else _torch(python) + ", "
+            fresh: dict[str, tuple[str, dict[str, str]]] = {"float32 products": ("float32", {})}
+            fresh |= {f"int8 products, {name}": ("int8", environment) for name, environment in PROCESSORS.items()}
+            for name, (products, environment) in fresh.items():
+                ways[version + name] = functools.partial(
+                    elsewhere, python, environment, products, arguments.model, audio, folder
                 )
         for way, encode in ways.items():
             start = time.perf_counter()

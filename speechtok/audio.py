@@ -60,18 +60,40 @@ def check_sample_rate(sample_rate: int) -> int:
     return int(sample_rate)
 
 
-def as_waveform(waveform: Any) -> Tensor:
+def check_lengths(lengths: Any, batch: int, samples: int, least: int = 1) -> list[int]:
+    """Samples of each of ``batch`` rows, from ``least`` to ``samples``; all of them if ``lengths`` is None.
+
+    Raises:
+        AudioError: ``lengths`` are not such numbers.
+    """
+    if lengths is None:
+        return [samples] * batch
+    try:
+        array = lengths.detach().cpu().numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples, one a row") from error
+    if array.shape != (batch,) or array.dtype.kind not in "iu":
+        raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples, one a row")
+    values: list[int] = array.tolist()
+    if min(values) < least or max(values) > samples:
+        raise AudioError(f"lengths is {values}; expected values from {least} to {samples}, the samples of a row")
+    return values
+
+
+def as_waveform(waveform: Any, rows: int | None = None) -> Tensor:
     """Check and convert what a caller passed as audio.
 
     Args:
         waveform: tensor, array or list of samples, ``(S,)`` or ``(B, S)``. Floating point is taken as is, clipped to
             [-1, 1]; int16, int32 and uint8 are PCM and scaled to that range.
+        rows: how many it must have, if that is known, as for a chunk of a stream; it may then be empty.
 
     Returns:
         float32 of shape ``(B, S)`` in [-1, 1], on the device of the input.
 
     Raises:
-        AudioError: wrong type or rank, no samples, NaN or infinite samples, or a peak over ``MAX_PEAK``.
+        AudioError: wrong type, rank or number of rows, no samples, NaN or infinite samples, or a peak over
+            ``MAX_PEAK``.
     """
     if not isinstance(waveform, Tensor):
         try:
@@ -91,12 +113,15 @@ def as_waveform(waveform: Any) -> Tensor:
         raise AudioError(
             f"waveform has shape {tuple(x.shape)}; expected (S,) or (B, S): average the channels of stereo audio first"
         )
-    if x.ndim == 2 and x.shape[1] <= 8 and x.shape[0] > 1_000:
+    if rows is not None and (1 if x.ndim == 1 else x.shape[0]) != rows:
+        also = " or (S,)" if rows == 1 else ""
+        raise AudioError(f"waveform has shape {tuple(x.shape)}; expected ({rows}, S){also}: a row for each utterance")
+    if rows is None and x.ndim == 2 and x.shape[1] <= 8 and x.shape[0] > 1_000:
         raise AudioError(
             f"waveform has shape {tuple(x.shape)}, which looks like (samples, channels); expected (S,) or (B, S): "
             "average the channels with .mean(1)"
         )
-    if x.numel() == 0:
+    if x.numel() == 0 and rows is None:
         raise AudioError(f"waveform has shape {tuple(x.shape)} and is empty; expected at least one sample")
     if x.ndim == 1:
         x = x[None]
@@ -105,7 +130,7 @@ def as_waveform(waveform: Any) -> Tensor:
         return ((x.to(torch.float64) - offset) / scale).to(torch.float32)
     if x.dtype not in _FLOATS:
         raise AudioError(f"waveform has dtype {x.dtype}; expected floating point in [-1, 1], int16, int32 or uint8")
-    peak = float(x.abs().amax())
+    peak = float(x.abs().amax()) if x.numel() else 0.0
     if not np.isfinite(peak):
         where = torch.nonzero(~torch.isfinite(x))[0].tolist()
         raise AudioError(

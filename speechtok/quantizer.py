@@ -10,9 +10,8 @@ class ResidualQuantizer(nn.Module):
     """Codes of a latent and back (Zeghidour et al. 2021, SoundStream, arXiv 2107.03312, algorithm 1).
 
     Stage ``q`` takes the codebook vector nearest to what stages ``0 … q-1`` left over, so any prefix of the codebooks
-    is a coarser description of the same latent. Nearest is decided exactly (see :mod:`speechtok.nn.exact`): among the
-    vectors rounded to 127 levels of the codebook's largest value, for the residual rounded to 127 of its own; the first
-    of equals.
+    is a coarser description of the same latent. Which one is nearest is decided the same everywhere (see
+    :mod:`speechtok.nn.exact`): for the residual and the vectors rounded to levels; the first of equals.
 
     Args:
         num_codebooks: stages ``Q``.
@@ -25,13 +24,13 @@ class ResidualQuantizer(nn.Module):
     def __init__(self, num_codebooks: int, codebook_size: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("codebooks", torch.randn(num_codebooks, codebook_size, dim))
-        self._search: Prepared[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = Prepared(self._prepare)
+        self._stages: Prepared[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = Prepared()
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
         """``latent``: ``(B, T, D)``. Returns the codes of the first ``num_codebooks`` stages, int64 ``(B, Q, T)``."""
         residual = latent.flatten(0, 1)
         codes = []
-        for codebook, vectors, per_size, squared in self._search(self.codebooks)[:num_codebooks]:
+        for codebook, vectors, per_size, squared in self._stages(self._prepare, self.codebooks)[:num_codebooks]:
             levels, size = to_levels(residual)
             # |r - c|² = |r|² - (2 r·c - |c|²), and |r|² is the same for every c
             code = first_largest(sums(levels, vectors).float().mul_(size.mul_(per_size)).sub_(squared))
@@ -51,9 +50,9 @@ class ResidualQuantizer(nn.Module):
         """For each stage: the vectors, their levels, two over the size of one, and the levels squared and summed."""
         stages = []
         for codebook in codebooks.float():
-            levels, size = weight_levels(codebook, one_scale=True)
+            levels, size = weight_levels(codebook, one_size=True)
             squared = levels.to(torch.int32).square().sum(1, dtype=torch.int32).float()
-            stages.append((codebook, prepare(levels), 2 / size[0], squared))
+            stages.append((codebook, prepare(levels), size[0].reciprocal() * 2, squared))
         return stages
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechtok.audio import as_waveform
+from speechtok.audio import as_waveform, check_lengths, check_sample_rate
 from speechtok.errors import AudioError, InputError, StreamError, TokensError
 from speechtok.nn.convnext import State
 from speechtok.tokens import check_codes
@@ -24,8 +24,9 @@ class Stream:
     """Audio to codes and codes to audio, piece by piece; :meth:`speechtok.SpeechTokenizer.stream` opens one.
 
     The pieces may have any length. Put together they are what ``encode`` and ``decode`` give for the whole, integer
-    for integer and sample for sample. A frame's codes come with its last sample; the audio of a frame comes with the
-    next frame's codes, or with :meth:`drain`.
+    for integer and sample for sample; only the last frame is not cut to the utterance's length (:attr:`num_samples`).
+    A frame's codes come with its last sample; the audio of a frame comes with the next frame's codes, or with
+    :meth:`drain`.
 
     A row is an utterance. Rows end (:meth:`flush`, :meth:`drain`) and start anew (:meth:`reset`) together or one by
     one. Streams share nothing but the model's weights: any number may run at once, in any threads; calls of one stream
@@ -43,10 +44,17 @@ class Stream:
         self._batch_size = batch_size
         self._lock = threading.Lock()
         self._closed = False
-        self._encoder_state = tokenizer.encoder.initial_state(batch_size)
-        self._decoder_state = tokenizer.decoder.initial_state(batch_size)
-        self._partial = torch.zeros(batch_size, tokenizer.hop_length, dtype=torch.float32, device=tokenizer.device)
-        self._restart(range(batch_size))
+        with torch.inference_mode(False):  # the state may be used in any mode later
+            self._encoder_state = tokenizer.encoder.initial_state(batch_size)
+            self._decoder_state = tokenizer.decoder.initial_state(batch_size)
+            shape = batch_size, tokenizer.hop_length
+            self._partial = torch.zeros(shape, dtype=torch.float32, device=tokenizer.device)
+        self._waiting = [0] * batch_size  # samples in _partial, of the frame that is not yet whole
+        self._taken = [0] * batch_size
+        self._given = [0] * batch_size
+        self._begun = [False] * batch_size  # whether a frame was decoded, whose audio is still to come
+        self._flushed = [False] * batch_size
+        self._drained = [False] * batch_size
 
     @property
     def batch_size(self) -> int:
@@ -100,12 +108,12 @@ class Stream:
         with self._lock:
             self._check_open()
             self._check_sample_rate(sample_rate)
-            x = self._as_chunk(chunk)
-            samples = self._as_lengths(lengths, x.shape[1])
+            x = as_waveform(chunk, self._batch_size).to(self._partial.device)
+            samples = check_lengths(lengths, x.shape[0], x.shape[1], least=0)
             self._check_running(self._flushed, [row for row, n in enumerate(samples) if n], "flush", "encode")
-            for row, n in enumerate(samples):
-                self._taken[row] += n
-            return self._encode(x, samples)
+            codes = self._encode(x, samples)
+            self._taken = [taken + n for taken, n in zip(self._taken, samples, strict=True)]
+            return codes
 
     @torch.no_grad()
     def flush(self, rows: Iterable[int] | None = None) -> Tensor:
@@ -128,9 +136,11 @@ class Stream:
             hop = self._tokenizer.hop_length
             samples = [0] * self._batch_size
             for row in chosen:
-                self._flushed[row] = True
                 samples[row] = -self._waiting[row] % hop
-            return self._encode(self._partial.new_zeros(self._batch_size, hop), samples)
+            codes = self._encode(torch.zeros_like(self._partial), samples)
+            for row in chosen:
+                self._flushed[row] = True
+            return codes
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -172,10 +182,13 @@ class Stream:
             self._check_open()
             chosen = self._as_rows(rows)
             self._check_running(self._drained, chosen, "drain", "drain")
+            frames = [0] * self._batch_size
+            for row in chosen:
+                frames[row] = int(self._begun[row])
+            audio = self._decode(None, frames)
             for row in chosen:
                 self._drained[row] = True
-            frames = [int(row in chosen and self._begun[row]) for row in range(self._batch_size)]
-            return self._decode(None, frames)
+            return audio
 
     def reset(self, rows: Iterable[int] | None = None) -> None:
         """Start new utterances, in both directions; what a row held of an old one is forgotten.
@@ -189,88 +202,73 @@ class Stream:
         """
         with self._lock:
             self._check_open()
-            self._restart(self._as_rows(rows))
-
-    def _restart(self, rows: Iterable[int]) -> None:
-        rows = list(rows)
-        if len(rows) == self._batch_size:
-            self._waiting = [0] * self._batch_size  # samples of the frame that is not yet whole
-            self._taken = [0] * self._batch_size
-            self._given = [0] * self._batch_size
-            self._begun = [False] * self._batch_size  # whether a frame was decoded, whose audio is still to come
-            self._flushed = [False] * self._batch_size
-            self._drained = [False] * self._batch_size
-        for row in rows:
-            self._waiting[row] = self._taken[row] = self._given[row] = 0
-            self._begun[row] = self._flushed[row] = self._drained[row] = False
-        for state in (*self._encoder_state, *self._decoder_state):
-            state[rows] = 0.0
+            chosen = self._as_rows(rows)
+            for state in (*self._encoder_state, *self._decoder_state):
+                state[chosen] = 0.0
+            for row in chosen:
+                self._waiting[row] = self._taken[row] = self._given[row] = 0
+                self._begun[row] = self._flushed[row] = self._drained[row] = False
 
     def _encode(self, x: Tensor, samples: list[int]) -> Tensor:
         """Codes of the frames that ``samples`` more of each row make whole."""
         hop, q = self._tokenizer.hop_length, self._num_codebooks
-        ready = [(waiting + n) // hop for waiting, n in zip(self._waiting, samples, strict=True)]
-        codes: Tensor | None = None
+        done = []
         for (waiting, n), rows in _alike(self._waiting, samples):
+            signal, state, codes = _take(x, rows)[:, :n], None, None
             whole = (waiting + n) // hop * hop
-            old, new = _take(self._partial, rows)[:, :waiting], _take(x, rows)[:, :n]
             if whole:
-                signal = torch.cat([old, new], 1)
+                signal = torch.cat([_take(self._partial, rows)[:, :waiting], signal], 1)
                 state = tuple(_take(s, rows) for s in self._encoder_state)
-                part, state = self._tokenizer._encode_frames(signal[:, :whole], state, q)
-                self._put_state(self._encoder_state, rows, state)
-                old, new = old[:, :0], signal[:, whole:]
-                if rows is None:
-                    codes = part
-                else:
-                    if codes is None:
-                        codes = part.new_full((self._batch_size, q, max(ready)), NO_CODE)
-                    codes[rows, :, : part.shape[2]] = part
-            start = old.shape[1]
-            rest = start + new.shape[1]
-            if new.shape[1]:
-                if rows is None:
-                    self._partial[:, start:rest] = new
-                else:
-                    self._partial[rows, start:rest] = new
+                codes, state = self._tokenizer._encode_frames(signal[:, :whole], state, q)
+                waiting, signal = 0, signal[:, whole:]
+            done.append((rows, state, codes, waiting, signal))
+        # only now, when nothing can fail, the stream moves on
+        result = self._filled([(rows, codes) for rows, _, codes, _, _ in done], (q,), NO_CODE, torch.int64)
+        for rows, state, _, waiting, signal in done:
+            if state is not None:
+                _put(self._encoder_state, rows, state)
+            rest = waiting + signal.shape[1]
+            if signal.shape[1]:
+                self._partial[slice(None) if rows is None else rows, waiting:rest] = signal
             for row in range(self._batch_size) if rows is None else rows:
                 self._waiting[row] = rest
-        if codes is None:
-            codes = torch.empty(self._batch_size, q, 0, dtype=torch.int64, device=self._partial.device)
-        return codes
+        return result
 
     def _decode(self, codes: Tensor | None, frames: list[int]) -> Tensor:
-        """Audio that ``frames`` more of each row complete; the frames after the last, if ``codes`` is ``None``."""
+        """Audio that ``frames`` more of each row complete; silence follows the last, if ``codes`` is ``None``."""
         hop = self._tokenizer.hop_length
-        self._given = [max(0, n - (not begun)) * hop for n, begun in zip(frames, self._begun, strict=True)]
-        audio: Tensor | None = None
+        done = []
         for (n, begun), rows in _alike(frames, self._begun):
-            if not n:
-                continue
-            state = tuple(_take(s, rows) for s in self._decoder_state)
-            chosen = None if codes is None else _take(codes, rows)[:, :, :n]
-            part, state = self._tokenizer._decode_frames(chosen, state, n)
-            self._put_state(self._decoder_state, rows, state)
-            part = part if begun else part[:, hop:]
-            if rows is None:
-                audio = part
-            else:
-                if audio is None:
-                    audio = part.new_zeros(self._batch_size, max(self._given))
-                audio[rows, : part.shape[1]] = part
-            if not begun:
-                for row in range(self._batch_size) if rows is None else rows:
-                    self._begun[row] = True
-        return self._partial.new_zeros(self._batch_size, 0) if audio is None else audio
+            if n:
+                state = tuple(_take(s, rows) for s in self._decoder_state)
+                chosen = None if codes is None else _take(codes, rows)[:, :, :n]
+                audio, state = self._tokenizer._decode_frames(chosen, state, n)
+                done.append((rows, state, audio if begun else audio[:, hop:]))
+        result = self._filled([(rows, audio) for rows, _, audio in done], (), 0.0, torch.float32)
+        self._given = [max(0, n - (not begun)) * hop for n, begun in zip(frames, self._begun, strict=True)]
+        for rows, state, _ in done:
+            _put(self._decoder_state, rows, state)
+            for row in range(self._batch_size) if rows is None else rows:
+                self._begun[row] = True
+        return result
 
-    @staticmethod
-    def _put_state(kept: State, rows: list[int] | None, new: State) -> None:
-        # copied: what a network returns may be a view of a whole chunk
-        for old, tensor in zip(kept, new, strict=True):
-            if rows is None:
-                old.copy_(tensor)
-            else:
-                old[rows] = tensor
+    def _filled(
+        self,
+        parts: list[tuple[list[int] | None, Tensor | None]],
+        shape: tuple[int, ...],
+        fill: float,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """The parts, each of some rows, as one tensor; ``fill`` where a row has less than another."""
+        if len(parts) == 1 and parts[0][0] is None and parts[0][1] is not None:
+            return parts[0][1]
+        longest = max((part.shape[-1] for _, part in parts if part is not None), default=0)
+        size = (self._batch_size, *shape, longest)
+        result = torch.full(size, fill, dtype=dtype, device=self._partial.device)
+        for rows, part in parts:
+            if part is not None:
+                result[rows, ..., : part.shape[-1]] = part
+        return result
 
     def _check_open(self) -> None:
         if self._closed:
@@ -284,42 +282,23 @@ class Stream:
             )
 
     def _check_sample_rate(self, sample_rate: int | None) -> None:
-        if sample_rate is not None and sample_rate != self._tokenizer.sample_rate:
+        if sample_rate is not None and check_sample_rate(sample_rate) != self._tokenizer.sample_rate:
             raise AudioError(
                 f"the chunk has sample_rate {sample_rate!r}; expected {self._tokenizer.sample_rate}: a stream does not "
                 "resample, pass the audio through a streaming resampler such as soxr.ResampleStream first"
             )
 
-    def _as_chunk(self, chunk: Any) -> Tensor:
-        shape = tuple(getattr(chunk, "shape", ())) or np.shape(chunk)
-        expected = (len(shape) == 1 and self._batch_size == 1) or (len(shape) == 2 and shape[0] == self._batch_size)
-        if not expected:
-            also = " or (S,)" if self._batch_size == 1 else ""
-            raise AudioError(f"the chunk has shape {shape}; expected ({self._batch_size}, S){also}, a row an utterance")
-        if not shape[-1]:
-            return self._partial[:, :0]
-        return as_waveform(chunk).to(self._partial.device)
-
-    def _as_lengths(self, lengths: Any, most: int) -> list[int]:
-        if lengths is None:
-            return [most] * self._batch_size
-        values = np.asarray(lengths.cpu() if isinstance(lengths, Tensor) else lengths)
-        whole = values.shape == (self._batch_size,) and values.dtype.kind in "iu"
-        if not whole or values.min() < 0 or values.max() > most:
-            raise AudioError(
-                f"lengths is {lengths!r}; expected {self._batch_size} whole numbers from 0 to {most}, one a row"
-            )
-        numbers: list[int] = values.tolist()
-        return numbers
-
     def _as_codes(self, codes: Any) -> tuple[Tensor, list[int]]:
         """Codes, and the frames of each row."""
         size, most = self._tokenizer.codebook_size, self._tokenizer.num_codebooks
-        if not isinstance(codes, Tensor) or codes.ndim != 3 or len(codes) != self._batch_size:
-            shape = tuple(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
+        if not isinstance(codes, Tensor) or codes.layout is not torch.strided:
             raise TokensError(
-                f"codes is {shape}; expected an int64 tensor ({self._batch_size}, Q, T), a row an utterance"
+                f"codes is a {type(codes).__name__}; expected a dense int64 tensor ({self._batch_size}, Q, T), such as "
+                "tokens.codes, or torch.from_numpy(array)"
             )
+        if codes.is_nested or codes.ndim != 3 or len(codes) != self._batch_size:
+            shape = "nested" if codes.is_nested else tuple(codes.shape)
+            raise TokensError(f"codes has shape {shape}; expected ({self._batch_size}, Q, T), a row for each utterance")
         if codes.shape[1] > most:
             raise TokensError(f"codes has {codes.shape[1]} codebooks; expected at most {most}: pass codes[:, :{most}]")
         codes = codes.to(self._partial.device)
@@ -340,6 +319,8 @@ class Stream:
     def _as_rows(self, rows: Iterable[int] | None) -> list[int]:
         if rows is None:
             return list(range(self._batch_size))
+        if isinstance(rows, (Tensor, np.ndarray)):
+            rows = rows.tolist()
         chosen = list(rows) if isinstance(rows, Iterable) else [rows]
         for row in chosen:
             if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not 0 <= row < self._batch_size:
@@ -357,3 +338,12 @@ def _alike(*properties: list[Any]) -> list[tuple[tuple[Any, ...], list[int] | No
 
 def _take(x: Tensor, rows: list[int] | None) -> Tensor:
     return x if rows is None else x[rows]
+
+
+def _put(kept: State, rows: list[int] | None, new: State) -> None:
+    """Copy: what a network returns may be a view of a whole chunk."""
+    for old, tensor in zip(kept, new, strict=True):
+        if rows is None:
+            old.copy_(tensor)
+        else:
+            old[rows] = tensor

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechtok.audio import as_waveform, check_sample_rate, resample, resampled_length
+from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resample, resampled_length
 from speechtok.config import TokenizerConfig
-from speechtok.errors import AudioError, FingerprintError, InputError, TokensError
+from speechtok.errors import FingerprintError, InputError, TokensError
 from speechtok.nn.convnext import Decoder, Encoder, State
 from speechtok.quantizer import ResidualQuantizer
 from speechtok.streaming import Stream
@@ -114,7 +114,7 @@ class SpeechTokenizer(nn.Module):
         x = as_waveform(waveform)
         sample_rate = check_sample_rate(sample_rate)
         num_codebooks = self._check_num_codebooks(num_codebooks, self.num_codebooks)
-        samples = _check_lengths(lengths, x)
+        samples = check_lengths(lengths, x.shape[0], x.shape[1])
         if sample_rate != self.sample_rate:
             # each utterance alone: a row's padding must not reach its last samples through the filter
             rows = [
@@ -275,20 +275,3 @@ class SpeechTokenizer(nn.Module):
         if not whole or not 1 <= num_codebooks <= most:
             raise InputError(f"num_codebooks is {num_codebooks!r}; expected 1 to {most}")
         return int(num_codebooks)
-
-
-def _check_lengths(lengths: Any, waveform: Tensor) -> list[int]:
-    """Samples of each row of ``waveform``, ``(B, S)``."""
-    batch, samples = waveform.shape
-    if lengths is None:
-        return [samples] * batch
-    try:
-        array = lengths.detach().cpu().numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples, one a row") from error
-    if array.shape != (batch,) or array.dtype.kind not in "iu":
-        raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples, one a row")
-    values: list[int] = array.tolist()
-    if min(values) < 1 or max(values) > samples:
-        raise AudioError(f"lengths is {values}; expected values from 1 to {samples}, the samples of a row")
-    return values

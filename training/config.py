@@ -76,8 +76,8 @@ class TrainingConfig:
             of audio (every 50th file is then held out to validate on).
         out: folder of the run: checkpoint, TensorBoard logs, packed audio, exported tokenizer.
         model: the tokenizer to train.
-        start_from: folder of a tokenizer of the same config whose weights and codebooks training starts from; random
-            weights, and codebooks from k-means, if empty.
+        start_from: a tokenizer of the same config (its folder, or a ``checkpoint.pt``) whose weights and codebooks
+            training starts from; if empty, random weights, and codebooks from k-means at ``quantizer.start_step``.
         seed: of weights, crops and dropout.
         steps: optimizer steps.
         batch_size: crops a step.

@@ -48,8 +48,7 @@ class Trainer:
         self.config, self.train, self.dev = config, train, dev
         self.device = torch.device(config.device)
         model = config.model
-        # the exported one: averaged weights
-        self.tokenizer = _tokenizer_to_start_from(config).to(self.device)
+        self.tokenizer = SpeechTokenizer(model).to(self.device)  # the exported one: averaged weights
         live = SpeechTokenizer(model).to(self.device)
         live.load_state_dict(self.tokenizer.state_dict())
         self.network = nn.ModuleDict({"encoder": live.encoder, "decoder": live.decoder}).train().requires_grad_(True)
@@ -60,8 +59,6 @@ class Trainer:
             config.batch_size * config.crop_frames,
             config.quantizer,
         ).to(self.device)
-        if config.start_from:
-            self.quantizer.continue_from(self.tokenizer.quantizer.codebooks)
         self.loss = ReconstructionLoss(model.sample_rate).to(self.device)
         self.optimizers = make_optimizers(self.network, config)
         self.step = 0
@@ -69,6 +66,22 @@ class Trainer:
         if config.compile:
             self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
             self._loss = torch.compile(self._loss)
+
+    def continue_from(self, tokenizer: SpeechTokenizer) -> None:
+        """Start from the weights and codebooks of a tokenizer trained before.
+
+        Raises:
+            ConfigError: it is of another config.
+        """
+        if tokenizer.config != self.config.model:
+            raise ConfigError(
+                f"start_from is {self.config.start_from}, a tokenizer of another config ({tokenizer.config}) than "
+                f"model ({self.config.model}); expected equal ones: change model, or start from random weights"
+            )
+        self.tokenizer.load_state_dict(tokenizer.state_dict())
+        self.network["encoder"].load_state_dict(tokenizer.encoder.state_dict())
+        self.network["decoder"].load_state_dict(tokenizer.decoder.state_dict())
+        self.quantizer.continue_from(self.tokenizer.quantizer.codebooks)
 
     def run_step(self, waveform: Tensor) -> dict[str, Tensor]:
         """One optimizer step on ``(B, S)``. Returns the losses, and the codes as ``"codes"``, ``(B, Q, T)``."""
@@ -173,7 +186,7 @@ class Trainer:
         batches = max(1, round(START_SECONDS / (self.config.batch_size * self.config.crop_seconds)))
         with torch.no_grad():
             # numbered far past any training step, so that the length of the training does not change them
-            latents = [self._encode(self.crops(2**40 + i).to(self.device)) for i in range(batches)]
+            latents = [self._encode_crops(self.crops(2**40 + i).to(self.device)) for i in range(batches)]
             self.quantizer.start(torch.cat(latents))
 
     @torch.no_grad()
@@ -183,18 +196,6 @@ class Trainer:
         torch._foreach_lerp_(averaged, list(self.network.parameters()), 1 - decay)
         if self.quantizer.started:
             self.tokenizer.quantizer.codebooks.copy_(self.quantizer.codebooks)
-
-
-def _tokenizer_to_start_from(config: TrainingConfig) -> SpeechTokenizer:
-    if not config.start_from:
-        return SpeechTokenizer(config.model)
-    tokenizer = speechtok.load(config.start_from)
-    if tokenizer.config != config.model:
-        raise ConfigError(
-            f"start_from is {config.start_from}, a tokenizer of another config ({tokenizer.config}) than model "
-            f"({config.model}); expected equal ones: change model, or start from random weights"
-        )
-    return tokenizer
 
 
 def make_optimizers(network: nn.Module, config: TrainingConfig) -> list[tuple[torch.optim.Optimizer, float]]:
@@ -244,7 +245,9 @@ def load_checkpoint(trainer: Trainer, path: Path) -> None:
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read ({error}); delete it to start again") from error
     # how long to train may change, and so may what does not touch the weights
-    free = {"steps", "data", "out", "device", "compile"} | {k for k in state["config"] if k.endswith("_every")}
+    free = {"steps", "data", "out", "device", "compile", "start_from"} | {
+        k for k in state["config"] if k.endswith("_every")
+    }
     mine = trainer.config.to_dict()
     changed = [name for name in mine if name not in free and mine[name] != state["config"].get(name)]
     if changed:
@@ -269,6 +272,8 @@ def train(config: TrainingConfig) -> Path:
     if checkpoint.exists():
         load_checkpoint(trainer, checkpoint)
         print(f"going on from step {trainer.step}")
+    elif config.start_from:
+        trainer.continue_from(speechtok.load(config.start_from))
     seconds = config.batch_size * config.crop_frames / config.model.frame_rate
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=trainer.step)
     bar = tqdm(total=config.steps, initial=trainer.step, desc="training", unit="step", dynamic_ncols=True)

@@ -21,8 +21,9 @@ State = tuple[Tensor, ...]
 
 @functools.cache
 def hann_window(length: int, device: torch.device) -> Tensor:
-    """Hann window, periodic, float32 ``(length,)``: rounded from float64, so that every processor has the same."""
-    return torch.hann_window(length, dtype=torch.float64, device="cpu").float().to(device)
+    """Hann window, periodic, float32 ``(length,)``; rounded from float64, where processors may differ in last bits."""
+    with torch.inference_mode(False):  # kept for whoever comes next, to train on it perhaps
+        return torch.hann_window(length, dtype=torch.float64, device="cpu").float().to(device)
 
 
 class BlockStack(nn.Module):

@@ -75,5 +75,6 @@ class CausalConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """``x``: ``(B, T, D)``; ``state``: ``(B, kernel_size - 1, D)``. Returns ``(B, T, D)`` and the next state."""
         y, state = self.conv(x, state)
-        hidden = F.hardswish(self.expand(y.flatten(0, 1)), inplace=not self.training)
+        hidden = self.expand(y.flatten(0, 1))
+        hidden = F.hardswish(hidden, inplace=not hidden.requires_grad)
         return x + self.contract(hidden).view_as(x), state

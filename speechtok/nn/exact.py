@@ -5,11 +5,11 @@ processor. A sum of whole numbers that stays below 2**24 does not: float32 holds
 fused or split kernel, and integer arithmetic too, give the same. Both operands of every product are therefore rounded
 to *levels*, whole numbers from -127 to 127: weights once, with one scale for each output; signals anew for every
 frame, relative to its largest value. Between products stand only additions, multiplications, divisions, square roots
-and roundings, element by element, which IEEE 754 defines to the last bit.
+and roundings, element by element, which IEEE 754 defines to the last bit, and largest values, which have no order.
 
 Where the processor multiplies bytes faster than floats, products run as int8, and otherwise as float32: a choice of
-speed alone. While training, the same rounding is applied to the masters, with straight-through gradients (Jacob et al.
-2018, arXiv 1712.05877).
+speed alone. Where gradients are wanted, the same rounding is applied to signals and weights in floating point, and they
+pass straight through it (Jacob et al. 2018, arXiv 1712.05877).
 """
 
 import functools
@@ -52,12 +52,12 @@ def to_levels(x: Tensor, top: int = TOP_LEVEL, floor: float | None = None) -> tu
 
 
 class ExactLinear(nn.Module):
-    """A linear layer that rounds its input and weights to levels. In training mode the rounding lets gradients pass.
+    """A linear layer that rounds its input and weights to levels; gradients pass straight through the rounding.
 
     Args:
         in_features: ``K``.
         out_features: ``N``.
-        normed: scale every row of the input to a root mean square of one (RMS norm, Zhang and Sennrich 2019, arXiv
+        normed: divide every row of the input by its root mean square (RMS norm, Zhang and Sennrich 2019, arXiv
             1910.07467; its gain is part of the weights).
         fine: round the input 128 times as finely, at the price of two products.
         floor: see :func:`to_levels`.
@@ -77,21 +77,21 @@ class ExactLinear(nn.Module):
         linear = nn.Linear(in_features, out_features)
         self.weight, self.bias = linear.weight, linear.bias
         self.normed, self.fine, self.floor = normed, fine, floor
-        self._operands = Prepared(self._prepare)
+        self._operands: Prepared[tuple[Tensor, Tensor, Tensor]] = Prepared()
 
     def forward(self, x: Tensor) -> Tensor:
         """``x``: ``(M, K)``. Returns float32 ``(M, N)``."""
-        levels, scale = to_levels(x, 128 * TOP_LEVEL if self.fine else TOP_LEVEL, self.floor)
+        levels, size = to_levels(x, 128 * TOP_LEVEL if self.fine else TOP_LEVEL, self.floor)
         if self.normed:
             # a sum of whole numbers again, which float32 holds up to some width; the size of a level does not matter
             wide = self.fine or x.shape[1] * TOP_LEVEL**2 >= 2**24
-            norm = torch.linalg.vector_norm(levels, dim=-1, keepdim=True, dtype=torch.float64 if wide else None)
-            scale = norm.float().clamp_min(1.0).reciprocal()
-        if self.training:
-            weight, weight_scale, bias = self._scaled(self.weight, self.bias)
-            return self._product(F.linear, levels, weight) * scale * weight_scale + bias
-        weight, weight_scale, bias = self._operands(self.weight, self.bias)
-        return self._product(_float_sums, levels, weight).mul_(scale).mul_(weight_scale).add_(bias)
+            squares = (levels.double() if wide else levels).square()
+            size = squares.sum(-1, keepdim=True).sqrt().float().clamp_min(1.0).reciprocal()
+        if torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
+            weight, weight_size, bias = self._scaled(self.weight, self.bias)
+            return self._product(F.linear, levels, weight) * size * weight_size + bias
+        weight, weight_size, bias = self._operands(self._prepare, self.weight, self.bias)
+        return self._product(_float_sums, levels, weight).mul_(size).mul_(weight_size).add_(bias)
 
     def _product(self, product: Callable[[Tensor, Tensor], Tensor], levels: Tensor, weight: Tensor) -> Tensor:
         if not self.fine:
@@ -100,28 +100,28 @@ class ExactLinear(nn.Module):
         return 128 * product(coarse, weight) + product(levels - 128 * coarse, weight)
 
     def _scaled(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        levels, scale = weight_levels(weight)
-        return levels, scale * weight.shape[1] ** 0.5 if self.normed else scale, bias
+        levels, size = weight_levels(weight)
+        return levels, size * weight.shape[1] ** 0.5 if self.normed else size, bias
 
     def _prepare(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        levels, scale, bias = self._scaled(weight.float(), bias.float())
-        return prepare(levels), scale, bias
+        levels, size, bias = self._scaled(weight.float(), bias.float())
+        return prepare(levels), size, bias
 
 
-def weight_levels(weight: Tensor, one_scale: bool = False) -> tuple[Tensor, Tensor]:
-    """Levels of a matrix ``(N, K)``, with the gradient of the matrix, and the size of one level in each row, ``(N,)``.
+def weight_levels(weight: Tensor, one_size: bool = False) -> tuple[Tensor, Tensor]:
+    """Levels of a matrix ``(N, K)``, with the gradient of the matrix, and the size of a level in each row, ``(N,)``.
 
     Args:
         weight: the matrix.
-        one_scale: a level has the same size in all rows.
+        one_size: a level has the same size in all rows.
     """
-    peak = weight.detach().abs().amax(1).clamp_min(_LEAST)
-    peak = peak.amax().expand_as(peak) if one_scale else peak
-    levels = (weight.detach() * (TOP_LEVEL / peak)[:, None]).round()
-    # long rows of large weights get coarser levels; rounding again may add half a level each
-    excess = (levels.abs().sum(1) / (_LARGEST_SUM - weight.shape[1])).ceil().clamp_min(1.0)
-    peak = peak * (excess.amax() if one_scale else excess)
-    return _round(weight * (TOP_LEVEL / peak)[:, None]), peak / TOP_LEVEL
+    with torch.no_grad():
+        levels, size = to_levels(weight.flatten()[None] if one_size else weight)
+        size = size.expand(len(weight), 1)
+        # long rows of large weights get larger levels; rounding again may add half a level each
+        excess = levels.view_as(weight).abs().sum(1, keepdim=True) / (_LARGEST_SUM - weight.shape[1])
+        size = size * (excess.amax() if one_size else excess).ceil().clamp_min(1.0)
+    return _round(weight / size), size[:, 0]
 
 
 def prepare(levels: Tensor) -> Tensor:
@@ -145,23 +145,28 @@ def sums(levels: Tensor, prepared: Tensor) -> Tensor:
 class Prepared(Generic[T]):
     """What is computed from weights before they can be used, kept until the weights change.
 
-    Args:
-        make: computes it from the weights.
+    Changes that PyTorch counts are seen: optimizers, in-place operations, loading, conversions. What writes behind its
+    back, through ``.data`` or a NumPy view, is not.
     """
 
-    def __init__(self, make: Callable[..., T]) -> None:
-        self._make = make
-        self._kept: tuple[list[tuple[int, int]] | None, T] | None = None
+    def __init__(self) -> None:
+        self._kept: tuple[list[tuple[int, int]], T, list[Tensor]] | None = None
 
-    def __call__(self, *weights: Tensor) -> T:
-        """The result for ``weights``, made now or before."""
+    def __call__(self, make: Callable[..., T], *weights: Tensor) -> T:
+        """What ``make`` makes of ``weights``, now or before."""
         # tensors made in inference mode count no versions: nothing tells of a change
-        key = None if weights[0].is_inference() else [(weight.data_ptr(), weight._version) for weight in weights]
+        uncounted = any(weight.is_inference() for weight in weights)
+        key = [] if uncounted else [(weight.data_ptr(), weight._version) for weight in weights]
         kept = self._kept  # another thread may replace it meanwhile, with an equal one
-        if key is None or kept is None or kept[0] != key:
-            with torch.no_grad():
-                kept = self._kept = key, self._make(*weights)
+        if uncounted or kept is None or kept[0] != key:
+            with torch.inference_mode(False), torch.no_grad():
+                # the weights are kept too, lest others take their address
+                kept = self._kept = key, make(*weights), [weight.detach() for weight in weights]
         return kept[1]
+
+    def __reduce__(self) -> tuple[type["Prepared[T]"], tuple[()]]:
+        """Copies and pickles start empty."""
+        return Prepared, ()
 
 
 @functools.cache
@@ -185,9 +190,11 @@ def _agree(as_float: Tensor, as_int8: Tensor) -> bool:
     """
     signs = as_float.t()[:63].sign()
     most = TOP_LEVEL * torch.cat([torch.ones_like(signs[:1]), signs])
-    return all(
-        torch.equal(sums(signal, as_int8).float(), sums(signal, as_float)) for signal in (most, most[-1:], most[:3])
-    )
+    most = torch.cat([most, -most])
+    # kernels differ for one row, few and many
+    half = len(most) // 2
+    signals = [most, most[:3], most[:1], most[1:2], most[half : half + 1], most[half + 1 : half + 2]]
+    return all(torch.equal(sums(signal, as_int8).float(), sums(signal, as_float)) for signal in signals)
 
 
 def _seconds(levels: Tensor, prepared: Tensor) -> float:

@@ -33,10 +33,11 @@ def manifest(waveforms, tmp_path_factory) -> Path:
 
 def test_every_way_encodes_every_utterance_whole(tiny, waveforms):
     expected = [tiny.encode(x, 16_000).codes[0] for x in waveforms]
-    ways = [alone(tiny, waveforms)[0], batched(tiny, waveforms, 2), streamed(tiny, waveforms)]
+    audio = alone(tiny, waveforms)[1]
+    ways = [alone(tiny, waveforms)[0], batched(tiny, waveforms, 2)[0], streamed(tiny, waveforms)]
     for codes in [*ways, interleaved(tiny, waveforms, 2)]:
         assert all(torch.equal(a, b) for a, b in zip(codes, expected, strict=True))
-    assert decoded_streamed(tiny, expected) == alone(tiny, waveforms)[1]
+    assert decoded_streamed(tiny, expected, waveforms) == audio == batched(tiny, waveforms, 2)[1]
 
 
 def test_the_table_counts_what_differs(model, manifest, capsys, monkeypatch):
@@ -47,7 +48,7 @@ def test_the_table_counts_what_differs(model, manifest, capsys, monkeypatch):
         t.numel() for t in alone(speechtok.load(model), [torch.zeros(800), torch.zeros(11_200), torch.zeros(4_960)])[0]
     )
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert all(f"| {total} | 0 |" in row for row in rows)
 
     real = exactness.streamed
@@ -64,7 +65,7 @@ def test_another_interpreter_gets_the_same_audio(model, waveforms, tmp_path):
 
     audio = tmp_path / "waveforms.npz"
     np.savez(audio, **{f"{i:06}": x.numpy() for i, x in enumerate(waveforms)})
-    codes, digests = elsewhere(sys.executable, {"ATEN_CPU_CAPABILITY": "default"}, model, audio, tmp_path)
+    codes, digests = elsewhere(sys.executable, {"ATEN_CPU_CAPABILITY": "default"}, "float32", model, audio, tmp_path)
     expected, expected_digests = alone(speechtok.load(model), waveforms)
     assert all(torch.equal(a, b) for a, b in zip(codes, expected, strict=True))
     assert digests == expected_digests

@@ -127,6 +127,6 @@ def test_decoder_adds_windowed_pieces_that_overlap_by_half():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_reach_every_weight(kind):
-    module = make(kind).requires_grad_().train()
+    module = make(kind).requires_grad_()
     whole(module, signal(kind)).square().sum().backward()
     assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -83,6 +83,6 @@ def test_rows_of_a_batch_do_not_meet():
 
 
 def test_gradients_reach_every_weight():
-    module = make("block", 7).requires_grad_().train()
+    module = make("block", 7).requires_grad_()
     whole(module, signal()).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in module.parameters())

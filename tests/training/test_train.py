@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,7 @@ def test_a_training_starts_from_a_tokenizer(tiny_config, tmp_path):
     corpora = [train_module.pack(f, 16_000, Path(config.out)) for f in train_module.find_utterances(config.data)]
     trainer = Trainer(config, *corpora)
     started = speechtok.load(first)
+    trainer.continue_from(started)
     assert trainer.tokenizer.fingerprint == started.fingerprint
     assert trainer.quantizer.started
     assert torch.equal(trainer.quantizer.codebooks, started.quantizer.codebooks)
@@ -151,14 +153,22 @@ def test_what_is_trained_is_what_is_exported(tiny_config):
     corpora = [train_module.pack(f, 16_000, Path(config.out)) for f in train_module.find_utterances(config.data)]
     trainer = Trainer(config, *corpora)
     waveform = trainer.crops(0)
+    simulated = trainer._encode(waveform)
     with torch.no_grad():
-        simulated = trainer._encode(waveform)
-        exact, _ = trainer.tokenizer.encoder(waveform, trainer.tokenizer.encoder.initial_state(len(waveform)))
-        assert torch.allclose(simulated, exact, atol=1e-4)
-        audio = trainer._decode(exact)
-        state = trainer.tokenizer.decoder.initial_state(len(waveform))
-        padded = torch.nn.functional.pad(exact, (0, 0, 0, 1))
-        assert torch.allclose(audio, trainer.tokenizer.decoder(padded, state)[0][:, 320:], atol=1e-4)
+        exactly, _ = trainer.tokenizer.encoder(waveform, trainer.tokenizer.encoder.initial_state(len(waveform)))
+        padded = torch.nn.functional.pad(exactly, (0, 0, 0, 1))
+        audio, _ = trainer.tokenizer.decoder(padded, trainer.tokenizer.decoder.initial_state(len(waveform)))
+    assert simulated.requires_grad
+    assert torch.allclose(simulated, exactly, atol=1e-4)
+    assert torch.allclose(trainer._decode(exactly), audio[:, 320:], atol=1e-4)
+
+
+def test_a_resumed_training_needs_its_start_no_more(tiny_config, tmp_path):
+    first = train(config_of(tiny_config))
+    changes = {"out": str(tmp_path / "second"), "start_from": str(first)}
+    train(config_of(tiny_config, **changes))
+    shutil.rmtree(first)
+    train(config_of(tiny_config, **changes, steps=9))
 
 
 def test_a_checkpoint_of_another_config_is_refused(tiny_config):
