@@ -238,9 +238,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(*measure(arguments.model))
         return 0
     threads = sorted({1, min(2, os.cpu_count() or 1)})
+    tok = speechtok.load(arguments.model)
+    latencies: list[ChunkLatency] = []
+    print("| threads | rows | chunk, ms | encode + decode, ms: median | p99 | most |\n|---|---|---|---|---|---|")
+    for count in threads:
+        for batch in (1, 16):
+            for chunk_ms in CHUNK_MS:
+                latency = chunk_latency(tok, count, batch, chunk_ms, arguments.chunks)
+                latencies.append(latency)
+                values = " | ".join(f"{latency.percentile(share):.2f}" for share in (50, 99, 100))
+                print(f"| {count} | {batch} | {chunk_ms} | {values} |", flush=True)
     codecs = [ours(arguments.model), *(peers() if arguments.peers else [])]
     rows: list[OfflineSpeed] = []
-    print("| threads | audio | codec | encode, × real time | decode, × real time | ours is faster by |")
+    print("\n| threads | audio | codec | encode, × real time | decode, × real time | ours is faster by |")
     print("|---|---|---|---|---|---|")
     for count in threads:
         # peers need minutes for 16 × 10 s
@@ -254,16 +264,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(
                     f"| {count} | {audio} | {codec.name} | {row.encode:.3g} | {row.decode:.3g} | {faster} |", flush=True
                 )
-    tok = speechtok.load(arguments.model)
-    latencies: list[ChunkLatency] = []
-    print("\n| threads | rows | chunk, ms | encode + decode, ms: median | p99 | most |\n|---|---|---|---|---|---|")
-    for count in threads:
-        for batch in (1, 16):
-            for chunk_ms in CHUNK_MS:
-                latency = chunk_latency(tok, count, batch, chunk_ms, arguments.chunks)
-                latencies.append(latency)
-                values = " | ".join(f"{latency.percentile(share):.2f}" for share in (50, 99, 100))
-                print(f"| {count} | {batch} | {chunk_ms} | {values} |", flush=True)
     delay = 1000 * (tok.hop_length + tok.lookahead) / tok.sample_rate
     print(f"\nalgorithmic latency, frame and lookahead: {delay:.0f} ms")
     bare, whole = import_seconds("torch"), import_seconds("speechtok")

@@ -1,6 +1,7 @@
 """Residual vector quantization at inference: nearest codebook vectors, stage by stage."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechtok.nn.exact import Prepared, prepare, sums, to_levels, weight_levels
@@ -40,10 +41,12 @@ class ResidualQuantizer(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """``codes``: int64 ``(B, Q, T)``, ``Q`` any prefix. Returns the sum of their vectors, ``(B, T, D)``."""
-        first, *rest = self.codebooks[: codes.shape[1]].float().unbind(0)
-        latent = first[codes[:, 0]]
-        for codebook, code in zip(rest, codes.unbind(1)[1:], strict=True):
-            latent = latent + codebook[code]
+        _, size, dim = self.codebooks.shape
+        stages = codes.shape[1]
+        first = torch.arange(0, stages * size, size, device=codes.device)[:, None]
+        latent, *rest = F.embedding(codes + first, self.codebooks.float().view(-1, dim)).unbind(1)
+        for vectors in rest:  # always in this order: the bits depend on it
+            latent = latent + vectors
         return latent
 
     def _prepare(self, codebooks: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:

@@ -226,15 +226,14 @@ class SpeechTokenizer(nn.Module):
 
     def _encode_frames(self, x: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
         """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state, by pieces of bounded size."""
-        batch, frames = len(x), x.shape[1] // self.hop_length
+        batch, frames, hop = len(x), x.shape[1] // self.hop_length, self.hop_length
         step = max(1, _PIECE_FRAMES // batch)
-        if frames <= step:
-            latent, state = self.encoder(x, state)
-            return self.quantizer.encode(latent, num_codebooks), state
+        # inference mode saves time on every operation; what is made in it cannot be trained on, so this is made before
         codes = torch.empty(batch, num_codebooks, frames, dtype=torch.int64, device=x.device)
-        for start in range(0, frames, step):
-            latent, state = self.encoder(x[:, start * self.hop_length : (start + step) * self.hop_length], state)
-            codes[:, :, start : start + step] = self.quantizer.encode(latent, num_codebooks)
+        with torch.inference_mode():
+            for start in range(0, frames, step):
+                latent, state = self.encoder(x[:, start * hop : (start + step) * hop], state)
+                codes[:, :, start : start + step] = self.quantizer.encode(latent, num_codebooks)
         return codes, state
 
     def _decode_frames(
@@ -247,20 +246,20 @@ class SpeechTokenizer(nn.Module):
         batch, hop = len(state[0]), self.hop_length
         step = max(1, _PIECE_FRAMES // batch)
         waveform = torch.empty(batch, frames * hop, dtype=torch.float32, device=self.device)
-        for start in range(0, frames, step):
-            count = min(step, frames - start)
-            if codes is None:
-                latent = torch.zeros(batch, count, self.config.latent_dim, dtype=torch.float32, device=self.device)
-            else:
-                latent = self.quantizer.decode(codes[:, :, start : start + count])
-                latent = F.pad(latent, (0, 0, 0, count - latent.shape[1]))
-            if lengths is not None:
-                past_end = torch.arange(start, start + count, device=latent.device) >= lengths[:, None]
-                latent = latent.masked_fill(past_end[..., None], 0.0)
-            piece, state = self.decoder(latent, state)
-            if count == frames:
-                return piece, state
-            waveform[:, start * hop : (start + count) * hop] = piece
+        with torch.inference_mode():
+            for start in range(0, frames, step):
+                count = min(step, frames - start)
+                if codes is None:
+                    latent = torch.zeros(batch, count, self.config.latent_dim, dtype=torch.float32, device=self.device)
+                else:
+                    latent = self.quantizer.decode(codes[:, :, start : start + count])
+                    if latent.shape[1] < count:
+                        latent = F.pad(latent, (0, 0, 0, count - latent.shape[1]))
+                if lengths is not None:
+                    past_end = torch.arange(start, start + count, device=latent.device) >= lengths[:, None]
+                    latent = latent.masked_fill(past_end[..., None], 0.0)
+                piece, state = self.decoder(latent, state)
+                waveform[:, start * hop : (start + count) * hop] = piece
         return waveform, state
 
     def _tokens(self, codes: Tensor, lengths: Tensor, num_samples: Tensor) -> SpeechTokens:

@@ -46,10 +46,10 @@ class CausalDepthwiseConv(nn.Module):
         y = F.pad(state, (0, 0, 0, frames))
         if frames < kernel_size:
             for t in range(frames):
-                y[:, t : t + kernel_size] += x[:, t : t + 1] * weight
+                y[:, t : t + kernel_size].add_(x[:, t : t + 1] * weight)
         else:
             for lag in range(kernel_size - 1, -1, -1):
-                y[:, lag : lag + frames] += x * weight[lag]
+                y[:, lag : lag + frames].add_(x * weight[lag])
         return y[:, :frames] + self.bias.float(), y[:, frames:]
 
 

@@ -45,9 +45,9 @@ def to_levels(x: Tensor, top: int = TOP_LEVEL, floor: float | None = None) -> tu
     Returns:
         The levels, float32 ``(M, K)``, and the size of a level in each row, ``(M, 1)``.
     """
-    with torch.no_grad():
-        peak = (x.abs() if floor is None else x).amax(-1, keepdim=True)
-        size = peak.float().clamp_min_(_LEAST if floor is None else floor).mul_(1 / top)
+    still = x.detach() if x.requires_grad else x
+    peak = (still.abs() if floor is None else still).amax(-1, keepdim=True)
+    size = peak.clamp_min_(_LEAST if floor is None else floor).mul_(1 / top)
     return _round(x / size), size
 
 
