@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from speechtok.errors import ConfigError
 
-T = TypeVar("T")
+Made = TypeVar("Made")
 
 TOP_LEVEL = 127
 _LARGEST_SUM = 2**24 // TOP_LEVEL
@@ -142,7 +142,7 @@ def sums(levels: Tensor, prepared: Tensor) -> Tensor:
         return levels @ prepared
 
 
-class Prepared(Generic[T]):
+class Prepared(Generic[Made]):
     """What is computed from weights before they can be used, kept until the weights change.
 
     Changes that PyTorch counts are seen: optimizers, in-place operations, loading, conversions. What writes behind its
@@ -150,9 +150,9 @@ class Prepared(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[list[tuple[int, int]], T, list[Tensor]] | None = None
+        self._kept: tuple[list[tuple[int, int]], Made, list[Tensor]] | None = None
 
-    def __call__(self, make: Callable[..., T], *weights: Tensor) -> T:
+    def __call__(self, make: Callable[..., Made], *weights: Tensor) -> Made:
         """What ``make`` makes of ``weights``, now or before."""
         # tensors made in inference mode count no versions: nothing tells of a change
         uncounted = any(weight.is_inference() for weight in weights)
@@ -164,7 +164,7 @@ class Prepared(Generic[T]):
                 kept = self._kept = key, make(*weights), [weight.detach() for weight in weights]
         return kept[1]
 
-    def __reduce__(self) -> tuple[type["Prepared[T]"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["Prepared[Made]"], tuple[()]]:
         """Copies and pickles start empty."""
         return Prepared, ()
 
