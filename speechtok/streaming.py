@@ -55,6 +55,7 @@ class Stream:
         self._begun = [False] * batch_size  # whether a frame was decoded, whose audio is still to come
         self._flushed = [False] * batch_size
         self._drained = [False] * batch_size
+        tokenizer.record_steps(batch_size, num_codebooks)
 
     @property
     def batch_size(self) -> int:
@@ -342,8 +343,8 @@ def _take(x: Tensor, rows: list[int] | None) -> Tensor:
 
 def _put(kept: State, rows: list[int] | None, new: State) -> None:
     """Copy: what a network returns may be a view of a whole chunk."""
-    for old, tensor in zip(kept, new, strict=True):
-        if rows is None:
-            old.copy_(tensor)
-        else:
+    if rows is None:
+        torch._foreach_copy_(list(kept), list(new))
+    else:
+        for old, tensor in zip(kept, new, strict=True):
             old[rows] = tensor

@@ -1,5 +1,6 @@
 """The tokenizer: waveform to tokens and back."""
 
+import functools
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resam
 from speechtok.config import TokenizerConfig
 from speechtok.errors import FingerprintError, InputError, TokensError
 from speechtok.nn.convnext import Decoder, Encoder, State
+from speechtok.nn.exact import Prepared
+from speechtok.nn.recording import Step, record
 from speechtok.quantizer import ResidualQuantizer
 from speechtok.streaming import Stream
 from speechtok.tokens import SpeechTokens, check_codes
@@ -38,6 +41,7 @@ class SpeechTokenizer(nn.Module):
         self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim)
         self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
         self._fingerprint: tuple[tuple[tuple[int, int, int], ...], str] | None = None
+        self._recordings: dict[tuple[str, int, int], Prepared[Step]] = {}
         self.eval().requires_grad_(False)
 
     @property
@@ -197,6 +201,9 @@ class SpeechTokenizer(nn.Module):
     def stream(self, batch_size: int = 1, num_codebooks: int | None = None) -> Stream:
         """Open a stream, which encodes and decodes piece by piece with a state of its own.
 
+        The first stream of a batch size takes some tenths of a second to open: it records the steps of a frame, which
+        makes them faster for all streams after.
+
         Args:
             batch_size: utterances at a time, ``B``.
             num_codebooks: codebooks to encode with, from the first; all by default.
@@ -224,16 +231,31 @@ class SpeechTokenizer(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    @torch.no_grad()
+    def record_steps(self, batch_size: int, num_codebooks: int) -> None:
+        """Make a frame of ``batch_size`` rows, as streams take them, as cheap as it gets; a stream calls this itself.
+
+        See :mod:`speechtok.nn.recording`.
+        """
+        for name in ("encode", "decode"):
+            self._recordings.setdefault((name, batch_size, num_codebooks), Prepared())
+        anything = torch.arange(batch_size * self.hop_length, device=self.device).view(batch_size, -1).sin()
+        codes, _ = self._encode_frames(anything, self.encoder.initial_state(batch_size), num_codebooks)
+        self._decode_frames(codes, self.decoder.initial_state(batch_size), 1)
+
     def _encode_frames(self, x: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
         """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state, by pieces of bounded size."""
         batch, frames, hop = len(x), x.shape[1] // self.hop_length, self.hop_length
-        step = max(1, _PIECE_FRAMES // batch)
+        piece = max(1, _PIECE_FRAMES // batch)
+        step: Step = functools.partial(self._encode_step, num_codebooks)
         # inference mode saves time on every operation; what is made in it cannot be trained on, so this is made before
         codes = torch.empty(batch, num_codebooks, frames, dtype=torch.int64, device=x.device)
         with torch.inference_mode():
-            for start in range(0, frames, step):
-                latent, state = self.encoder(x[:, start * hop : (start + step) * hop], state)
-                codes[:, :, start : start + step] = self.quantizer.encode(latent, num_codebooks)
+            if frames == 1:
+                step = self._recorded(("encode", batch, num_codebooks), self.encoder, step, x, *state)
+            for start in range(0, frames, piece):
+                some, *state_after = step(x[:, start * hop : (start + piece) * hop], *state)
+                codes[:, :, start : start + piece], state = some, tuple(state_after)
         return codes, state
 
     def _decode_frames(
@@ -244,11 +266,16 @@ class SpeechTokenizer(nn.Module):
         What follows the codes, or the ``lengths`` of a row, is a latent of zeros.
         """
         batch, hop = len(state[0]), self.hop_length
-        step = max(1, _PIECE_FRAMES // batch)
+        piece = max(1, _PIECE_FRAMES // batch)
         waveform = torch.empty(batch, frames * hop, dtype=torch.float32, device=self.device)
         with torch.inference_mode():
-            for start in range(0, frames, step):
-                count = min(step, frames - start)
+            if codes is not None and codes.shape[2] == frames == 1 and lengths is None:
+                key = "decode", batch, codes.shape[1]
+                step = self._recorded(key, self.decoder, self._decode_step, codes, *state)
+                some, *state_after = step(codes, *state)
+                return waveform.copy_(some), tuple(state_after)
+            for start in range(0, frames, piece):
+                count = min(piece, frames - start)
                 if codes is None:
                     latent = torch.zeros(batch, count, self.config.latent_dim, dtype=torch.float32, device=self.device)
                 else:
@@ -258,9 +285,26 @@ class SpeechTokenizer(nn.Module):
                 if lengths is not None:
                     past_end = torch.arange(start, start + count, device=latent.device) >= lengths[:, None]
                     latent = latent.masked_fill(past_end[..., None], 0.0)
-                piece, state = self.decoder(latent, state)
-                waveform[:, start * hop : (start + count) * hop] = piece
+                some, state = self.decoder(latent, state)
+                waveform[:, start * hop : (start + count) * hop] = some
         return waveform, state
+
+    def _encode_step(self, num_codebooks: int, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        latent, state = self.encoder(x, state)
+        return self.quantizer.encode(latent, num_codebooks), *state
+
+    def _decode_step(self, codes: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        waveform, state = self.decoder(self.quantizer.decode(codes), state)
+        return waveform, *state
+
+    def _recorded(self, key: tuple[str, int, int], half: nn.Module, step: Step, *example: Tensor) -> Step:
+        """``step``, recorded if ``key`` is to be, with the weights that ``half`` and the codebooks have."""
+        recording = self._recordings.get(key)
+        weights = (*half.parameters(), self.quantizer.codebooks) if recording else ()
+        # of weights made in inference mode nothing tells when they change
+        if recording is None or any(weight.is_inference() for weight in weights):
+            return step
+        return recording(lambda *_: record(step, *example), *weights)
 
     def _tokens(self, codes: Tensor, lengths: Tensor, num_samples: Tensor) -> SpeechTokens:
         return SpeechTokens(

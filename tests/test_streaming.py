@@ -482,3 +482,40 @@ class TestMistakes:
     def test_a_number_of_codebooks_that_there_is_not(self, num_codebooks):
         with pytest.raises(InputError, match=r"num_codebooks is .*; expected 1 to 4"):
             self.tok.stream(num_codebooks=num_codebooks)
+
+
+def test_frames_one_at_a_time_run_as_recorded_without_python_in_the_network(new_tokenizer, audio):
+    tok = new_tokenizer()
+    calls = []
+    with tok.stream() as s:
+        for half in (tok.encoder, tok.decoder):
+            half.register_forward_hook(lambda *_: calls.append(1))
+        for chunk in audio[:3_200].split(tok.hop_length):
+            s.decode(s.encode(chunk))
+    assert not calls
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_weights_that_change_while_a_stream_runs_are_the_ones_that_it_uses(new_tokenizer, audio, half):
+    tok, other = new_tokenizer(), new_tokenizer()
+    with torch.no_grad():
+        for weight in getattr(other, half).parameters():
+            weight.mul_(-0.5)
+    pieces = audio[: 8 * tok.hop_length].split(tok.hop_length)
+    with tok.stream() as s, other.stream() as expected:
+        for piece in pieces[:4]:
+            s.decode(s.encode(piece))
+        s.reset()
+        getattr(tok, half).load_state_dict(getattr(other, half).state_dict())
+        for piece in pieces:
+            codes, codes_expected = s.encode(piece), expected.encode(piece)
+            assert torch.equal(codes, codes_expected)
+            assert torch.equal(s.decode(codes), expected.decode(codes_expected))
+
+
+def test_weights_made_in_inference_mode_stream_too(new_tokenizer, audio):
+    with torch.inference_mode():
+        tok = new_tokenizer()
+    with tok.stream() as s:
+        codes = torch.cat([s.encode(piece) for piece in audio[:3_200].split(tok.hop_length)], -1)
+    assert torch.equal(codes, tok.encode(audio[:3_200], tok.sample_rate).codes)
