@@ -1,14 +1,18 @@
-"""How much of speech came back, by well-kept libraries (the ``bench`` extra), guarded against what they stumble on."""
+"""How much of speech came back, by well-kept libraries (the ``bench`` extra), guarded against what they stumble on; and
+how much of what is said the codes carry.
+"""
 
 import importlib
 import math
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from speechtok.audio import resample
+from speechtok.errors import InputError
 
 _PESQ_RATE = 16_000
 _PESQ_SECONDS = 20  # the pesq library overruns its memory at 50 stretches of speech; this long cannot hold as many
@@ -57,3 +61,59 @@ def stoi(before: Tensor, after: Tensor, sample_rate: int) -> float:
             return float(pystoi.stoi(before.numpy(), after.numpy(), sample_rate))
     except (RuntimeWarning, ValueError):
         return math.nan
+
+
+@dataclass(frozen=True)
+class PhoneScore:
+    """How much labels tell about phones (Hsu et al. 2021, arXiv 2106.07447, section IV-C).
+
+    Attributes:
+        pnmi: phone-normalised mutual information, the share of the phones' entropy that the labels resolve, 0 to 1;
+            NaN where there is only one phone.
+        phone_purity: share of the frames that have the phone most frequent under their label.
+        cluster_purity: share of the frames that have the label most frequent under their phone.
+        frames: counted.
+    """
+
+    pnmi: float
+    phone_purity: float
+    cluster_purity: float
+    frames: int
+
+
+def phone_score(labels: Any, phones: Any) -> PhoneScore:
+    """Compare labels and phones of the same frames, whole numbers ``(T,)`` each; frames below 0 in either are left out.
+
+    Raises:
+        InputError: they are no such arrays, of different lengths, or have no frame in common.
+    """
+    pair = [np.asarray(values) for values in (labels, phones)]
+    for name, values in zip(("labels", "phones"), pair, strict=True):
+        if values.ndim != 1 or values.dtype.kind not in "iu":
+            raise InputError(f"{name} is {values.dtype} {values.shape}; expected whole numbers (T,), one a frame")
+    if len(pair[0]) != len(pair[1]):
+        raise InputError(f"{len(pair[0])} labels and {len(pair[1])} phones; expected one of each a frame")
+    counted = (pair[0] >= 0) & (pair[1] >= 0)
+    if not counted.any():
+        raise InputError(f"none of {len(counted)} frames has a label and a phone; expected at least one")
+    (_, rows), (_, columns) = (np.unique(values[counted], return_inverse=True) for values in pair)
+    table = np.zeros((rows.max() + 1, columns.max() + 1))
+    np.add.at(table, (rows, columns), 1.0)
+    frames = int(counted.sum())
+    joint = table / frames
+    entropy_phones, entropy_labels, entropy_joint = (
+        _entropy(share) for share in (joint.sum(0), joint.sum(1), joint.ravel())
+    )
+    information = entropy_phones + entropy_labels - entropy_joint
+    pnmi = min(max(information / entropy_phones, 0.0), 1.0) if entropy_phones else math.nan
+    return PhoneScore(pnmi, float(joint.max(1).sum()), float(joint.max(0).sum()), frames)
+
+
+def phone_normalised_mutual_information(labels: Any, phones: Any) -> float:
+    """Share of the phones' entropy that the labels resolve, 0 to 1: :attr:`PhoneScore.pnmi` of :func:`phone_score`."""
+    return phone_score(labels, phones).pnmi
+
+
+def _entropy(share: np.ndarray) -> float:
+    share = share[share > 0]
+    return float(-np.sum(share * np.log(share)))

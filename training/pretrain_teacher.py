@@ -1,0 +1,669 @@
+"""Make a teacher of your own: ``python training/pretrain_teacher.py --config training/configs/teacher.yaml data=DIR``.
+
+A small HuBERT in two iterations: masked prediction of k-means clusters of MFCCs, then of clusters of its own features.
+Where the manifest aligns phones with the audio, they can sharpen an iteration: the network also learns to name them.
+
+Interrupt it at any moment and run the same command again: it goes on from its last checkpoint, and reaches the weights
+that it would have reached uninterrupted.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+if __package__ is None or __package__ == "":  # run as a script: find the packages beside this folder
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from speechtok.config import from_mapping
+from speechtok.errors import CheckpointError, ConfigError, MissingFileError, SpeechtokError
+from speechtok.files import replacing
+from training.clusters import assign, fit_clusters
+from training.data import Corpus, find_utterances, pack
+from training.features import MFCC, frame_centres
+from training.hubert import Hubert, HubertConfig
+from training.phones import SILENCE, Phone, phones_at, read_alignments
+
+KMEANS_FRAMES = 200_000
+"""Frames that k-means is fitted on, drawn from all of the training audio."""
+
+
+@dataclass(frozen=True)
+class IterationConfig:
+    """One round of masked prediction.
+
+    Attributes:
+        steps: optimizer steps.
+        clusters: of k-means, whose labels are predicted.
+        phone_weight: weight of the phone classifier's loss; 0 learns from audio alone.
+        phone_share: share of the crops that is drawn from utterances with phones, if ``phone_weight`` is not 0.
+    """
+
+    steps: int
+    clusters: int
+    phone_weight: float = 0.0
+    phone_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "clusters"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.clusters > 32_767:
+            raise ConfigError(f"clusters is {self.clusters}; expected at most 32767")
+        if self.phone_weight < 0:
+            raise ConfigError(f"phone_weight is {self.phone_weight}; expected 0 or more")
+        if not 0 <= self.phone_share <= 1:
+            raise ConfigError(f"phone_share is {self.phone_share}; expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class PretrainingConfig:
+    """The making of a teacher, complete: the same config, data and machine give the same weights.
+
+    Attributes:
+        data: a manifest (``.jsonl``), a folder with ``train.jsonl`` and perhaps ``dev.jsonl``, or any folder of audio.
+        out: folder of the run: packed audio, cluster labels, checkpoints, TensorBoard logs, exported teacher.
+        first: iteration on clusters of MFCCs.
+        second: iteration on clusters of the first one's features, from its weights.
+        model: the network.
+        seed: of weights, clusters, crops and dropout.
+        batch_size: crops a step.
+        crop_seconds: length of a crop.
+        target_layer: block whose features the second iteration's clusters are of, counted from 1.
+        mask_start: share of the frames at which a masked span begins.
+        mask_length: frames of a masked span.
+        band_masks: stretches of mel bands hidden from each crop (SpecAugment).
+        band_mask_width: most bands in one of them.
+        speed_low: lowest speed of a crop; pitch and formants follow.
+        speed_high: highest speed.
+        noise_low_db: lowest level of the noise that is added, under the crop's.
+        noise_high_db: highest level.
+        muon_lr: peak rate of Muon, for the matrices inside the blocks.
+        adamw_lr: peak rate of AdamW, for the rest.
+        weight_decay: of Muon.
+        warmup_steps: steps of linear warm-up.
+        decay_fraction: share of the steps, the last ones, over which the rates fall to zero.
+        clip_norm: largest norm of the gradient.
+        device: ``"cpu"``, ``"cuda"``, …
+        bfloat16: matrix products in bfloat16 (autocast).
+        compile: compile the network (``torch.compile``).
+        log_every: steps between scalars in TensorBoard.
+        validate_every: steps between measurements of the phone accuracy on held-out utterances.
+        checkpoint_every: steps between checkpoints.
+    """
+
+    data: str
+    out: str
+    first: IterationConfig
+    second: IterationConfig
+    model: HubertConfig = field(default_factory=HubertConfig)
+    seed: int = 0
+    batch_size: int = 12
+    crop_seconds: float = 4.0
+    target_layer: int = 3
+    mask_start: float = 0.05
+    mask_length: int = 10
+    band_masks: int = 2
+    band_mask_width: int = 16
+    speed_low: float = 0.85
+    speed_high: float = 1.2
+    noise_low_db: float = -50.0
+    noise_high_db: float = -10.0
+    muon_lr: float = 5e-3
+    adamw_lr: float = 2e-3
+    weight_decay: float = 0.1
+    warmup_steps: int = 50
+    decay_fraction: float = 0.6
+    clip_norm: float = 1.0
+    device: str = "cpu"
+    bfloat16: bool = True
+    compile: bool = True
+    log_every: int = 20
+    validate_every: int = 200
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "mask_length", "log_every", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.crop_frames < self.mask_length:
+            raise ConfigError(
+                f"crop_seconds is {self.crop_seconds}, {self.crop_frames} frames; expected at least mask_length "
+                f"({self.mask_length}) frames"
+            )
+        if not 1 <= self.target_layer <= self.model.depth:
+            raise ConfigError(f"target_layer is {self.target_layer}; expected 1 to model.depth ({self.model.depth})")
+        if not 0 < self.mask_start <= 1:
+            raise ConfigError(f"mask_start is {self.mask_start}; expected a share above 0, at most 1")
+        if self.band_masks < 0 or not 0 <= self.band_mask_width < self.model.bands:
+            raise ConfigError(
+                f"band_masks is {self.band_masks} and band_mask_width {self.band_mask_width}; expected none or more, "
+                f"and fewer bands than model.bands ({self.model.bands})"
+            )
+        if not 0.5 <= self.speed_low <= self.speed_high <= 2:
+            raise ConfigError(
+                f"speed_low is {self.speed_low} and speed_high {self.speed_high}; expected 0.5 to 2, the lower first"
+            )
+        if self.noise_low_db > self.noise_high_db:
+            raise ConfigError(f"noise_low_db is {self.noise_low_db}; expected at most {self.noise_high_db}")
+        if not 0 < self.decay_fraction <= 1:
+            raise ConfigError(f"decay_fraction is {self.decay_fraction}; expected above 0, at most 1")
+
+    @property
+    def crop_frames(self) -> int:
+        """Frames of a crop."""
+        return int(self.crop_seconds * self.model.sample_rate) // self.model.hop_length
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> PretrainingConfig:
+    """Read a YAML file and apply ``name=value`` overrides, dots for nested fields: ``second.steps=1000``.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ConfigError: the file is no YAML, or a field is unknown, missing or of the wrong type.
+    """
+    if not Path(path).is_file():
+        raise MissingFileError(f"{path} does not exist; training/configs/ has the configs of this repository")
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML ({error}); correct it") from error
+    for override in overrides:
+        name, separator, value = override.partition("=")
+        if not separator:
+            raise ConfigError(f"argument {override!r}; expected name=value, such as second.steps=1000")
+        *parents, leaf = name.split(".")
+        table = values
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        try:  # YAML 1.1 reads 5e-3 as a string; a number is meant
+            table[leaf] = float(value) if "e" in value.lower() else yaml.safe_load(value)
+        except ValueError:
+            table[leaf] = yaml.safe_load(value)
+    return from_mapping(PretrainingConfig, values)
+
+
+@dataclass(frozen=True)
+class FrameLabels:
+    """A label for every frame of a corpus.
+
+    Attributes:
+        values: int16, the frames of all utterances end to end; -1 where there is none.
+        offsets: where the frames of each utterance begin, and the end of the last.
+        hop_length: samples a frame.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+    hop_length: int
+
+    def at(self, utterance: int, samples: np.ndarray) -> np.ndarray:
+        """Labels of the frames around ``samples`` of an utterance, int64; -1 past its end."""
+        first, end = self.offsets[utterance], self.offsets[utterance + 1]
+        frames = first + (samples // self.hop_length).astype(np.int64)
+        labels = self.values[frames.clip(first, end - 1)].astype(np.int64)
+        return np.where(frames < end, labels, -1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    Attributes:
+        waveform: float32 ``(B, S)``.
+        valid: bool ``(B, T)``, false where a row is padding.
+        masked: bool ``(B, T)``, true where the frame is hidden from the network.
+        bands: float32 ``(B, bands)``, 0 where a mel band is hidden, else 1.
+        clusters: int64 ``(B, T)``, -1 where there is no label.
+        phones: int64 ``(B, T)``, -1 where there is no label.
+    """
+
+    waveform: Tensor
+    valid: Tensor
+    masked: Tensor
+    bands: Tensor
+    clusters: Tensor
+    phones: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return Batch(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
+
+
+class Crops:
+    """Batches that only seed, iteration and step decide.
+
+    Args:
+        config: lengths and augmentations.
+        corpus: the audio.
+        clusters: targets of masked prediction.
+        phones: labels of the phone classifier.
+        phone_share: share of the crops from utterances with phones; None draws all audio alike.
+        seed: what the batches follow from, beside the step.
+    """
+
+    def __init__(
+        self,
+        config: PretrainingConfig,
+        corpus: Corpus,
+        clusters: FrameLabels,
+        phones: FrameLabels,
+        phone_share: float | None,
+        seed: tuple[int, int],
+    ) -> None:
+        self.config, self.corpus, self.clusters, self.phones, self.seed = config, corpus, clusters, phones, seed
+        weights = np.diff(corpus.offsets).astype(np.float64)
+        if phone_share is not None:
+            starts = phones.offsets[:-1]
+            labelled = np.maximum.reduceat(phones.values, starts) >= 0 if len(starts) else np.zeros(0, bool)
+            if labelled.any() and not labelled.all():
+                weights[labelled] *= phone_share / weights[labelled].sum()
+                weights[~labelled] *= (1 - phone_share) / weights[~labelled].sum()
+        self.cumulative = np.cumsum(weights) / weights.sum()
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        c = self.config
+        hop, frames, rows = c.model.hop_length, c.crop_frames, c.batch_size
+        samples = frames * hop
+        rng = np.random.default_rng((*self.seed, step))
+        waveform = np.zeros((rows, samples), np.float32)
+        valid, masked = np.zeros((rows, frames), bool), np.zeros((rows, frames), bool)
+        bands = np.ones((rows, c.model.bands), np.float32)
+        clusters, phones = np.full((rows, frames), -1), np.full((rows, frames), -1)
+        for row in range(rows):
+            index = min(int(np.searchsorted(self.cumulative, rng.random(), side="right")), len(self.corpus) - 1)
+            first, end = self.corpus.offsets[index], self.corpus.offsets[index + 1]
+            speed = rng.uniform(c.speed_low, c.speed_high)
+            start = int(rng.integers(0, max(1, end - first - int(samples * speed) + 1)))
+            piece = self.corpus.samples[first + start : min(first + start + int(samples * speed) + 2, end)]
+            length = min(samples, int(len(piece) / speed))
+            positions = np.arange(length) * speed
+            sound = np.interp(positions, np.arange(len(piece)), piece / np.float32(32_768)).astype(np.float32)
+            level = 10 ** (rng.uniform(c.noise_low_db, c.noise_high_db) / 20) * float(np.sqrt(np.mean(sound**2) + 1e-9))
+            waveform[row, :length] = sound + level * coloured_noise(rng, length)
+            centres = np.arange(frames) * hop + hop // 2
+            valid[row] = centres < length
+            valid[row, 0] = True
+            source = start + centres * speed
+            clusters[row] = np.where(valid[row], self.clusters.at(index, source), -1)
+            phones[row] = np.where(valid[row], self.phones.at(index, source), -1)
+            for begin in np.flatnonzero(rng.random(frames) < c.mask_start):
+                masked[row, begin : begin + c.mask_length] = True
+            for _ in range(c.band_masks):
+                width = int(rng.integers(0, c.band_mask_width + 1))
+                low = int(rng.integers(0, c.model.bands - width + 1))
+                bands[row, low : low + width] = 0
+        arrays = (waveform, valid, masked & valid, bands, clusters, phones)
+        return Batch(*(torch.from_numpy(array) for array in arrays))
+
+
+def coloured_noise(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """Noise of power 1 whose spectrum falls by a random slope, from none to 6 dB an octave, float32 ``(S,)``."""
+    spectrum = np.fft.rfft(rng.standard_normal(max(2, samples)).astype(np.float32))
+    spectrum *= (np.arange(len(spectrum)) + 20.0) ** -rng.uniform(0, 1)
+    noise = np.fft.irfft(spectrum, max(2, samples))[:samples]
+    return (noise / np.sqrt(np.mean(noise**2) + 1e-12)).astype(np.float32)
+
+
+class Trainer:
+    """One iteration of masked prediction.
+
+    Args:
+        config: the whole training.
+        iteration: its part that this is.
+        network: what learns, in place.
+        crops: its batches.
+    """
+
+    def __init__(self, config: PretrainingConfig, iteration: IterationConfig, network: Hubert, crops: Crops) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.iteration, self.crops = config, iteration, crops
+        self.device = torch.device(config.device)
+        self.network = network.to(self.device).train().requires_grad_(True)
+        self.cluster_head = nn.Linear(config.model.dim, iteration.clusters).to(self.device)
+        learned = nn.ModuleDict({"network": self.network, "cluster_head": self.cluster_head})
+        matrices = [p for name, p in learned.named_parameters() if ".blocks." in name and p.ndim == 2]
+        inside = {id(p) for p in matrices}
+        rest = [p for p in learned.parameters() if id(p) not in inside and p.numel()]
+        self.learned, self.parameters = learned, matrices + rest
+        self.optimizers = [
+            (
+                torch.optim.Muon(
+                    matrices, lr=config.muon_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+                ),
+                config.muon_lr,
+            ),
+            (torch.optim.AdamW(rest, lr=config.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0), config.adamw_lr),
+        ]
+        self.step = 0
+        self._forward: Callable[..., tuple[Tensor, Tensor]] = self._logits
+        if config.compile:
+            self._forward = torch.compile(self._logits)
+
+    def _logits(self, spectra: Tensor, valid: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.network(spectra, valid, masked)[-1]
+        return self.cluster_head(features), self.network.phone_head(features)
+
+    def run_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One optimizer step. Returns losses and accuracies."""
+        batch = batch.to(self.device)
+        with torch.no_grad():
+            spectra = self.network.spectra(batch.waveform, batch.valid) * batch.bands.repeat(1, 2)[:, None]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            cluster_logits, phone_logits = self._forward(spectra, batch.valid, batch.masked)
+        hidden = batch.masked & (batch.clusters >= 0)
+        targets = torch.where(hidden, batch.clusters, -1)
+        terms = classification("cluster", cluster_logits, targets)
+        total = terms["cluster_loss"]
+        if self.iteration.phone_weight:
+            terms |= classification("phone", phone_logits, batch.phones)
+            total = total + self.iteration.phone_weight * terms["phone_loss"]
+        if not torch.isfinite(total):
+            raise SpeechtokError(
+                f"the loss of step {self.step} is not finite; lower muon_lr and adamw_lr, and run again: training goes "
+                "on from the last checkpoint"
+            )
+        total.backward()
+        terms["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        left = (self.iteration.steps - self.step) / (self.config.decay_fraction * self.iteration.steps)
+        factor = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps), left)
+        for optimizer, peak in self.optimizers:
+            optimizer.param_groups[0]["lr"] = peak * factor
+            optimizer.step()
+            optimizer.zero_grad()
+        self.step += 1
+        return {name: value.detach() for name, value in terms.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the iteration depends on."""
+        return {
+            "config": self.config.to_dict(),
+            "step": self.step,
+            "learned": self.learned.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken."""
+        self.step = state["step"]
+        self.learned.load_state_dict(state["learned"])
+        for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+
+
+def classification(name: str, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy and accuracy of ``(B, T, N)`` logits where ``(B, T)`` targets are not -1; 0 where all are."""
+    labelled = targets >= 0
+    count = labelled.sum().clamp_min(1)
+    loss = nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="sum"
+    )
+    correct = ((logits.argmax(-1) == targets) & labelled).sum()
+    return {f"{name}_loss": loss / count, f"{name}_accuracy": correct / count}
+
+
+def phone_names(alignments: dict[Path, tuple[Phone, ...]]) -> tuple[str, ...]:
+    """Every phone of the alignments, silence first."""
+    names = {phone.name for phones in alignments.values() for phone in phones}
+    return (SILENCE, *sorted(names - {SILENCE})) if names else ()
+
+
+def frame_phones(
+    files: Sequence[Path],
+    corpus: Corpus,
+    alignments: dict[Path, tuple[Phone, ...]],
+    names: Sequence[str],
+    hop_length: int,
+    sample_rate: int,
+) -> FrameLabels:
+    """Phone in the middle of every frame of the corpus; ``files`` are its utterances."""
+    counts = -(-np.diff(corpus.offsets) // hop_length)
+    values = [
+        phones_at(alignments.get(file, ()), frame_centres(int(n), hop_length, sample_rate).numpy(), names)
+        for file, n in zip(files, counts, strict=True)
+    ]
+    return FrameLabels(np.concatenate(values).astype(np.int16), np.concatenate([[0], np.cumsum(counts)]), hop_length)
+
+
+def cluster_corpus(
+    extract: Callable[[Tensor], Tensor], corpus: Corpus, hop_length: int, clusters: int, seed: int, path: Path
+) -> FrameLabels:
+    """Fit k-means on features of the corpus and label all of its frames; kept in ``path`` for the next run.
+
+    Args:
+        extract: ``(1, S)`` to ``(1, T, D)``, ``T`` being ``ceil(S / hop_length)``.
+        corpus: the audio.
+        hop_length: samples a frame.
+        clusters: their number.
+        seed: of the frames that k-means is fitted on, and of k-means.
+        path: ``.npy`` file of the labels.
+    """
+    offsets = np.concatenate([[0], np.cumsum(-(-np.diff(corpus.offsets) // hop_length))])
+    if not path.exists():
+        rng = np.random.default_rng(seed)
+        share = min(1.0, KMEANS_FRAMES / offsets[-1])
+        features, drawn = [], []
+        for index in tqdm(range(len(corpus)), desc="features to cluster", unit="utterance"):
+            frames = extract(corpus[index][None])[0].float().cpu()
+            features.append(frames.half())
+            drawn.append(frames[torch.from_numpy(rng.random(len(frames)) < share)])
+        centroids = fit_clusters(torch.cat(drawn).numpy(), clusters, seed)
+        labels = [assign(frames.float(), centroids) for frames in features]
+        with replacing(path) as temporary:
+            np.save(temporary, torch.cat(labels).numpy().astype(np.int16))
+    return FrameLabels(np.load(path), offsets, hop_length)
+
+
+@torch.no_grad()
+def phone_accuracy(network: Hubert, corpus: Corpus, phones: FrameLabels) -> dict[str, float]:
+    """Share of the labelled frames that are named right, with and without silence."""
+    network.eval()
+    device, hop = next(network.parameters()).device, network.config.hop_length
+    right, spoken = [], []
+    for index in range(len(corpus)):
+        waveform = corpus[index][None].to(device)
+        frames = -(-waveform.shape[1] // hop)
+        labels = torch.from_numpy(phones.at(index, np.arange(frames) * hop + hop // 2))
+        if (labels >= 0).any():
+            valid = torch.ones(1, frames, dtype=torch.bool, device=device)
+            named = network.phone_head(network(network.spectra(waveform), valid)[-1])[0].argmax(-1).cpu()
+            right.append((named == labels)[labels >= 0])
+            spoken.append(labels[labels >= 0] > 0)
+    network.train()
+    hits, speech = torch.cat(right), torch.cat(spoken)
+    return {
+        "phone_accuracy": float(hits.float().mean()),
+        "phone_accuracy_without_silence": float(hits[speech].float().mean()),
+    }
+
+
+def load_checkpoint(trainer: Trainer, path: Path, iteration: str) -> None:
+    """Go on from ``path``.
+
+    Raises:
+        CheckpointError: it is damaged, or of a training with another config.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); delete it to start again") from error
+    mine = trainer.config.to_dict()
+    # what does not touch the weights may change, and so may what comes after this iteration
+    free = {"data", "out", "device", "compile"} | {name for name in mine if name.endswith("_every")}
+    if iteration == "first":
+        free |= {"second", "target_layer"}
+    changed = [name for name in mine if name not in free and mine[name] != state["config"].get(name)]
+    if changed:
+        name = changed[0]
+        raise CheckpointError(
+            f"{path} was trained with {name} {state['config'].get(name)!r}, and the config says {mine[name]!r}; "
+            "choose another out=… for another training"
+        )
+    trainer.load_state_dict(state)
+
+
+def run_iteration(
+    trainer: Trainer, name: str, out: Path, validate: Callable[[Hubert], dict[str, float]] | None
+) -> None:
+    """Train from the start or the last checkpoint to the end of one iteration."""
+    config, steps = trainer.config, trainer.iteration.steps
+    checkpoint = out / f"{name}.pt"
+    if checkpoint.exists():
+        load_checkpoint(trainer, checkpoint, name)
+        print(f"{name} iteration: going on from step {trainer.step}")
+    if trainer.step == steps:
+        return
+    seconds = config.batch_size * config.crop_seconds
+    writer = SummaryWriter(str(out / "tensorboard" / name), purge_step=trainer.step)
+    bar = tqdm(total=steps, initial=trainer.step, desc=f"{name} iteration", unit="step", dynamic_ncols=True)
+
+    def save() -> None:
+        with replacing(checkpoint) as temporary:
+            torch.save(trainer.state_dict(), temporary)
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            upcoming = pool.submit(trainer.crops, trainer.step)
+            since, since_step = time.perf_counter(), trainer.step
+            while trainer.step < steps:
+                batch = upcoming.result()
+                upcoming = pool.submit(trainer.crops, trainer.step + 1)
+                terms = trainer.run_step(batch)
+                bar.update()
+                step = trainer.step
+                if step % config.log_every == 0 or step == steps:
+                    values = {key: float(value) for key, value in terms.items()}
+                    values["seconds_per_second"] = seconds * (step - since_step) / (time.perf_counter() - since)
+                    for key, value in values.items():
+                        writer.add_scalar(f"train/{key}", value, step)
+                    shown = {key: f"{value:.3g}" for key, value in values.items() if key != "gradient_norm"}
+                    bar.set_postfix(shown)
+                    since, since_step = time.perf_counter(), step
+                if validate and (step % config.validate_every == 0 or step == steps):
+                    measured = validate(trainer.network)
+                    for key, value in measured.items():
+                        writer.add_scalar(f"validation/{key}", value, step)
+                    tqdm.write(f"step {step}: " + ", ".join(f"{key} {value:.4f}" for key, value in measured.items()))
+                    since, since_step = time.perf_counter(), step
+                if step % config.checkpoint_every == 0 or step == steps:
+                    save()
+    except KeyboardInterrupt:
+        save()
+        print(f"interrupted; saved step {trainer.step} to {checkpoint}")
+        raise
+    finally:
+        bar.close()
+        writer.close()
+
+
+def pretrain(config: PretrainingConfig) -> Path:
+    """Run both iterations from their start or last checkpoint. Returns the folder of the exported teacher."""
+    out, model = Path(config.out), config.model
+    splits = find_utterances(config.data)
+    alignments = find_alignments(config.data)
+    names = phone_names({file: alignments[file] for file in splits[0] if file in alignments})
+    for name in ("first", "second"):
+        if getattr(config, name).phone_weight and not names:
+            raise ConfigError(
+                f"{name}.phone_weight is {getattr(config, name).phone_weight}, and no training utterance of "
+                f"{config.data} has phones; expected 0, or a manifest with 'phones'"
+            )
+    corpora, phones = [], []
+    for files in splits:
+        corpus = pack(files, model.sample_rate, out / "audio")
+        if corpus.skipped:
+            print(f"skipped {len(corpus.skipped)} files that could not be read, such as {corpus.skipped[0]}")
+        skipped = set(corpus.skipped)
+        kept = [file for file in files if str(file) not in skipped]
+        # twice as fine as the network's frames: crops are cut, and their speed changed, at any sample
+        phones.append(frame_phones(kept, corpus, alignments, names, model.hop_length // 2, model.sample_rate))
+        corpora.append(corpus)
+    train, dev = corpora
+    dev_phones = phones[1]
+    torch.manual_seed(config.seed)
+    network = Hubert(model, names)
+    mfcc = MFCC(model.sample_rate, model.hop_length // 2)
+
+    def mfcc_pairs(waveform: Tensor) -> Tensor:
+        frames = -(-waveform.shape[1] // model.hop_length)
+        waveform = nn.functional.pad(waveform, (0, frames * model.hop_length - waveform.shape[1]))
+        return mfcc(waveform).unflatten(1, (frames, 2)).mean(2)
+
+    @torch.no_grad()
+    def own_features(waveform: Tensor) -> Tensor:
+        frames = -(-waveform.shape[1] // model.hop_length)
+        valid = torch.ones(1, frames, dtype=torch.bool, device=config.device)
+        spectra = network.spectra(waveform.to(config.device))
+        with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.bfloat16):
+            return network(spectra, valid)[config.target_layer - 1]
+
+    for number, (name, extract) in enumerate((("first", mfcc_pairs), ("second", own_features)), 1):
+        iteration: IterationConfig = getattr(config, name)
+        network.to(config.device).eval()
+        labels = out / f"{name}-clusters.npy"
+        clusters = cluster_corpus(extract, train, model.hop_length, iteration.clusters, config.seed, labels)
+        share = iteration.phone_share if iteration.phone_weight else None
+        crops = Crops(config, train, clusters, phones[0], share, (config.seed, number))
+        trainer = Trainer(config, iteration, network, crops)
+        validate = None
+        if iteration.phone_weight and (dev_phones.values >= 0).any():
+            validate = lambda network: phone_accuracy(network, dev, dev_phones)  # noqa: E731
+        run_iteration(trainer, name, out, validate)
+    network.eval().save(out / "teacher")
+    return out / "teacher"
+
+
+def find_alignments(data: str) -> dict[Path, tuple[Phone, ...]]:
+    """Alignments of the manifests that :func:`training.data.find_utterances` reads; none for a folder of audio."""
+    path = Path(data)
+    manifests = [path] if path.is_file() else [path / name for name in ("train.jsonl", "dev.jsonl")]
+    found: dict[Path, tuple[Phone, ...]] = {}
+    for manifest in manifests:
+        if manifest.is_file():
+            found |= read_alignments(manifest)
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file; see training/configs/")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="name=value", help="changes to the config, data=DIR first of all"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        directory = pretrain(load_config(arguments.config, arguments.overrides))
+    except SpeechtokError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(f"wrote {directory}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,583 @@
+"""Teachers: self-supervised speech models whose features codebook 0 is distilled from, and their features on disk.
+
+``python -m training.teachers --teacher SPEC --data DIR --out DIR`` writes the features of every utterance of ``DIR``.
+Interrupt it at any moment and run the same command again: finished shards are kept.
+
+Specs:
+    ``mfcc``                  39 mel-frequency cepstral coefficients and deltas: no teacher, but what one must beat
+    ``own:DIR``               a teacher of ``training/pretrain_teacher.py``
+    ``torchaudio:BUNDLE``     a bundle of ``torchaudio.pipelines``, such as ``HUBERT_BASE`` or ``WAVLM_LARGE``
+    ``transformers:NAME``     HuBERT, WavLM or wav2vec 2.0: a directory, or a name on the Hugging Face hub
+    ``fairseq2:CARD``         wav2vec 2.0 or w2v-BERT: the name of a fairseq2 asset card
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from speechtok.audio import check_sample_rate, read_audio, resample
+from speechtok.errors import AudioError, CheckpointError, InputError, MissingFileError, SpeechtokError
+from speechtok.files import replacing
+from training.data import Corpus, find_utterances
+from training.features import MFCC, align, frame_centres
+from training.hubert import Hubert, load_hubert
+
+AVERAGE: Final = "average"
+PHONES: Final = "phones"
+
+Layer = int | str
+"""A layer counted from 1, ``"average"`` of all layers, or ``"phones"``: the logits of a phone classifier."""
+
+DESCRIPTION_NAME = "features.json"
+SHARD_UTTERANCES = 256
+
+
+class Teacher(nn.Module):
+    """A model that turns a waveform into features, frame ``t`` of them centred at ``offset + t / frame_rate`` seconds.
+
+    Args:
+        sample_rate: of the waveforms that it takes, in hertz.
+        dim: width ``D`` of a layer.
+        frame_rate: in hertz.
+        offset: centre of the first frame, in seconds.
+        num_layers: layers whose features can be had.
+        layer: see :data:`Layer`.
+        phones: names that its phone classifier tells apart, if it has one.
+        least_samples: shorter waveforms are padded with silence to this.
+
+    Raises:
+        InputError: it has no such layer.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        dim: int,
+        frame_rate: float,
+        offset: float,
+        num_layers: int,
+        layer: Layer,
+        phones: tuple[str, ...] = (),
+        least_samples: int = 1,
+    ) -> None:
+        super().__init__()
+        whole = isinstance(layer, int) and 1 <= layer <= num_layers
+        if not whole and layer != AVERAGE and not (layer == PHONES and phones):
+            also = ", or 'phones'" if phones else "; it has no phone classifier"
+            raise InputError(f"layer is {layer!r}; expected 1 to {num_layers}, 'average'{also}")
+        self.sample_rate, self.frame_rate, self.offset = check_sample_rate(sample_rate), frame_rate, offset
+        self.num_layers, self.layer, self.phones, self.least_samples = num_layers, layer, phones, least_samples
+        self.dim = len(phones) if layer == PHONES else dim
+
+    def layers(self, waveform: Tensor) -> Sequence[Tensor]:
+        """Output of every layer for ``(B, S)``, ``(B, T, D)`` each."""
+        raise NotImplementedError
+
+    def phone_logits(self, waveform: Tensor) -> Tensor:
+        """Logits of :attr:`phones` for ``(B, S)``, ``(B, T, P)``.
+
+        Raises:
+            InputError: it has no phone classifier.
+        """
+        raise InputError(f"{type(self).__name__} has no phone classifier; expected a teacher trained with phones")
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Features of ``(B, S)`` at :attr:`sample_rate`, float32 ``(B, T, D)``."""
+        waveform = nn.functional.pad(waveform, (0, max(0, self.least_samples - waveform.shape[1])))
+        if self.layer == PHONES:
+            return self.phone_logits(waveform).float()
+        layers = self.layers(waveform)
+        if self.layer == AVERAGE:
+            return torch.stack(tuple(layers)).float().mean(0)
+        assert isinstance(self.layer, int)
+        return layers[self.layer - 1].float()
+
+    def at(self, features: Tensor, times: Tensor) -> Tensor:
+        """Features of this teacher at ``times`` in seconds; see :func:`training.features.align`."""
+        return align(features, self.frame_rate, self.offset, times)
+
+
+class MFCCTeacher(Teacher):
+    """Mel-frequency cepstral coefficients and deltas, one layer of 39 at 100 Hz."""
+
+    SAMPLE_RATE = 16_000
+    HOP_LENGTH = 160
+
+    def __init__(self, layer: Layer = AVERAGE) -> None:
+        rate, hop = self.SAMPLE_RATE, self.HOP_LENGTH
+        super().__init__(rate, 3 * MFCC.COEFFICIENTS, rate / hop, hop / 2 / rate, 1, layer)
+        self.mfcc = MFCC(rate, hop)
+
+    def layers(self, waveform: Tensor) -> Sequence[Tensor]:
+        """See :class:`Teacher`."""
+        return [self.mfcc(waveform)]
+
+
+class OwnTeacher(Teacher):
+    """A network of ``training/pretrain_teacher.py``."""
+
+    def __init__(self, network: Hubert, layer: Layer = AVERAGE) -> None:
+        config = network.config
+        offset = config.hop_length / 2 / config.sample_rate
+        super().__init__(config.sample_rate, config.dim, config.frame_rate, offset, config.depth, layer, network.phones)
+        self.network = network
+
+    def layers(self, waveform: Tensor) -> Sequence[Tensor]:
+        """See :class:`Teacher`."""
+        spectra = self.network.spectra(waveform)
+        return self.network(spectra, torch.ones(spectra.shape[:2], dtype=torch.bool, device=spectra.device))
+
+    def phone_logits(self, waveform: Tensor) -> Tensor:
+        """See :class:`Teacher`."""
+        if not self.phones:
+            return super().phone_logits(waveform)
+        return self.network.phone_head(self.layers(waveform)[-1])
+
+
+class TorchaudioTeacher(Teacher):
+    """A model of ``torchaudio.models.wav2vec2``."""
+
+    def __init__(self, model: nn.Module, sample_rate: int, dim: int, num_layers: int, layer: Layer = AVERAGE) -> None:
+        inner: Any = getattr(model, "model", model)  # a model that wants normalised waveforms comes wrapped
+        kernels = [(c.kernel_size, c.stride) for c in inner.feature_extractor.conv_layers]
+        width, hop = receptive_field(kernels)
+        super().__init__(
+            sample_rate, dim, sample_rate / hop, width / 2 / sample_rate, num_layers, layer, least_samples=width
+        )
+        self.model = model
+
+    def layers(self, waveform: Tensor) -> Sequence[Tensor]:
+        """See :class:`Teacher`."""
+        return self.model.extract_features(waveform)[0]
+
+
+class TransformersTeacher(Teacher):
+    """HuBERT, WavLM or wav2vec 2.0 of transformers."""
+
+    def __init__(self, model: Any, sample_rate: int, normalise: bool, layer: Layer = AVERAGE) -> None:
+        config = model.config
+        width, hop = receptive_field(list(zip(config.conv_kernel, config.conv_stride, strict=True)))
+        super().__init__(
+            sample_rate,
+            config.hidden_size,
+            sample_rate / hop,
+            width / 2 / sample_rate,
+            config.num_hidden_layers,
+            layer,
+            least_samples=width,
+        )
+        self.model, self.normalise = model, normalise
+
+    def layers(self, waveform: Tensor) -> Sequence[Tensor]:
+        """See :class:`Teacher`."""
+        if self.normalise:
+            waveform = standardise(waveform)
+        return self.model(waveform, output_hidden_states=True).hidden_states[1:]  # the first is the layers' input
+
+
+class Fairseq2Teacher(Teacher):
+    """wav2vec 2.0, or w2v-BERT, of fairseq2."""
+
+    SAMPLE_RATE = 16_000
+    FBANK_WINDOW, FBANK_HOP = 400, 160  # of Kaldi's filter banks, which w2v-BERT takes
+
+    def __init__(self, model: Any, layer: Layer = AVERAGE) -> None:
+        model = getattr(model, "w2v2_model", model)
+        extractor = model.encoder_frontend.feature_extractor
+        spectral = not hasattr(extractor, "layer_descs")
+        if spectral:
+            width = self.FBANK_WINDOW + (extractor.stride - 1) * self.FBANK_HOP
+            hop = extractor.stride * self.FBANK_HOP
+        else:
+            width, hop = receptive_field([(kernel, stride) for _, kernel, stride in extractor.layer_descs])
+        rate = self.SAMPLE_RATE
+        super().__init__(
+            rate, model.model_dim, rate / hop, width / 2 / rate, len(model.encoder.layers), layer, least_samples=width
+        )
+        self.model, self.fbank_channels = model, extractor.num_fbank_channels if spectral else 0
+
+    def layers(self, waveform: Tensor) -> Sequence[Tensor]:
+        """See :class:`Teacher`."""
+        from fairseq2.nn import BatchLayout
+
+        signal = self._fbank(waveform) if self.fbank_channels else standardise(waveform)
+        layout = BatchLayout.of(signal)
+        features, layout, _ = self.model.encoder_frontend.extract_features(signal, layout)
+        features, _ = self.model.encoder_frontend.process_features(features, layout)
+        outputs: list[Tensor] = []
+
+        def keep(_index: int, output: Tensor, _layout: BatchLayout, _layers: int) -> bool:
+            outputs.append(output)
+            return True
+
+        handle = self.model.encoder.register_layer_hook(keep)
+        try:
+            self.model.encoder(features, layout)
+        finally:
+            handle.remove()
+        return outputs
+
+    def _fbank(self, waveform: Tensor) -> Tensor:
+        from torchaudio.compliance import kaldi
+
+        rows = []
+        for row in waveform:
+            fbank = kaldi.fbank(row[None] * 2**15, num_mel_bins=self.fbank_channels, sample_frequency=self.SAMPLE_RATE)
+            rows.append((fbank - fbank.mean(0)) / (fbank.std(0) + 1e-5))
+        fbank = torch.stack(rows)
+        stride = self.model.encoder_frontend.feature_extractor.stride
+        return fbank[:, : fbank.shape[1] // stride * stride]
+
+
+def receptive_field(convolutions: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Samples that one output of a stack of unpadded convolutions (kernel size, stride) sees, and samples a step."""
+    width, hop = 1, 1
+    for kernel, stride in convolutions:
+        width += (kernel - 1) * hop
+        hop *= stride
+    return width, hop
+
+
+def standardise(waveform: Tensor) -> Tensor:
+    """Each row of ``(B, S)`` with mean 0 and variance 1."""
+    mean = waveform.mean(1, keepdim=True)
+    return (waveform - mean) / (waveform.var(1, keepdim=True, unbiased=False) + 1e-7).sqrt()
+
+
+def load_teacher(spec: str, layer: Layer = AVERAGE) -> Teacher:
+    """Load a teacher, in evaluation mode and without gradients.
+
+    Args:
+        spec: see the top of this file.
+        layer: see :data:`Layer`.
+
+    Raises:
+        InputError: there is no such kind of teacher, or it has no such layer.
+        MissingFileError: the teacher is neither here nor reachable.
+        CheckpointError: it is damaged, or no speech model of the kinds known.
+    """
+    kind, _, name = spec.partition(":")
+    loaders: dict[str, Callable[[str, Layer], Teacher]] = {
+        "own": lambda name, layer: OwnTeacher(load_hubert(name), layer),
+        "torchaudio": _load_torchaudio,
+        "transformers": _load_transformers,
+        "fairseq2": _load_fairseq2,
+    }
+    if kind == "mfcc" and not name:
+        teacher: Teacher = MFCCTeacher(layer)
+    elif kind in loaders and name:
+        teacher = loaders[kind](name, layer)
+    else:
+        kinds = ", ".join(f"{kind}:NAME" for kind in loaders)
+        raise InputError(f"teacher is {spec!r}; expected mfcc, {kinds}")
+    return teacher.eval().requires_grad_(False)
+
+
+def _load_torchaudio(name: str, layer: Layer) -> Teacher:
+    import torchaudio
+
+    bundle = getattr(torchaudio.pipelines, name, None)
+    if not isinstance(bundle, torchaudio.pipelines.Wav2Vec2Bundle):
+        known = [n for n in dir(torchaudio.pipelines) if isinstance(getattr(torchaudio.pipelines, n), _bundle_type())]
+        raise InputError(f"teacher is 'torchaudio:{name}'; expected one of {', '.join(known)}")
+    try:
+        model = bundle.get_model()
+    except OSError as error:
+        raise MissingFileError(
+            f"torchaudio:{name} is not on this machine and cannot be fetched ({error}); connect it to the network "
+            "once, or use a teacher on disk: own:DIR, transformers:DIR"
+        ) from error
+    inner: Any = getattr(model, "model", model)
+    encoder = inner.encoder.transformer
+    dim = inner.encoder.feature_projection.projection.out_features
+    return TorchaudioTeacher(model, int(bundle.sample_rate), dim, len(encoder.layers), layer)
+
+
+def _bundle_type() -> type:
+    import torchaudio
+
+    return torchaudio.pipelines.Wav2Vec2Bundle
+
+
+def _load_transformers(name: str, layer: Layer) -> Teacher:
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    try:
+        model = AutoModel.from_pretrained(name)
+    except OSError as error:
+        raise MissingFileError(
+            f"transformers:{name} is neither a directory with a model nor reachable on the hub "
+            f"({str(error).splitlines()[0]}); expected a directory that save_pretrained wrote, or a hub name and a "
+            "network"
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"transformers:{name} cannot be read ({error}); expected HuBERT, WavLM or wav2vec 2.0"
+        ) from error
+    if not hasattr(model.config, "conv_kernel") or not hasattr(model.config, "conv_stride"):
+        raise CheckpointError(
+            f"transformers:{name} is a {type(model).__name__}; expected HuBERT, WavLM or wav2vec 2.0, which take "
+            "waveforms"
+        )
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(name)
+        rate, normalise = int(extractor.sampling_rate), bool(extractor.do_normalize)
+    except OSError:  # saved without one: the models with layer norm in the front end were trained on normalised audio
+        rate, normalise = 16_000, model.config.feat_extract_norm == "layer"
+    return TransformersTeacher(model, rate, normalise, layer)
+
+
+def _load_fairseq2(name: str, layer: Layer) -> Teacher:
+    from fairseq2 import init_fairseq2
+    from fairseq2.assets import AssetDownloadError
+    from fairseq2.models import ModelNotKnownError, load_model
+
+    init_fairseq2()
+    try:
+        model = load_model(name, device=torch.device("cpu"), dtype=torch.float32)
+    except (ModelNotKnownError, AssetDownloadError, OSError) as error:
+        raise MissingFileError(
+            f"fairseq2:{name} is no card that fairseq2 knows, or cannot be fetched ({error}); expected a card of "
+            "wav2vec 2.0 or w2v-BERT, and its checkpoint here or a network"
+        ) from error
+    if not hasattr(getattr(model, "w2v2_model", model), "encoder_frontend"):
+        raise CheckpointError(f"fairseq2:{name} is a {type(model).__name__}; expected wav2vec 2.0 or w2v-BERT")
+    return Fairseq2Teacher(model, layer)
+
+
+@dataclass(frozen=True)
+class StoreDescription:
+    """What the features in a folder are.
+
+    Attributes:
+        teacher: its spec.
+        layer: its layer.
+        sample_rate: of the teacher, in hertz.
+        dim: width ``D``.
+        frame_rate: in hertz.
+        offset: centre of the first frame, in seconds.
+        phones: names of the columns, if they are the logits of a phone classifier.
+    """
+
+    teacher: str
+    layer: Layer
+    sample_rate: int
+    dim: int
+    frame_rate: float
+    offset: float
+    phones: list[str]
+
+
+def extract(teacher: Teacher, spec: str, data: str, out: Path, device: str = "cpu") -> tuple[int, list[str]]:
+    """Write the features of all utterances that :func:`training.data.find_utterances` lists, held-out ones included.
+
+    A shard is ``NUMBER.npy``, float16 ``(frames, D)``, and ``NUMBER.json``, which says whose they are and is written
+    last: a shard that has it is finished.
+
+    Args:
+        teacher: the model.
+        spec: what it was loaded by.
+        data: see :func:`training.data.find_utterances`.
+        out: folder of the features.
+        device: where the teacher computes.
+
+    Returns:
+        Utterances in the store, and the files that could not be read.
+
+    Raises:
+        CheckpointError: ``out`` has features of another teacher.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    description = StoreDescription(
+        spec,
+        teacher.layer,
+        teacher.sample_rate,
+        teacher.dim,
+        teacher.frame_rate,
+        teacher.offset,
+        list(teacher.phones) if teacher.layer == PHONES else [],
+    )
+    path = out / DESCRIPTION_NAME
+    if path.exists():
+        found = _read_description(path)
+        if found != description:
+            raise CheckpointError(f"{out} has features of {found}, not of {description}; choose another folder")
+    else:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(description), indent=2) + "\n")
+    finished = [json.loads(p.read_text()) for p in sorted(out.glob("[0-9]*.json"))]
+    done = {name for shard in finished for name in shard["utterances"]}
+    skipped = [name for shard in finished for name in shard["skipped"]]
+    root = data_root(data)
+    files = [file for split in find_utterances(data) for file in split]
+    waiting = [file for file in files if file.relative_to(root).as_posix() not in done.union(skipped)]
+    teacher = teacher.to(device)
+    number = len(finished)
+    with tqdm(total=len(files), initial=len(files) - len(waiting), desc="features", unit="utterance") as bar:
+        for start in range(0, len(waiting), SHARD_UTTERANCES):
+            pieces, utterances, unread = [], {}, []
+            for file, waveform in _read_ahead(waiting[start : start + SHARD_UTTERANCES], teacher.sample_rate):
+                name = file.relative_to(root).as_posix()
+                if waveform is None:
+                    unread.append(name)
+                else:
+                    with torch.no_grad():
+                        features = teacher(waveform[None].to(device))[0].half().cpu().numpy()
+                    first = sum(len(piece) for piece in pieces)
+                    utterances[name] = {"first": first, "frames": len(features), "samples": len(waveform)}
+                    pieces.append(features)
+                bar.update()
+            array = np.concatenate(pieces) if pieces else np.zeros((0, teacher.dim), np.float16)
+            with replacing(out / f"{number:06d}.npy") as temporary:
+                np.save(temporary, array)
+            with replacing(out / f"{number:06d}.json") as temporary:
+                temporary.write_text(json.dumps({"utterances": utterances, "skipped": unread}))
+            done.update(utterances)
+            skipped += unread
+            number += 1
+    return len(done), skipped
+
+
+def data_root(data: str) -> Path:
+    """The folder that the names in a store are relative to: ``data`` itself, or a manifest's folder."""
+    path = Path(data)
+    return path if path.is_dir() else path.parent
+
+
+def _read_ahead(files: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, Tensor | None]]:
+    with ThreadPoolExecutor(2) as pool:
+        yield from zip(files, pool.map(lambda file: _read(file, sample_rate), files), strict=True)
+
+
+def _read(file: Path, sample_rate: int) -> Tensor | None:
+    with contextlib.suppress(AudioError, OSError):
+        waveform, rate = read_audio(file)
+        if len(waveform):
+            return resample(waveform[None], rate, sample_rate)[0]
+    return None
+
+
+def _read_description(path: Path) -> StoreDescription:
+    try:
+        return StoreDescription(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); delete the folder and extract again") from error
+
+
+class FeatureStore:
+    """Features of a corpus, read from disk where training asks.
+
+    Args:
+        directory: what :func:`extract` wrote.
+        data: the data that the corpus was packed from, as :func:`training.data.find_utterances` takes it.
+        files: the files that the corpus was packed from, in order, unreadable ones included.
+        corpus: the packed audio; utterance ``i`` of it is utterance ``i`` of the store.
+        sample_rate: of the corpus, in hertz.
+
+    Raises:
+        MissingFileError: the directory has no features, or those of an utterance are missing.
+        CheckpointError: the features are not of this audio: an utterance is longer or shorter.
+    """
+
+    def __init__(self, directory: Path, data: str, files: Sequence[Path], corpus: Corpus, sample_rate: int) -> None:
+        again = "extract the features again with python -m training.teachers"
+        if not (directory / DESCRIPTION_NAME).is_file():
+            raise MissingFileError(f"there is no file {directory / DESCRIPTION_NAME}; {again}")
+        self.description = _read_description(directory / DESCRIPTION_NAME)
+        self.sample_rate = sample_rate
+        shards, places = [], {}
+        for path in sorted(directory.glob("[0-9]*.json")):
+            shards.append(np.load(path.with_suffix(".npy"), mmap_mode="r"))
+            for name, place in json.loads(path.read_text())["utterances"].items():
+                places[name] = (len(shards) - 1, place["first"], place["frames"], place["samples"])
+        root, skipped = data_root(data), set(corpus.skipped)
+        names = [file.relative_to(root).as_posix() for file in files if str(file) not in skipped]
+        if len(names) != len(corpus):
+            raise CheckpointError(
+                f"{len(names)} files for the {len(corpus)} utterances of the corpus; expected the files that it was "
+                "packed from"
+            )
+        tolerance = 1 / sample_rate + 1 / self.description.sample_rate  # both lengths were rounded up to a sample
+        self._shards, self._places = shards, []
+        for name, samples in zip(names, np.diff(corpus.offsets), strict=True):
+            if name not in places:
+                raise MissingFileError(f"{directory} has no features of {name}, which {data} lists; {again}")
+            seconds, stored = samples / sample_rate, places[name][3] / self.description.sample_rate
+            if abs(seconds - stored) > tolerance:
+                raise CheckpointError(
+                    f"{directory} has features of {stored:.4f} s of {name}, which now is {seconds:.4f} s; {again}"
+                )
+            self._places.append(places[name][:3])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def dim(self) -> int:
+        """Width ``D``."""
+        return self.description.dim
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """All features of an utterance as the teacher made them: float16 ``(T, D)``, memory-mapped."""
+        shard, first, frames = self._places[index]
+        return self._shards[shard][first : first + frames]
+
+    def crop(self, index: int, start: int, frames: int, hop_length: int) -> Tensor:
+        """Features in the middle of ``frames`` tokenizer frames of ``hop_length`` samples.
+
+        Args:
+            index: utterance of the corpus.
+            start: first sample of the crop, counted from the utterance's own first.
+            frames: ``T``. Frames past the utterance's end get its last features.
+            hop_length: samples a frame, at the corpus's rate.
+
+        Returns:
+            Float32 ``(T, D)``.
+        """
+        stored = self[index]
+        rate, offset = self.description.frame_rate, self.description.offset
+        times = frame_centres(frames, hop_length, self.sample_rate, start)
+        bounds = ((times[[0, -1]] - offset) * rate).clamp(0, len(stored) - 1)
+        low, high = int(bounds[0]), int(bounds[1]) + 2
+        piece = torch.from_numpy(np.asarray(stored[low:high], np.float32))
+        return align(piece[None], rate, offset + low / rate, times)[0]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", required=True, metavar="SPEC", help="which teacher; see above")
+    parser.add_argument("--layer", default=AVERAGE, help="a layer counted from 1, average (default), or phones")
+    parser.add_argument("--data", required=True, help="manifest, folder with train.jsonl, or folder of audio")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the features")
+    parser.add_argument("--device", default="cpu", help="where the teacher computes")
+    arguments = parser.parse_args(argv)
+    layer: Layer = int(arguments.layer) if arguments.layer.isdecimal() else arguments.layer
+    try:
+        teacher = load_teacher(arguments.teacher, layer)
+        count, skipped = extract(teacher, arguments.teacher, arguments.data, arguments.out, arguments.device)
+    except SpeechtokError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if skipped:
+        print(f"skipped {len(skipped)} files that could not be read, such as {skipped[0]}")
+    print(f"{arguments.out} has the features of {count} utterances")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
