@@ -3,8 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from speechtok.quality import pesq_wb, stoi
+from speechtok.errors import InputError
+from speechtok.quality import pesq_wb, phone_normalised_mutual_information, phone_score, stoi
 
 pytest.importorskip("pesq")
 pytest.importorskip("pystoi")
@@ -44,3 +47,58 @@ def test_silence_and_very_short_audio_have_no_score():
         assert math.isnan(pesq_wb(x, x, 16_000))
         assert math.isnan(stoi(x, x, 16_000))
     assert math.isnan(pesq_wb(bursts(2), torch.zeros(32_000), 16_000))
+
+
+def test_labels_that_are_the_phones_tell_all_and_constant_ones_nothing():
+    phones = np.random.default_rng(0).integers(0, 5, 200)
+    same = phone_score(phones, phones)
+    assert (same.pnmi, same.phone_purity, same.cluster_purity, same.frames) == (1.0, 1.0, 1.0, 200)
+    nothing = phone_score(np.zeros(200, int), phones)
+    assert nothing.pnmi == 0.0
+    assert nothing.phone_purity == np.bincount(phones).max() / 200
+    assert nothing.cluster_purity == 1.0
+
+
+frames = st.lists(st.tuples(st.integers(-1, 6), st.integers(-1, 4)), min_size=1, max_size=60).filter(
+    lambda rows: any(a >= 0 and b >= 0 for a, b in rows)
+)
+
+
+@given(frames, st.permutations(range(7)), st.permutations(range(5)))
+def test_the_score_is_within_bounds_and_the_same_whatever_labels_and_phones_are_called(rows, labels, phones):
+    x, y = np.array(rows).T
+    score = phone_score(x, y)
+    assert math.isnan(score.pnmi) or 0 <= score.pnmi <= 1
+    assert 0 < score.phone_purity <= 1
+    assert 0 < score.cluster_purity <= 1
+    renamed = phone_score(np.append(labels, -1)[x], np.append(phones, -1)[y])
+    assert renamed.pnmi == pytest.approx(score.pnmi, nan_ok=True, abs=1e-12)
+    assert (renamed.phone_purity, renamed.cluster_purity) == pytest.approx((score.phone_purity, score.cluster_purity))
+
+
+@given(frames)
+def test_mutual_information_is_that_of_the_reference_library(rows):
+    metrics = pytest.importorskip("sklearn.metrics")
+    x, y = np.array([row for row in rows if min(row) >= 0]).T
+    entropy = metrics.mutual_info_score(y, y)
+    if entropy > 1e-9:
+        expected = metrics.mutual_info_score(x, y) / entropy
+        assert phone_normalised_mutual_information(*np.array(rows).T) == pytest.approx(expected, abs=1e-9)
+
+
+def test_one_phone_alone_has_no_entropy_to_resolve():
+    assert math.isnan(phone_normalised_mutual_information([1, 2, 3], [4, 4, 4]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "phones", "message"),
+    [
+        ([1, 2], [1], "2 labels and 1 phones"),
+        ([1.0, 2.0], [1, 2], r"labels is float64 \(2,\)"),
+        ([1, 2], [[1, 2]], r"phones is int64 \(1, 2\)"),
+        ([1, -1], [-1, 1], "none of 2 frames"),
+    ],
+)
+def test_labels_that_cannot_be_compared_are_refused(labels, phones, message):
+    with pytest.raises(InputError, match=message):
+        phone_score(labels, phones)

@@ -312,11 +312,14 @@ def _bundle_type() -> type:
 
 
 def _load_transformers(name: str, layer: Layer) -> Teacher:
+    from huggingface_hub.errors import HFValidationError
     from transformers import AutoFeatureExtractor, AutoModel
 
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise MissingFileError(f"there is no file {Path(name) / 'config.json'}; expected what save_pretrained wrote")
     try:
         model = AutoModel.from_pretrained(name)
-    except OSError as error:
+    except (OSError, HFValidationError) as error:
         raise MissingFileError(
             f"transformers:{name} is neither a directory with a model nor reachable on the hub "
             f"({str(error).splitlines()[0]}); expected a directory that save_pretrained wrote, or a hub name and a "
@@ -324,7 +327,7 @@ def _load_transformers(name: str, layer: Layer) -> Teacher:
         ) from error
     except ValueError as error:
         raise CheckpointError(
-            f"transformers:{name} cannot be read ({error}); expected HuBERT, WavLM or wav2vec 2.0"
+            f"transformers:{name} cannot be read ({str(error)[:200]}); expected HuBERT, WavLM or wav2vec 2.0"
         ) from error
     if not hasattr(model.config, "conv_kernel") or not hasattr(model.config, "conv_stride"):
         raise CheckpointError(
@@ -342,9 +345,11 @@ def _load_transformers(name: str, layer: Layer) -> Teacher:
 def _load_fairseq2(name: str, layer: Layer) -> Teacher:
     from fairseq2 import init_fairseq2
     from fairseq2.assets import AssetDownloadError
+    from fairseq2.error import InvalidOperationError
     from fairseq2.models import ModelNotKnownError, load_model
 
-    init_fairseq2()
+    with contextlib.suppress(InvalidOperationError):  # whoever loads two teachers, or uses fairseq2, has done so before
+        init_fairseq2()
     try:
         model = load_model(name, device=torch.device("cpu"), dtype=torch.float32)
     except (ModelNotKnownError, AssetDownloadError, OSError) as error:

@@ -1,0 +1,253 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from speechtok.config import from_mapping
+from speechtok.errors import CheckpointError, ConfigError, MissingFileError
+from training import pretrain_teacher
+from training.data import Corpus, find_utterances, pack
+from training.hubert import load_hubert
+from training.phones import Phone
+from training.pretrain_teacher import (
+    Crops,
+    FrameLabels,
+    PretrainingConfig,
+    Trainer,
+    coloured_noise,
+    find_alignments,
+    frame_phones,
+    load_config,
+    main,
+    phone_accuracy,
+    phone_names,
+    pretrain,
+)
+
+TONES = {"AA": 300, "IY": 1200, "S": 4000}
+
+
+@pytest.fixture(scope="module")
+def spoken_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Utterances whose phones are tones, so that a network learns them in seconds; one without phones."""
+    folder = tmp_path_factory.mktemp("spoken")
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(16):
+        pieces, phones, at = [], [], 0.0
+        for name in rng.choice([*TONES, "SIL"], 8):
+            seconds = float(rng.uniform(0.1, 0.25))
+            t = np.arange(int(seconds * 16_000)) / 16_000
+            pieces.append(0.2 * np.sin(2 * np.pi * TONES.get(name, 0) * t) + 0.002 * rng.standard_normal(len(t)))
+            phones.append([str(name) if name != "SIL" else "+NOISE+", at, at + len(t) / 16_000])
+            at += len(t) / 16_000
+        soundfile.write(folder / f"{index}.flac", np.concatenate(pieces), 16_000)
+        rows.append({"audio": f"{index}.flac", "phones": phones if index else None})
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows[:12])))
+    (folder / "dev.jsonl").write_text("\n".join(map(json.dumps, rows[12:])))
+    return folder
+
+
+@pytest.fixture
+def values(spoken_folder: Path, tmp_path: Path) -> dict:
+    return {
+        "data": str(spoken_folder),
+        "out": str(tmp_path / "run"),
+        "first": {"steps": 4, "clusters": 8},
+        "second": {"steps": 6, "clusters": 8, "phone_weight": 1.0},
+        "model": {"dim": 16, "depth": 2, "heads": 2, "kernel_size": 3, "expansion": 2, "bands": 40},
+        "target_layer": 1,
+        "batch_size": 4,
+        "crop_seconds": 1.0,
+        "warmup_steps": 2,
+        "bfloat16": False,
+        "compile": False,
+        "checkpoint_every": 2,
+        "validate_every": 100,
+    }
+
+
+def config_of(values: dict) -> PretrainingConfig:
+    return from_mapping(PretrainingConfig, values)
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(values, tmp_path, monkeypatch):
+    whole = load_hubert(pretrain(config_of(values))).state_dict()
+    values["out"] = str(tmp_path / "again")
+    run_step, calls = Trainer.run_step, []
+
+    def interrupted(self: Trainer, batch: object) -> object:
+        calls.append(1)
+        if len(calls) in (3, 8):  # once in each iteration
+            raise KeyboardInterrupt
+        return run_step(self, batch)
+
+    monkeypatch.setattr(Trainer, "run_step", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config_of(values))
+    resumed = load_hubert(pretrain(config_of(values))).state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert len(calls) == 4 + 6 + 2
+
+
+def test_a_sharpened_teacher_learns_to_name_the_phones(values):
+    values["first"]["steps"] = 1
+    values["second"].update(steps=60, phone_share=0.9)
+    values |= {"mask_start": 0.01, "speed_low": 1.0, "speed_high": 1.0, "muon_lr": 0.02, "adamw_lr": 0.01}
+    config = config_of(values)
+    network = load_hubert(pretrain(config))
+    assert network.phones == ("SIL", "AA", "IY", "S")
+    _, files = find_utterances(config.data)
+    dev = pack(files, 16_000, Path(config.out) / "audio")
+    labels = frame_phones(files, dev, find_alignments(config.data), network.phones, 160, 16_000)
+    found = phone_accuracy(network, dev, labels)
+    assert found["phone_accuracy"] > 0.8
+    assert found["phone_accuracy_without_silence"] > 0.8
+
+
+def test_batches_follow_from_seed_iteration_and_step_alone(values):
+    config = config_of(values)
+    rng = np.random.default_rng(0)
+    corpus = Corpus((rng.standard_normal(40_000) * 3000).astype(np.int16), np.array([0, 6_000, 40_000]), ())
+    labels = FrameLabels(np.zeros(126, np.int16), np.array([0, 19, 126]), 320)
+
+    def batch(seed: tuple[int, int], step: int) -> torch.Tensor:
+        return Crops(config, corpus, labels, labels, None, seed)(step).waveform
+
+    assert torch.equal(batch((0, 1), 3), batch((0, 1), 3))
+    for other in (batch((0, 1), 4), batch((0, 2), 3), batch((1, 1), 3)):
+        assert not torch.equal(batch((0, 1), 3), other)
+
+
+def test_labels_stay_with_their_sound_at_every_speed_and_padding_has_none(values):
+    values |= {"speed_low": 0.6, "speed_high": 1.7, "noise_low_db": -90.0, "noise_high_db": -90.0}
+    config = config_of(values)
+    # the amplitude of the sound tells which frame of the utterance it is
+    frames = 90
+    pcm = np.repeat(np.arange(1, frames + 1) * 100, 320).astype(np.int16)
+    corpus = Corpus(pcm, np.array([0, len(pcm)]), ())
+    labels = FrameLabels(np.arange(frames, dtype=np.int16), np.array([0, frames]), 320)
+    crops = Crops(config, corpus, labels, labels, None, (0, 1))
+    for step in range(5):
+        batch = crops(step)
+        heard = (batch.waveform[:, 160::320] * 32_768 / 100).numpy() - 1
+        kept = batch.valid.numpy()
+        assert np.abs(heard - batch.clusters.numpy())[kept].max() <= 1.01
+        assert (batch.clusters[~batch.valid] == -1).all()
+        assert (batch.phones[~batch.valid] == -1).all()
+        assert not batch.masked[~batch.valid].any()
+
+
+def test_the_share_of_crops_with_phones_is_the_one_asked_for(values):
+    values |= {"batch_size": 400, "crop_seconds": 0.2}
+    config = config_of(values)
+    corpus = Corpus(np.ones(100_000, np.int16), np.array([0, 10_000, 100_000]), ())
+    clusters = FrameLabels(np.array([0] * 32 + [1] * 282, np.int16), np.array([0, 32, 314]), 320)
+    phones = FrameLabels(np.array([3] * 63 + [-1] * 563, np.int16), np.array([0, 63, 626]), 160)
+    share = (Crops(config, corpus, clusters, phones, 0.75, (0, 1))(0).phones >= 0).any(1).float().mean()
+    assert 0.68 < share < 0.82
+    share = (Crops(config, corpus, clusters, phones, None, (0, 1))(0).phones >= 0).any(1).float().mean()
+    assert 0.04 < share < 0.16
+
+
+def test_frames_have_the_phone_in_their_middle():
+    corpus = Corpus(np.zeros(1_000, np.int16), np.array([0, 600, 1_000]), ())
+    alignments = {Path("a"): (Phone("AA", 0.0, 0.02), Phone("SIL", 0.02, 0.031))}
+    labels = frame_phones([Path("a"), Path("b")], corpus, alignments, phone_names(alignments), 160, 16_000)
+    assert labels.values.tolist() == [1, 1, 0, -1, -1, -1, -1]
+    assert labels.at(0, np.array([0, 159, 400, 10_000])).tolist() == [1, 1, 0, -1]
+
+
+def test_noise_has_power_one():
+    for seed in range(5):
+        noise = coloured_noise(np.random.default_rng(seed), 16_000)
+        assert np.mean(noise**2) == pytest.approx(1, rel=1e-3)
+    assert len(coloured_noise(np.random.default_rng(0), 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"crop_seconds": 0.1}, "crop_seconds is 0.1"),
+        ({"target_layer": 3}, "target_layer is 3"),
+        ({"mask_start": 0.0}, "mask_start is 0.0"),
+        ({"band_mask_width": 40}, "band_mask_width 40"),
+        ({"speed_low": 1.3}, "speed_low is 1.3"),
+        ({"noise_low_db": 0.0}, "noise_low_db is 0.0"),
+        ({"decay_fraction": 0.0}, "decay_fraction is 0.0"),
+        ({"first": {"steps": 0, "clusters": 2}}, "steps is 0"),
+        ({"first": {"steps": 1, "clusters": 40_000}}, "clusters is 40000"),
+        ({"second": {"steps": 1, "clusters": 2, "phone_weight": -1.0}}, "phone_weight is -1.0"),
+        ({"second": {"steps": 1, "clusters": 2, "phone_share": 1.5}}, "phone_share is 1.5"),
+        ({"model": {"heads": 3}}, "dim is 256"),
+        ({"model": {"kernel_size": 4}}, "kernel_size is 4"),
+        ({"model": {"hop_length": 322}}, "hop_length is 322"),
+        ({"model": {"dropout": 1.0}}, "dropout is 1.0"),
+        ({"model": {"depth": 0}}, "depth is 0"),
+        ({"batchsize": 3}, "did you mean 'batch_size'"),
+    ],
+)
+def test_a_bad_config_is_refused_before_anything_starts(values, change, message):
+    with pytest.raises(ConfigError, match=message):
+        config_of(values | change)
+
+
+def test_phones_are_asked_for_where_there_are_none(values, speech_folder):
+    values["data"] = str(speech_folder)
+    with pytest.raises(ConfigError, match=r"second\.phone_weight is 1\.0"):
+        pretrain(config_of(values))
+
+
+def test_audio_without_phones_makes_a_teacher_without_classifier(values, speech_folder):
+    values["data"] = str(speech_folder)
+    values["second"]["phone_weight"] = 0.0
+    network = load_hubert(pretrain(config_of(values)))
+    assert network.phones == ()
+
+
+def test_a_checkpoint_of_another_training_is_refused(values):
+    values["first"]["steps"] = values["second"]["steps"] = 2
+    pretrain(config_of(values))
+    values["muon_lr"] = 0.1
+    with pytest.raises(CheckpointError, match="muon_lr"):
+        pretrain(config_of(values))
+    values["muon_lr"] = 5e-3
+    (Path(values["out"]) / "second.pt").write_text("damaged")
+    with pytest.raises(CheckpointError, match="delete it"):
+        pretrain(config_of(values))
+
+
+def test_the_second_iteration_may_change_without_the_first(values):
+    values["first"]["steps"] = values["second"]["steps"] = 2
+    pretrain(config_of(values))
+    (Path(values["out"]) / "second.pt").unlink()
+    values["second"]["phone_weight"] = 0.0
+    pretrain(config_of(values))
+
+
+def test_the_command_reads_config_and_overrides(values, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(values))
+    config = load_config(str(path), ["second.steps=9", "muon_lr=1e-3", "compile=true"])
+    assert (config.second.steps, config.muon_lr, config.compile) == (9, 1e-3, True)
+    monkeypatch.setattr(pretrain_teacher, "pretrain", lambda config: Path(config.out) / "teacher")
+    assert main(["--config", str(path)]) == 0
+    assert "teacher" in capsys.readouterr().out
+    assert main(["--config", str(path), "steps"]) == 1
+    assert "name=value" in capsys.readouterr().err
+    with pytest.raises(MissingFileError, match="does not exist"):
+        load_config(str(tmp_path / "none.yaml"))
+    path.write_text("a: [")
+    with pytest.raises(ConfigError, match="no YAML"):
+        load_config(str(path))
+
+
+def test_the_config_in_the_repository_is_complete():
+    path = Path(pretrain_teacher.__file__).parent / "configs" / "teacher.yaml"
+    assert load_config(str(path), ["data=somewhere"]).second.phone_weight > 0
