@@ -509,16 +509,19 @@ def load_checkpoint(trainer: Trainer, path: Path, iteration: str) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read ({error}); delete it to start again") from error
-    mine = trainer.config.to_dict()
-    # what does not touch the weights may change, and so may what comes after this iteration
+    mine, saved = trainer.config.to_dict(), state["config"]
+    # what does not touch the weights may change, and so may what comes later, and how long the last iteration is
     free = {"data", "out", "device", "compile"} | {name for name in mine if name.endswith("_every")}
     if iteration == "first":
         free |= {"second", "target_layer"}
-    changed = [name for name in mine if name not in free and mine[name] != state["config"].get(name)]
+    else:
+        mine["second"].pop("steps")
+        saved["second"].pop("steps")
+    changed = [name for name in mine if name not in free and mine[name] != saved.get(name)]
     if changed:
         name = changed[0]
         raise CheckpointError(
-            f"{path} was trained with {name} {state['config'].get(name)!r}, and the config says {mine[name]!r}; "
+            f"{path} was trained with {name} {saved.get(name)!r}, and the config says {mine[name]!r}; "
             "choose another out=… for another training"
         )
     trainer.load_state_dict(state)
@@ -533,7 +536,7 @@ def run_iteration(
     if checkpoint.exists():
         load_checkpoint(trainer, checkpoint, name)
         print(f"{name} iteration: going on from step {trainer.step}")
-    if trainer.step == steps:
+    if trainer.step >= steps:
         return
     seconds = config.batch_size * config.crop_seconds
     writer = SummaryWriter(str(out / "tensorboard" / name), purge_step=trainer.step)

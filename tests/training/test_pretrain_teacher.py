@@ -231,6 +231,15 @@ def test_the_second_iteration_may_change_without_the_first(values):
     pretrain(config_of(values))
 
 
+def test_a_finished_teacher_can_be_trained_for_longer(values):
+    values["first"]["steps"] = values["second"]["steps"] = 2
+    before = load_hubert(pretrain(config_of(values))).state_dict()
+    values["second"]["steps"] = 5
+    after = load_hubert(pretrain(config_of(values))).state_dict()
+    assert not torch.equal(before["embed.weight"], after["embed.weight"])
+    assert torch.load(Path(values["out"]) / "second.pt", weights_only=True)["step"] == 5
+
+
 def test_the_command_reads_config_and_overrides(values, tmp_path, capsys, monkeypatch):
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(values))
