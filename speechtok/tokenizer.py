@@ -16,8 +16,7 @@ from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resam
 from speechtok.config import TokenizerConfig
 from speechtok.errors import FingerprintError, InputError, TokensError
 from speechtok.nn.convnext import Decoder, Encoder, State
-from speechtok.nn.exact import Prepared
-from speechtok.nn.recording import Step, record
+from speechtok.nn.recording import Recorder, Step
 from speechtok.quantizer import ResidualQuantizer
 from speechtok.streaming import Stream
 from speechtok.tokens import SpeechTokens, check_codes
@@ -41,7 +40,7 @@ class SpeechTokenizer(nn.Module):
         self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim)
         self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
         self._fingerprint: tuple[tuple[tuple[int, int, int], ...], str] | None = None
-        self._recordings: dict[tuple[str, int, int], Prepared[Step]] = {}
+        self._recorder = Recorder()
         self.eval().requires_grad_(False)
 
     @property
@@ -238,7 +237,7 @@ class SpeechTokenizer(nn.Module):
         See :mod:`speechtok.nn.recording`.
         """
         for name in ("encode", "decode"):
-            self._recordings.setdefault((name, batch_size, num_codebooks), Prepared())
+            self._recorder.expect((name, batch_size, num_codebooks))
         anything = torch.arange(batch_size * self.hop_length, device=self.device).view(batch_size, -1).sin()
         codes, _ = self._encode_frames(anything, self.encoder.initial_state(batch_size), num_codebooks)
         self._decode_frames(codes, self.decoder.initial_state(batch_size), 1)
@@ -252,7 +251,7 @@ class SpeechTokenizer(nn.Module):
         codes = torch.empty(batch, num_codebooks, frames, dtype=torch.int64, device=x.device)
         with torch.inference_mode():
             if frames == 1:
-                step = self._recorded(("encode", batch, num_codebooks), self.encoder, step, x, *state)
+                step = self._recorder(("encode", batch, num_codebooks), step, (self.encoder, self.quantizer), x, *state)
             for start in range(0, frames, piece):
                 some, *state_after = step(x[:, start * hop : (start + piece) * hop], *state)
                 codes[:, :, start : start + piece], state = some, tuple(state_after)
@@ -270,8 +269,8 @@ class SpeechTokenizer(nn.Module):
         waveform = torch.empty(batch, frames * hop, dtype=torch.float32, device=self.device)
         with torch.inference_mode():
             if codes is not None and codes.shape[2] == frames == 1 and lengths is None:
-                key = "decode", batch, codes.shape[1]
-                step = self._recorded(key, self.decoder, self._decode_step, codes, *state)
+                key, modules = ("decode", batch, codes.shape[1]), (self.decoder, self.quantizer)
+                step = self._recorder(key, self._decode_step, modules, codes, *state)
                 some, *state_after = step(codes, *state)
                 return waveform.copy_(some), tuple(state_after)
             for start in range(0, frames, piece):
@@ -296,15 +295,6 @@ class SpeechTokenizer(nn.Module):
     def _decode_step(self, codes: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         waveform, state = self.decoder(self.quantizer.decode(codes), state)
         return waveform, *state
-
-    def _recorded(self, key: tuple[str, int, int], half: nn.Module, step: Step, *example: Tensor) -> Step:
-        """``step``, recorded if ``key`` is to be, with the weights that ``half`` and the codebooks have."""
-        recording = self._recordings.get(key)
-        weights = (*half.parameters(), self.quantizer.codebooks) if recording else ()
-        # of weights made in inference mode nothing tells when they change
-        if recording is None or any(weight.is_inference() for weight in weights):
-            return step
-        return recording(lambda *_: record(step, *example), *weights)
 
     def _tokens(self, codes: Tensor, lengths: Tensor, num_samples: Tensor) -> SpeechTokens:
         return SpeechTokens(

@@ -5,10 +5,10 @@ A frame is some hundred operations on a few numbers each, and most of their time
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Step = Callable[..., tuple[Tensor, ...]]
 """Tensors in, tensors out, none of them changed."""
@@ -47,3 +47,62 @@ def _outside_autocast(step: Step) -> Step:
             return step(*tensors)
 
     return run
+
+
+class Recorder:
+    """Recorded steps, each kept for as long as its modules have the weights that they had.
+
+    Changes that PyTorch counts are seen, and other weights or submodules in the place of the old ones; what writes
+    through ``.data`` or a NumPy view is not, nor a hook that is registered later.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, tuple[_Weights, Step] | None] = {}
+
+    def expect(self, key: Hashable) -> None:
+        """From now on, record the steps that are called ``key``."""
+        self._kept.setdefault(key, None)
+
+    def __call__(self, key: Hashable, step: Step, modules: tuple[nn.Module, ...], *example: Tensor) -> Step:
+        """``step``, or its recording if there is to be one; ``key`` says all that it depends on besides ``modules``."""
+        if key not in self._kept:
+            return step
+        kept = self._kept[key]  # another thread may replace it meanwhile, with an equal one
+        if kept is None or not kept[0].of(modules):
+            weights = _Weights(modules)
+            if not weights.countable:
+                return step
+            kept = self._kept[key] = weights, record(step, *example)
+        return kept[1]
+
+    def __reduce__(self) -> tuple[type["Recorder"], tuple[()]]:
+        """Copies and pickles start empty."""
+        return Recorder, ()
+
+
+class _Weights:
+    """What some modules consist of, to tell quickly whether they still do."""
+
+    def __init__(self, modules: tuple[nn.Module, ...]) -> None:
+        self._modules = modules
+        owned = [m for module in modules for m in module.modules()]
+        self._parts = [
+            (owner, name, part)
+            for m in owned
+            for owner in (m._modules, m._parameters, m._buffers)
+            for name, part in owner.items()
+        ]
+        self._weights = [part for _, _, part in self._parts if isinstance(part, Tensor)]
+        # tensors made in inference mode count no versions: nothing tells of a change
+        self.countable = not any(weight.is_inference() for weight in self._weights)
+        self._versions = self._count() if self.countable else []
+
+    def of(self, modules: tuple[nn.Module, ...]) -> bool:
+        """Whether these are the modules, and all is as it was."""
+        if modules != self._modules or self._count() != self._versions:
+            return False
+        return all(owner.get(name) is part for owner, name, part in self._parts)
+
+    def _count(self) -> list[int]:
+        # one list of all: quicker than pairs
+        return [weight._version for weight in self._weights] + [weight.data_ptr() for weight in self._weights]
