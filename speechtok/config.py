@@ -89,6 +89,8 @@ class TokenizerConfig:
         patch_length: samples a patch, the finer step inside a frame; divides ``hop_length``.
         window_length: samples that one patch sees, its own last; a multiple of ``patch_length``.
         latent_dim: width ``D`` of the latent and of every codebook vector.
+        semantic_dim: numbers of the latent, the first ones, that choose the code of codebook 0; the rest are for the
+            other codebooks. If 0, all codebooks look at all numbers.
         num_codebooks: residual-VQ stages ``Q``.
         codebook_size: entries ``N`` of each codebook.
         encoder: size of the encoder.
@@ -101,6 +103,7 @@ class TokenizerConfig:
     patch_length: int = 80
     window_length: int = 320
     latent_dim: int = 64
+    semantic_dim: int = field(default=0, metadata={"absent": 0})
     num_codebooks: int = 8
     codebook_size: int = 1024
     encoder: ConvNeXtConfig = field(default_factory=ConvNeXtConfig)
@@ -112,6 +115,7 @@ class TokenizerConfig:
         _check_whole("sample_rate", self.sample_rate, 4_000, 192_000)
         for name in ("hop_length", "patch_length", "window_length", "latent_dim"):
             _check_whole(name, getattr(self, name), 1, 65_536)
+        _check_whole("semantic_dim", self.semantic_dim, 0, self.latent_dim - 1)
         _check_whole("num_codebooks", self.num_codebooks, 1, 1_024)
         _check_whole("codebook_size", self.codebook_size, 2, 32_768)
         for name in ("encoder", "decoder"):
@@ -136,5 +140,10 @@ class TokenizerConfig:
         return from_mapping(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        """Plain values, ready for JSON.
+
+        A field that came later is left out where its value means what older versions did, so that no tokenizer changes
+        its fingerprint with a new version.
+        """
+        added = {f.name: f.metadata["absent"] for f in dataclasses.fields(self) if "absent" in f.metadata}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in added or v != added[k]}

@@ -14,28 +14,36 @@ class ResidualQuantizer(nn.Module):
     is a coarser description of the same latent. Which one is nearest is decided the same everywhere (see
     :mod:`speechtok.nn.exact`): for the residual and the vectors rounded to levels; the first of equals.
 
+    With a ``semantic_dim``, stage 0 looks at the first ``semantic_dim`` numbers of the latent alone, and the other
+    stages at the rest: what stage 0 says of the rest is what is usual for its code.
+
     Args:
         num_codebooks: stages ``Q``.
         codebook_size: vectors ``N`` of each stage.
         dim: width ``D`` of latent and vectors.
+        semantic_dim: see above; if 0, all stages look at all of the latent.
     """
 
     codebooks: Tensor
 
-    def __init__(self, num_codebooks: int, codebook_size: int, dim: int) -> None:
+    def __init__(self, num_codebooks: int, codebook_size: int, dim: int, semantic_dim: int = 0) -> None:
         super().__init__()
+        self.semantic_dim = semantic_dim
         self.register_buffer("codebooks", torch.randn(num_codebooks, codebook_size, dim))
+        if semantic_dim:
+            self.codebooks[1:, :, :semantic_dim] = 0.0  # they add nothing there
         self._stages: Prepared[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = Prepared()
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
         """``latent``: ``(B, T, D)``. Returns the codes of the first ``num_codebooks`` stages, int64 ``(B, Q, T)``."""
         residual = latent.flatten(0, 1)
+        looked_at, residual = residual[:, : self.semantic_dim or None], residual[:, self.semantic_dim :]
         codes = []
-        for codebook, vectors, per_size, squared in self._stages(self._prepare, self.codebooks)[:num_codebooks]:
-            levels, size = to_levels(residual)
+        for usual, vectors, per_size, squared in self._stages(self._prepare, self.codebooks)[:num_codebooks]:
+            levels, size = to_levels(looked_at)
             # |r - c|² = |r|² - (2 r·c - |c|²), and |r|² is the same for every c
             code = first_largest(sums(levels, vectors).float().mul_(size.mul_(per_size)).sub_(squared))
-            residual = residual - codebook.index_select(0, code)
+            looked_at = residual = residual - usual.index_select(0, code)
             codes.append(code)
         return torch.stack(codes).view(num_codebooks, *latent.shape[:2]).transpose(0, 1)
 
@@ -50,12 +58,14 @@ class ResidualQuantizer(nn.Module):
         return latent
 
     def _prepare(self, codebooks: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """For each stage: the vectors, their levels, two over the size of one, and the levels squared and summed."""
+        """For each stage: what it takes away; the levels that choose it; two over their size; their squares."""
         stages = []
-        for codebook in codebooks.float():
-            levels, size = weight_levels(codebook, one_size=True)
+        for stage, codebook in enumerate(codebooks.float()):
+            usual = codebook[:, self.semantic_dim :].contiguous()
+            looked_at = usual if stage else codebook[:, : self.semantic_dim or None]
+            levels, size = weight_levels(looked_at, one_size=True)
             squared = levels.to(torch.int32).square().sum(1, dtype=torch.int32).float()
-            stages.append((codebook, prepare(levels), size[0].reciprocal() * 2, squared))
+            stages.append((usual, prepare(levels), size[0].reciprocal() * 2, squared))
         return stages
 
 

@@ -37,7 +37,7 @@ class SpeechTokenizer(nn.Module):
         c = config
         self.config = config
         self.encoder = Encoder(c.encoder, c.hop_length, c.patch_length, c.window_length, c.latent_dim)
-        self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim)
+        self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim, c.semantic_dim)
         self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
         self._fingerprint: tuple[tuple[tuple[int, int, int], ...], str] | None = None
         self._recorder = Recorder()

@@ -158,3 +158,14 @@ def test_a_field_without_default_must_be_given_and_an_int_serves_as_float():
         from_mapping(Example, {"name": "y"}, "where")
     with pytest.raises(ConfigError, match=r"where.rate is True; expected a value of type float"):
         from_mapping(Example, {"rate": True}, "where")
+
+
+def test_a_field_that_came_later_changes_no_fingerprint_where_it_means_what_was():
+    assert "semantic_dim" not in TokenizerConfig().to_dict()
+    assert TokenizerConfig.from_dict(TokenizerConfig(semantic_dim=3).to_dict()).semantic_dim == 3
+
+
+@pytest.mark.parametrize("semantic_dim", [-1, 64, True, 0.5])
+def test_a_semantic_dim_that_leaves_nothing_or_is_none(semantic_dim):
+    with pytest.raises(ConfigError, match="semantic_dim"):
+        TokenizerConfig(semantic_dim=semantic_dim)

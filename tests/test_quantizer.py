@@ -42,6 +42,26 @@ def test_every_code_names_the_nearest_vector_of_what_the_stages_before_left(stag
         residual = residual - codebook[code]
 
 
+@settings(max_examples=50)
+@given(**shapes | {"dim": st.integers(2, 12)}, share=st.floats(0.01, 0.99))
+def test_codebook_0_looks_at_the_semantic_numbers_alone_and_the_others_at_the_rest(
+    stages, size, dim, batch, frames, seed, share
+):
+    semantic_dim = max(1, int(share * dim))
+    quantizer, latent = ResidualQuantizer(stages, size, dim, semantic_dim), latents(batch, frames, dim, seed)
+    codebooks = quantizer.codebooks
+    assert not codebooks[1:, :, :semantic_dim].any()
+    codes = quantizer.encode(latent, stages)
+    alone = ResidualQuantizer(1, size, semantic_dim)
+    alone.codebooks.copy_(codebooks[:1, :, :semantic_dim])
+    assert torch.equal(codes[:, :1], alone.encode(latent[..., :semantic_dim].contiguous(), 1))
+    if stages > 1:
+        others = ResidualQuantizer(stages - 1, size, dim - semantic_dim)
+        others.codebooks.copy_(codebooks[1:, :, semantic_dim:])
+        rest = latent[..., semantic_dim:] - codebooks[0, codes[:, 0], semantic_dim:]
+        assert torch.equal(codes[:, 1:], others.encode(rest, stages - 1))
+
+
 @pytest.mark.parametrize("rows", [1, 31, 32, 100])
 @pytest.mark.parametrize("size", [2, 32, 33, 1024])
 def test_the_first_of_equals_is_taken(rows, size):
