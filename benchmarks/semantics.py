@@ -6,7 +6,8 @@ in the manifest. Each frame has the phone that is spoken in its middle. Silence 
 count.
 
 The references are k-means with as many clusters as a codebook has entries, fitted on ``train.jsonl`` beside the
-manifest: of 39 MFCCs and deltas, and of a teacher's features if ``--teacher`` is given.
+manifest: of 39 MFCCs and deltas, and of a teacher's features if ``--teacher`` is given. Chance is codebook 0 with its
+frames in random order: the fewer frames, the higher the PNMI that as many labels get by coincidence.
 """
 
 import argparse
@@ -101,14 +102,17 @@ class Aligned:
 
 
 def codebook_scores(tokenizer: speechtok.SpeechTokenizer, aligned: Aligned) -> list[Score]:
-    """Score of every codebook, the semantic one first."""
+    """Score of every codebook, the semantic one first, and of chance."""
 
     def labels(waveform: Tensor, rate: int, centres: Tensor) -> Tensor:
         tokens = tokenizer.encode(waveform, rate)
         return torch.cat([tokens.semantic[:, None], tokens.acoustic], 1)[0, :, : len(centres)]
 
     codes, phones = aligned.label(labels, "codes")
-    return [score(f"codebook {stage}", row, phones, aligned.silence) for stage, row in enumerate(codes)]
+    rows = [score(f"codebook {stage}", row, phones, aligned.silence) for stage, row in enumerate(codes)]
+    counted = phones >= 0
+    shuffled = np.random.default_rng(0).permutation(codes[0][counted])
+    return [*rows, score("chance", shuffled, phones[counted], aligned.silence)]
 
 
 def cluster_score(
