@@ -1,6 +1,7 @@
 """What a training is made of: a YAML file, changed by ``name=value`` arguments."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,13 @@ import yaml
 
 from speechtok.config import TokenizerConfig, from_mapping
 from speechtok.errors import ConfigError, MissingFileError
+
+
+def _check(name: str, value: float, least: float, most: float = math.inf, *, above: bool = False) -> None:
+    """Refuse what is not a finite number from ``least`` (or above it) to ``most``."""
+    if not least <= value <= most or (above and value == least) or not math.isfinite(value):
+        upper = "" if most == math.inf else f" and at most {most:g}"
+        raise ConfigError(f"{name} is {value}; expected {'above' if above else 'at least'} {least:g}{upper}")
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,13 @@ class QuantizerConfig:
     dead_threshold: float = 0.1
     dropout: float = 0.5
     commitment: float = 0.25
+
+    def __post_init__(self) -> None:
+        _check("quantizer.start_step", self.start_step, 0)
+        _check("quantizer.decay", self.decay, 0, 0.999999)
+        _check("quantizer.dead_threshold", self.dead_threshold, 0, 0.999)
+        _check("quantizer.dropout", self.dropout, 0, 1)
+        _check("quantizer.commitment", self.commitment, 0)
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,13 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     ema_decay: float = 0.999
 
+    def __post_init__(self) -> None:
+        for name in ("muon_lr", "adamw_lr", "clip_norm"):
+            _check(f"optimizer.{name}", getattr(self, name), 0, above=True)
+        _check("optimizer.warmup_steps", self.warmup_steps, 0)
+        _check("optimizer.decay_fraction", self.decay_fraction, 0, 1, above=True)
+        _check("optimizer.ema_decay", self.ema_decay, 0, 0.999999)
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -66,6 +88,13 @@ class LossConfig:
     spectrum: float = 1.0
     mel: float = 1.0
 
+    def __post_init__(self) -> None:
+        weights = dataclasses.asdict(self)
+        for name, weight in weights.items():
+            _check(f"loss.{name}", weight, 0)
+        if not any(weights.values()):
+            raise ConfigError(f"loss is {weights}; expected a weight above 0: nothing would be learned")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -80,7 +109,9 @@ class TrainingConfig:
             training starts from; if empty, random weights, and codebooks from k-means at ``quantizer.start_step``.
         seed: of weights, crops and dropout.
         steps: optimizer steps.
-        batch_size: crops a step.
+        batch_size: crops a step, over all processes.
+        accumulate: parts of a process's crops that are computed one after the other; the step stays the same, and
+            takes less memory.
         crop_seconds: length of a crop.
         gain_low_db: lowest random gain of a crop; a crop is never raised above full scale.
         gain_high_db: highest random gain.
@@ -103,6 +134,7 @@ class TrainingConfig:
     start_from: str = ""
     seed: int = 0
     batch_size: int = 16
+    accumulate: int = 1
     crop_seconds: float = 1.0
     gain_low_db: float = -12.0
     gain_high_db: float = 6.0
@@ -118,15 +150,32 @@ class TrainingConfig:
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "validate_every", "validation_utterances", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulate",
+            "log_every",
+            "validate_every",
+            "validation_utterances",
+            "checkpoint_every",
+        ):
+            _check(name, getattr(self, name), 1)
+        _check("seed", self.seed, 0, 2**32 - 1)
+        _check("gain_low_db", self.gain_low_db, -100, 100)
+        _check("gain_high_db", self.gain_high_db, self.gain_low_db, 100)
+        _check("crop_seconds", self.crop_seconds, 0, 3600)
         if self.crop_frames < 2:
             raise ConfigError(f"crop_seconds is {self.crop_seconds}; expected at least two frames of the model")
-        if not 0 <= self.quantizer.start_step < self.steps:
+        if self.quantizer.start_step >= self.steps:
             raise ConfigError(f"quantizer.start_step is {self.quantizer.start_step}; expected 0 to {self.steps - 1}")
-        if not 0 < self.optimizer.decay_fraction <= 1:
-            raise ConfigError(f"optimizer.decay_fraction is {self.optimizer.decay_fraction}; expected 0 to 1")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"batch_size is {self.batch_size}; expected a multiple of accumulate ({self.accumulate}), the parts "
+                "that it is computed in"
+            )
+        for name in ("data", "out"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name} is empty; expected a path, such as {name}=DIR")
 
     @property
     def crop_frames(self) -> int:
@@ -149,8 +198,10 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> TrainingConfig:
         raise MissingFileError(f"{path} does not exist; training/configs/ has the configs of this repository")
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no YAML ({error}); correct it") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds {str(values)[:80]!r}; expected fields, such as steps: 1000")
     for override in overrides:
         name, separator, value = override.partition("=")
         if not separator:
@@ -159,9 +210,16 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> TrainingConfig:
         table = values
         for parent in parents:
             table = table.setdefault(parent, {})
-        # YAML 1.1 reads 5e-3 as a string; a number is meant
-        try:
-            table[leaf] = float(value) if "e" in value.lower() else yaml.safe_load(value)
-        except ValueError:
-            table[leaf] = yaml.safe_load(value)
+            if not isinstance(table, dict):
+                raise ConfigError(f"argument {override!r}: {parent} is {table!r}, which has no fields")
+        table[leaf] = _read_value(override, value)
     return from_mapping(TrainingConfig, values)
+
+
+def _read_value(override: str, value: str) -> Any:
+    try:
+        return float(value) if "e" in value.lower() else yaml.safe_load(value)  # YAML 1.1 reads 5e-3 as a string
+    except ValueError:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"argument {override!r} has no value that YAML can read; put it in quotes") from error

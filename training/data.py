@@ -87,20 +87,36 @@ class Corpus:
         pcm = self.samples[self.offsets[index] : self.offsets[index + 1]]
         return torch.from_numpy(pcm.astype(np.float32) / 32_768)
 
-    def crops(self, seed: int, step: int, batch_size: int, samples: int, gain_db: tuple[float, float]) -> Tensor:
-        """The batch of step ``step``: float32 ``(B, S)``, a function of the arguments alone.
+    @property
+    def size(self) -> int:
+        """Samples of all utterances."""
+        return int(self.offsets[-1])
+
+    def crops(
+        self,
+        seed: int,
+        step: int,
+        batch_size: int,
+        samples: int,
+        gain_db: tuple[float, float],
+        rows: slice = slice(None),
+    ) -> Tensor:
+        """The batch of step ``step``, or ``rows`` of it: float32 ``(B, S)``, a function of the arguments alone.
 
         Utterances are drawn by their length, so every second of audio is as likely; shorter ones than a crop are
         padded with silence. A random gain is applied, within full scale.
         """
         rng = np.random.default_rng((seed, step))
-        starts = rng.integers(0, self.offsets[-1], batch_size)
-        batch = np.zeros((batch_size, samples), np.float32)
-        for row, index in zip(batch, np.searchsorted(self.offsets, starts, side="right") - 1, strict=True):
+        places = np.searchsorted(self.offsets, rng.integers(0, self.size, batch_size), side="right") - 1
+        crops = []
+        for index in places:  # every row is drawn, so that a row does not depend on which others are read
             first, end = self.offsets[index], self.offsets[index + 1]
             start = first + rng.integers(0, max(1, end - first - samples + 1))
-            piece = self.samples[start : min(start + samples, end)].astype(np.float32) / 32_768
-            gain = 10 ** (rng.uniform(*gain_db) / 20)
+            crops.append((start, min(start + samples, end), 10 ** (rng.uniform(*gain_db) / 20)))
+        crops = crops[rows]
+        batch = np.zeros((len(crops), samples), np.float32)
+        for row, (start, end, gain) in zip(batch, crops, strict=True):
+            piece = self.samples[start:end].astype(np.float32) / 32_768
             row[: len(piece)] = piece * min(gain, 1 / max(float(np.abs(piece).max()), 1e-4))
         return torch.from_numpy(batch)
 
@@ -113,7 +129,7 @@ def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | No
     Raises:
         AudioError: no file could be read.
     """
-    listing = "\n".join(f"{p}\t{p.stat().st_size if p.exists() else -1}" for p in files)
+    listing = "\n".join(f"{p}\t{_file_size(p)}" for p in files)
     key = hashlib.sha256(f"{sample_rate}\n{listing}".encode()).hexdigest()[:16]
     audio_path, index_path = directory / f"{key}.int16", directory / f"{key}.json"
     if not index_path.exists():
@@ -142,6 +158,13 @@ def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | No
     offsets = np.asarray(index["offsets"], np.int64)
     samples = np.memmap(audio_path, np.int16, mode="r", shape=(int(offsets[-1]),))
     return Corpus(samples, offsets, tuple(index["skipped"]))
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _read_pcm(path: Path, sample_rate: int) -> np.ndarray | None:

@@ -1,18 +1,21 @@
-"""The residual VQ while it is trained: vector-quantize-pytorch keeps the codebooks, this module the residuals."""
+"""The residual VQ while it is trained: codebooks are moving averages of the frames that chose their vectors."""
 
+import numpy as np
 import torch
-from einops import rearrange
+import torch.nn.functional as F
 from torch import Tensor, nn
-from vector_quantize_pytorch import VectorQuantize
+from vector_quantize_pytorch.vector_quantize_pytorch import kmeans
 
+from speechtok.quantizer import first_largest
 from training.config import QuantizerConfig
+from training.distributed import World
 
 
 class TrainingQuantizer(nn.Module):
     """Codebooks that follow the encoder: exponential moving averages, dead vectors replaced, k-means to begin with.
 
     The gradient passes straight through the sum of all stages once, not once a stage, and every row of a batch may use
-    its own prefix of the codebooks.
+    its own prefix of the codebooks. :meth:`forward` changes nothing; :meth:`update` moves the codebooks, once a step.
 
     Args:
         dim: width ``D``.
@@ -22,84 +25,143 @@ class TrainingQuantizer(nn.Module):
         config: see :class:`~training.config.QuantizerConfig`.
     """
 
+    codebooks: Tensor
+    counts: Tensor
+    sums: Tensor
+
     def __init__(
         self, dim: int, num_codebooks: int, codebook_size: int, frames_per_step: int, config: QuantizerConfig
     ) -> None:
         super().__init__()
+        self.config = config
         self.frames_per_step = frames_per_step
-        self.dropout = config.dropout
-        self.layers = nn.ModuleList(
-            VectorQuantize(
-                dim=dim,
-                codebook_size=codebook_size,
-                decay=config.decay,
-                kmeans_init=True,
-                # the library counts a vector's frames a step, averaged; ours is a share of the even count
-                threshold_ema_dead_code=config.dead_threshold * frames_per_step / codebook_size,
-                rotation_trick=False,
-            )
-            for _ in range(num_codebooks)
-        )
-
-    @property
-    def codebooks(self) -> Tensor:
-        """``(Q, N, D)``: what :class:`speechtok.quantizer.ResidualQuantizer` holds."""
-        return torch.cat([layer._codebook.embed for layer in self.layers])
+        # as many frames as an even use of the codebook would bring, times the threshold
+        self.dead_count = config.dead_threshold * frames_per_step / codebook_size
+        # (Q, N, D): what speechtok.quantizer.ResidualQuantizer holds
+        self.register_buffer("codebooks", torch.zeros(num_codebooks, codebook_size, dim))
+        # moving averages of the frames a step that choose a vector, (Q, N), and of their sum, (Q, N, D)
+        self.register_buffer("counts", torch.zeros(num_codebooks, codebook_size))
+        self.register_buffer("sums", torch.zeros(num_codebooks, codebook_size, dim))
 
     @property
     def started(self) -> bool:
-        """Whether the codebooks have been set by :meth:`start`."""
-        return bool(self.layers[0]._codebook.initted)
+        """Whether the codebooks have been set, by :meth:`start` or :meth:`continue_from`."""
+        return bool(self.counts.any())
 
     @torch.no_grad()
     def continue_from(self, codebooks: Tensor) -> None:
         """Set the codebooks to ``(Q, N, D)``, of a tokenizer trained before."""
-        for layer, vectors in zip(self.layers, codebooks, strict=True):
-            codebook = layer._codebook
-            codebook.embed.copy_(vectors)
-            codebook.cluster_size.fill_(self.frames_per_step / len(vectors))
-            codebook.embed_avg.copy_(codebook.embed * codebook.cluster_size[..., None])
-            codebook.initted.fill_(True)
+        self.codebooks.copy_(codebooks)
+        self.counts.fill_(self.frames_per_step / codebooks.shape[1])
+        self.sums.copy_(self.codebooks * self.counts[..., None])
 
     @torch.no_grad()
-    def start(self, latent: Tensor) -> None:
+    def start(self, latent: Tensor, seed: int) -> None:
         """Set every codebook by k-means on ``latent``, ``(B, T, D)``, and what the codebooks before leave of it."""
-        residual = rearrange(latent, "b t d -> 1 (b t) d")
-        share = self.frames_per_step / residual.shape[1]
-        for layer in self.layers:
-            codebook = layer._codebook
-            codebook.init_embed_(residual)
-            codebook.cluster_size.mul_(share)  # from frames of ``latent`` to frames a step
-            codebook.embed_avg.mul_(share)
-            layer.eval()
-            quantized, *_ = layer(residual)
-            layer.train()
-            residual = residual - quantized
+        residual = latent.flatten(0, 1)
+        size = self.codebooks.shape[1]
+        with torch.random.fork_rng([latent.device] if latent.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            for codebook, counts in zip(self.codebooks, self.counts, strict=True):
+                means, bins = kmeans(residual[None], size)
+                codebook.copy_(means[0])
+                counts.copy_(bins[0] * (self.frames_per_step / len(residual)))
+                residual = residual - codebook[nearest(residual, codebook)]
+        self.sums.copy_(self.codebooks * self.counts[..., None])
 
-    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantize ``latent``, ``(B, T, D)``.
+    def prefixes(self, seed: int, step: int, rows: int) -> Tensor:
+        """Codebooks that each of ``rows`` rows of the batch of ``step`` uses, int64 ``(B,)`` on the CPU."""
+        stages = len(self.codebooks)
+        rng = np.random.default_rng((seed, step, 1))
+        shorter = rng.random(rows) < self.config.dropout
+        return torch.from_numpy(np.where(shorter, rng.integers(1, stages + 1, rows), stages))
+
+    def forward(self, latent: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantize ``latent``, ``(B, T, D)``, its row ``b`` with the first ``used[b]`` codebooks.
 
         Returns:
             The quantized latent ``(B, T, D)`` with straight-through gradient; the commitment loss; and the codes
-            ``(B, Q, T)``, -1 where a row dropped the codebook.
+            ``(B, Q, T)``, -1 where a row does not use the codebook.
         """
-        batch, frames, _ = latent.shape
-        stages = len(self.layers)
-        used = torch.full((batch,), stages, device=latent.device)
-        if self.training and self.dropout:
-            prefix = torch.randint(1, stages + 1, (batch,), device=latent.device)
-            used = torch.where(torch.rand(batch, device=latent.device) < self.dropout, prefix, used)
-        quantized, residual = torch.zeros_like(latent), latent
-        commitment = latent.new_zeros(())
-        codes = torch.full((batch, stages, frames), -1, device=latent.device)
-        for stage, layer in enumerate(self.layers):
-            rows = used > stage
-            if not rows.any():
+        # the rows that use most codebooks first, so that those of every stage are a slice
+        order = used.argsort(descending=True, stable=True)
+        back = order.argsort().to(latent.device)
+        original = residual = latent[order.to(latent.device)]
+        stages = len(self.codebooks)
+        codes = torch.full((len(latent), stages, latent.shape[1]), -1, device=latent.device)
+        quantized, distance = torch.zeros_like(original), latent.new_zeros(())
+        for stage, codebook in enumerate(self.codebooks):
+            rows = int((used > stage).sum())
+            if not rows:
                 break
-            vectors, code, _ = layer(residual[rows].detach())
-            codes[rows, stage] = code
-            chosen = torch.zeros_like(latent)
-            chosen[rows] = vectors.detach().to(latent.dtype)
-            commitment = commitment + ((residual - chosen).square().mean(-1) * rows[:, None]).mean()
-            quantized, residual = quantized + chosen, residual - chosen
-        return latent + (quantized - latent).detach(), commitment / stages, codes
+            code = nearest(residual[:rows].detach().flatten(0, 1), codebook).view(rows, -1)
+            chosen = codebook[code]
+            residual = residual[:rows] - chosen
+            distance = distance + residual.square().sum()
+            quantized[:rows] += chosen
+            codes[:rows, stage] = code
+        straight = latent + (quantized[back] - latent).detach()
+        return straight, distance / (latent.numel() * stages), codes[back]
+
+    @torch.no_grad()
+    def update(self, latent: Tensor, codes: Tensor, used: Tensor, rng: np.random.Generator, world: World) -> Tensor:
+        """Move the codebooks towards the frames of a step, and dead vectors onto frames drawn from them.
+
+        Args:
+            latent: ``(B, T, D)``, the rows of the batch that this process holds.
+            codes: what :meth:`forward` gave for them, ``(B, Q, T)``.
+            used: codebooks that each row of the whole batch uses.
+            rng: draws the frames; in the same state in every process.
+            world: the processes that hold the other rows.
+
+        Returns:
+            How often the whole batch chose each vector, ``(Q, N)``.
+        """
+        stages, size, dim = self.codebooks.shape
+        residuals = [latent]
+        for stage in range(stages - 1):
+            chosen = F.embedding(codes[:, stage].clamp_min(0), self.codebooks[stage])
+            residuals.append(residuals[-1] - chosen)
+        counts, sums = torch.zeros_like(self.counts), torch.zeros_like(self.sums)
+        for stage, residual in enumerate(residuals):
+            # frames without a code, -1, count for a vector too many, which is then left off
+            code = codes[:, stage].flatten() % (size + 1)
+            counts[stage] = torch.bincount(code, minlength=size + 1)[:size]
+            sums[stage] = sums.new_zeros(size + 1, dim).index_add_(0, code, residual.flatten(0, 1))[:size]
+        world.add_([counts, sums])
+        self.counts.lerp_(counts, 1 - self.config.decay)
+        self.sums.lerp_(sums, 1 - self.config.decay)
+        self.codebooks.copy_(self.sums / self.counts.clamp_min(1e-5)[..., None])
+        self._replace_dead(residuals, used, rng, world)
+        return counts
+
+    def _replace_dead(self, residuals: list[Tensor], used: Tensor, rng: np.random.Generator, world: World) -> None:
+        dead = self.counts < self.dead_count
+        if not dead.any():
+            return
+        frames = residuals[0].shape[1]
+        mine = world.rows(len(used))
+        places, drawn = [], []
+        for stage, residual in enumerate(residuals):
+            vectors = dead[stage].nonzero()[:, 0]
+            vectors = vectors[torch.from_numpy(rng.permutation(len(vectors))).to(vectors.device)]
+            rows = (used > stage).nonzero()[:, 0]
+            picks = torch.from_numpy(rng.permutation(len(rows) * frames)[: len(vectors)])
+            picks = rows[picks // frames] * frames + picks % frames  # frames of the whole batch
+            vectors = vectors[: len(picks)]
+            found = residual.new_zeros(len(picks), residual.shape[2])
+            here = (picks >= mine.start * frames) & (picks < mine.stop * frames)
+            found[here] = residual.flatten(0, 1)[picks[here] - mine.start * frames]
+            places.append((stage, vectors))
+            drawn.append(found)
+        world.add_(drawn)
+        for (stage, vectors), found in zip(places, drawn, strict=True):
+            self.codebooks[stage, vectors] = found
+            self.counts[stage, vectors] = self.dead_count
+            self.sums[stage, vectors] = found * self.dead_count
+
+
+def nearest(frames: Tensor, codebook: Tensor) -> Tensor:
+    """Which vector of ``(N, D)`` is nearest to each of ``(M, D)``, int64 ``(M,)``."""
+    # |f - c|² = |f|² - 2 (f·c - |c|² / 2), and |f|² is the same for every c
+    return first_largest(torch.addmm(codebook.square().sum(1) / -2, frames, codebook.T))

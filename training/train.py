@@ -1,12 +1,16 @@
 """Train a tokenizer: ``python training/train.py --config training/configs/default.yaml data=DIR``.
 
 Interrupt it at any moment and run the same command again: it goes on from its last checkpoint, and reaches the weights
-that it would have reached uninterrupted.
+that it would have reached uninterrupted. On several GPUs or machines, ``torchrun --nproc-per-node=8 training/train.py
+…`` shares the same batches between them, and reaches the same weights up to the rounding of sums.
 """
 
 import argparse
+import contextlib
+import signal
 import sys
-import time
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,24 +18,28 @@ from typing import Any
 if __package__ is None or __package__ == "":  # run as a script: find the packages beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 import speechtok
-from speechtok.errors import CheckpointError, ConfigError, SpeechtokError
+from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputError, SpeechtokError
 from speechtok.files import replacing
-from speechtok.plot import spectrogram_figure
 from speechtok.tokenizer import SpeechTokenizer
+from training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig, load_config
 from training.data import Corpus, find_utterances, pack
+from training.distributed import World, device_of, join
+from training.logs import Log
 from training.losses import ReconstructionLoss
 from training.quantizer import TrainingQuantizer
+from training.validation import validate
 
-CHECKPOINT_NAME = "checkpoint.pt"
 START_SECONDS = 200.0
 """Audio on which k-means starts the codebooks."""
+
+MAX_SKIPPED_IN_A_ROW = 50
+"""Steps without a finite loss and gradient after which a training will not recover."""
 
 
 class Trainer:
@@ -40,13 +48,24 @@ class Trainer:
     Args:
         config: the training.
         train: utterances to learn from.
-        dev: utterances to validate on.
+        world: the processes that share every batch.
+
+    Raises:
+        ConfigError: this machine has no such device, or the batch cannot be shared evenly.
     """
 
-    def __init__(self, config: TrainingConfig, train: Corpus, dev: Corpus) -> None:
+    def __init__(self, config: TrainingConfig, train: Corpus, world: World | None = None) -> None:
+        self.config, self.train, self.world = config, train, world or World()
+        parts = config.accumulate * self.world.size
+        if config.batch_size % parts:
+            raise ConfigError(
+                f"batch_size is {config.batch_size}; expected a multiple of {parts}: accumulate ({config.accumulate}) "
+                f"times the processes ({self.world.size})"
+            )
+        self.device = device_of(config.device, self.world)
+        if config.bfloat16 and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise ConfigError(f"bfloat16 is true, which {self.device} cannot compute; pass bfloat16=false")
         torch.manual_seed(config.seed)
-        self.config, self.train, self.dev = config, train, dev
-        self.device = torch.device(config.device)
         model = config.model
         self.tokenizer = SpeechTokenizer(model).to(self.device)  # the exported one: averaged weights
         live = SpeechTokenizer(model).to(self.device)
@@ -60,8 +79,16 @@ class Trainer:
             config.quantizer,
         ).to(self.device)
         self.loss = ReconstructionLoss(model.sample_rate).to(self.device)
+        self.weights = {
+            "commitment": config.quantizer.commitment,
+            "waveform": config.loss.waveform,
+            "spectrum": config.loss.spectrum,
+            "mel": config.loss.mel,
+        }
         self.optimizers = make_optimizers(self.network, config)
         self.step = 0
+        self.skipped_steps = 0
+        self.skipped_in_a_row = 0
         self._encode, self._decode, self._loss = self._encode_crops, self._decode_crops, self.loss.forward
         if config.compile:
             self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
@@ -83,92 +110,111 @@ class Trainer:
         self.network["decoder"].load_state_dict(tokenizer.decoder.state_dict())
         self.quantizer.continue_from(self.tokenizer.quantizer.codebooks)
 
+    def crops(self, step: int) -> Tensor:
+        """The rows of the batch of a step that this process computes, ``(B, S)``."""
+        c = self.config
+        samples = c.crop_frames * c.model.hop_length
+        rows = self.world.rows(c.batch_size)
+        return self.train.crops(c.seed, step, c.batch_size, samples, (c.gain_low_db, c.gain_high_db), rows)
+
     def run_step(self, waveform: Tensor) -> dict[str, Tensor]:
-        """One optimizer step on ``(B, S)``. Returns the losses, and the codes as ``"codes"``, ``(B, Q, T)``."""
+        """One optimizer step on this process's rows of the batch, ``(B, S)``.
+
+        A step whose loss or gradient is not finite changes nothing, and is counted.
+
+        Returns:
+            The losses of the whole batch by name, ``"gradient_norm"``, and if the quantizer has started ``"counts"``:
+            how often the batch chose each vector, ``(Q, N)``.
+
+        Raises:
+            SpeechtokError: too many steps in a row were not finite.
+        """
         config = self.config
         waveform = waveform.to(self.device)
-        if self.step == config.quantizer.start_step and not self.quantizer.started:
+        if self.step >= config.quantizer.start_step and not self.quantizer.started:
             self._start_quantizer()
-        latent = self._encode(waveform)
-        terms = {}
-        if self.quantizer.started:
-            latent, terms["commitment"], codes = self.quantizer(latent)
-        terms |= self._loss(self._decode(latent), waveform)
-        weights = {
-            "commitment": config.quantizer.commitment,
-            "waveform": config.loss.waveform,
-            "spectrum": config.loss.spectrum,
-            "mel": config.loss.mel,
-        }
-        total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
-        if not torch.isfinite(total):
-            values = {name: float(value.detach()) for name, value in terms.items()}
-            raise SpeechtokError(
-                f"the loss of step {self.step} is not finite ({values}); lower the rates of optimizer, "
-                "and run again: training goes on from the last checkpoint"
-            )
-        total.backward()
-        terms["gradient_norm"] = nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip_norm)
-        for optimizer, peak in self.optimizers:
-            optimizer.param_groups[0]["lr"] = peak * learning_rate_factor(self.step, config)
-            optimizer.step()
+        used = self.quantizer.prefixes(config.seed, self.step, config.batch_size)
+        mine = used[self.world.rows(config.batch_size)]
+        loudness = waveform.abs().mean() / self.world.size
+        self.world.add_([loudness])
+        share = 1 / (config.accumulate * self.world.size)
+        terms: dict[str, Tensor] = {}
+        latents, codes = [], []
+        for crops, prefixes in zip(waveform.chunk(config.accumulate), mine.chunk(config.accumulate), strict=True):
+            values, latent, code = self._losses(crops, prefixes, loudness)
+            total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
+            (total * share).backward()
+            for name, value in values.items():
+                terms[name] = terms.get(name, 0) + value.detach() * share
+            latents.append(latent)
+            codes.append(code)
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        self.world.add_([*terms.values(), *(p.grad for p in parameters)])
+        norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
+        terms["gradient_norm"] = norm
+        # the same sums, and so the same decision, in every process
+        if torch.isfinite(torch.stack(list(terms.values()))).all():
+            self.skipped_in_a_row = 0
+            for optimizer, peak in self.optimizers:
+                optimizer.param_groups[0]["lr"] = peak * learning_rate_factor(self.step, config)
+                optimizer.step()
+            if self.quantizer.started:
+                rng = np.random.default_rng((config.seed, self.step, 2))
+                terms["counts"] = self.quantizer.update(torch.cat(latents), torch.cat(codes), used, rng, self.world)
+            self._average_weights()
+        else:
+            self._skip(terms)
+        for optimizer, _ in self.optimizers:
             optimizer.zero_grad()
         self.step += 1
-        self._average_weights()
-        terms = {name: value.detach() for name, value in terms.items()}
-        if self.quantizer.started:
-            terms["codes"] = codes
         return terms
 
-    @torch.no_grad()
-    def validate(self) -> tuple[dict[str, float], list[tuple[Tensor, Tensor]]]:
-        """Losses and codebook perplexities of the exported tokenizer, and pairs of original and decoded audio."""
-        count = min(self.config.validation_utterances, len(self.dev))
-        spread = [i * len(self.dev) // count for i in range(count)]
-        sums: dict[str, float] = {}
-        pairs, grids = [], []
-        for index in spread:
-            original = self.dev[index].to(self.device)
-            tokens = self.tokenizer.encode(original, self.config.model.sample_rate)
-            decoded = self.tokenizer.decode(tokens)[0]
-            for name, value in self.loss(decoded[None], original[None]).items():
-                sums[name] = sums.get(name, 0.0) + float(value) / count
-            pairs.append((original.cpu(), decoded.cpu()))
-            grids.append(tokens.codes[0])
-        for stage, value in enumerate(perplexity(torch.cat(grids, 1), self.config.model.codebook_size)):
-            sums[f"perplexity_{stage}"] = value
-        return sums, pairs
+    def _losses(self, waveform: Tensor, used: Tensor, loudness: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Losses by name on a part of the batch, ``(B, S)``; its latent ``(B, T, D)``, and its codes ``(B, Q, T)``."""
+        latent = quantized = self._encode(waveform)
+        values, codes = {}, torch.empty(0)
+        if self.quantizer.started:
+            quantized, values["commitment"], codes = self.quantizer(latent, used)
+        values |= self._loss(self._decode(quantized), waveform)
+        # it is relative to the loudness of its part; that of the batch counts
+        values["waveform"] = values["waveform"] * ((waveform.abs().mean() + 1e-3) / (loudness + 1e-3))
+        return values, latent.detach(), codes
+
+    def _skip(self, terms: dict[str, Tensor]) -> None:
+        self.skipped_steps += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row == MAX_SKIPPED_IN_A_ROW:
+            values = {name: float(value) for name, value in terms.items()}
+            raise SpeechtokError(
+                f"{MAX_SKIPPED_IN_A_ROW} steps in a row, up to step {self.step}, had no finite loss and gradient "
+                f"({values}); lower the rates of optimizer, and run again: training goes on from the last checkpoint"
+            )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the training depends on, and the exported tokenizer."""
+        """Everything that the rest of the training depends on, and the exported tokenizer.
+
+        No random state: what is drawn in a step is a function of the seed and the step.
+        """
         return {
             "config": self.config.to_dict(),
             "step": self.step,
+            "skipped_steps": self.skipped_steps,
+            "skipped_in_a_row": self.skipped_in_a_row,
             "tokenizer": self.tokenizer.state_dict(),
             "network": self.network.state_dict(),
             "quantizer": self.quantizer.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where :meth:`state_dict` was taken."""
         self.step = state["step"]
+        self.skipped_steps, self.skipped_in_a_row = state["skipped_steps"], state["skipped_in_a_row"]
         self.tokenizer.load_state_dict(state["tokenizer"])
         self.network.load_state_dict(state["network"])
         self.quantizer.load_state_dict(state["quantizer"])
         for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
-
-    def crops(self, step: int) -> Tensor:
-        """The batch of a step, ``(B, S)``."""
-        c = self.config
-        samples = c.crop_frames * c.model.hop_length
-        return self.train.crops(c.seed, step, c.batch_size, samples, (c.gain_low_db, c.gain_high_db))
 
     def _encode_crops(self, waveform: Tensor) -> Tensor:
         encoder = self.network["encoder"]
@@ -182,12 +228,13 @@ class Trainer:
             waveform, _ = decoder(latent, decoder.initial_state(len(latent)))
         return waveform[:, self.config.model.hop_length :].float()
 
+    @torch.no_grad()
     def _start_quantizer(self) -> None:
         batches = max(1, round(START_SECONDS / (self.config.batch_size * self.config.crop_seconds)))
-        with torch.no_grad():
-            # numbered far past any training step, so that the length of the training does not change them
-            latents = [self._encode_crops(self.crops(2**40 + i).to(self.device)) for i in range(batches)]
-            self.quantizer.start(torch.cat(latents))
+        # numbered far past any training step, so that the length of the training does not change them
+        latents = [self.world.gather(self._encode_crops(self.crops(2**40 + i).to(self.device))) for i in range(batches)]
+        self.quantizer.start(torch.cat(latents), self.config.seed)
+        self.world.copy_first_(list(self.quantizer.buffers()))  # sums may round differently on each GPU
 
     @torch.no_grad()
     def _average_weights(self) -> None:
@@ -218,122 +265,120 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
     return min(1.0, (step + 1) / max(1, o.warmup_steps), left)
 
 
-def perplexity(codes: Tensor, codebook_size: int) -> list[float]:
-    """``exp`` of the entropy of each codebook's use; ``codes``: ``(Q, T)``, values below 0 not counted."""
-    values = []
-    for row in codes:
-        share = torch.bincount(row[row >= 0], minlength=codebook_size).double()
-        share = share / share.sum().clamp_min(1)
-        values.append(float(torch.exp(torch.special.entr(share).sum())))
-    return values
-
-
-def save_checkpoint(trainer: Trainer, path: Path) -> None:
-    """Write the trainer's state; a reader meets the old checkpoint or the new one, never half of one."""
-    with replacing(path) as temporary:
-        torch.save(trainer.state_dict(), temporary)
-
-
-def load_checkpoint(trainer: Trainer, path: Path) -> None:
-    """Go on from ``path``.
+def read_corpora(config: TrainingConfig, world: World) -> tuple[Corpus, Corpus]:
+    """The audio to train on and to validate on, packed by the first process of every machine.
 
     Raises:
-        CheckpointError: it is damaged, or of a training with another config.
+        MissingFileError: ``data`` does not exist.
+        AudioError: it lists no audio that can be read, or less than a batch.
+        OutputError: the folder ``out`` cannot be written.
+    """
+    out = Path(config.out)
+    corpora = []
+    for files in find_utterances(config.data):
+        if world.local_rank:
+            world.wait()
+        corpora.append(pack(files, config.model.sample_rate, out / "audio"))
+        if not world.local_rank:
+            world.wait()
+    train, dev = corpora
+    if world.writes:
+        for corpus in corpora:
+            if corpus.skipped:
+                total = len(corpus) + len(corpus.skipped)
+                print(f"skipped {len(corpus.skipped)} of {total} files, not readable, such as {corpus.skipped[0]}")
+    seconds, batch_seconds = train.size / config.model.sample_rate, config.batch_size * config.crop_seconds
+    if seconds < batch_seconds:
+        raise AudioError(
+            f"data is {config.data!r}, with {seconds:.1f} s of audio to train on; expected at least a batch, "
+            f"{batch_seconds:.1f} s: add audio, or lower batch_size or crop_seconds"
+        )
+    return train, dev
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a training, and see that files can be written into it.
+
+    Raises:
+        OutputError: they cannot.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); delete it to start again") from error
-    # how long to train may change, and so may what does not touch the weights
-    free = {"steps", "data", "out", "device", "compile", "start_from"} | {
-        k for k in state["config"] if k.endswith("_every")
-    }
-    mine = trainer.config.to_dict()
-    changed = [name for name in mine if name not in free and mine[name] != state["config"].get(name)]
-    if changed:
-        name = changed[0]
-        raise CheckpointError(
-            f"{path} was trained with {name} {state['config'].get(name)!r}, and the config says {mine[name]!r}; "
-            "choose another out=… for another training"
-        )
-    trainer.load_state_dict(state)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"out is {str(path)!r}, which cannot be a folder ({error}); choose another out=DIR"
+        ) from error
+    with replacing(path / ".writable"):
+        pass
+    (path / ".writable").unlink()
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into an event, so that no step is left half done; the second one interrupts at once."""
+    requested = threading.Event()
+
+    def request(number: int, frame: object) -> None:
+        if requested.is_set():
+            raise KeyboardInterrupt
+        requested.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield requested
+        return
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requested
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def train(config: TrainingConfig) -> Path:
-    """Run a training from its start or last checkpoint to its end. Returns the folder of the exported tokenizer."""
+    """Run a training from its start or last checkpoint to its end. Returns the folder of the exported tokenizer.
+
+    Raises:
+        SpeechtokError: the config, the data or the checkpoint cannot be used, or the training does not recover.
+        KeyboardInterrupt: it was asked to stop, and has saved where it was.
+    """
+    with join() as world:
+        return _train(config, world)
+
+
+def _train(config: TrainingConfig, world: World) -> Path:
     out = Path(config.out)
-    train_files, dev_files = find_utterances(config.data)
-    corpora = [pack(files, config.model.sample_rate, out / "audio") for files in (train_files, dev_files)]
-    for corpus in corpora:
-        if corpus.skipped:
-            print(f"skipped {len(corpus.skipped)} files that could not be read, such as {corpus.skipped[0]}")
-    trainer = Trainer(config, *corpora)
+    make_folder(out)
+    train_corpus, dev_corpus = read_corpora(config, world)
+    trainer = Trainer(config, train_corpus, world)
     checkpoint = out / CHECKPOINT_NAME
-    if checkpoint.exists():
+    if world.from_first(checkpoint.exists()):
         load_checkpoint(trainer, checkpoint)
-        print(f"going on from step {trainer.step}")
     elif config.start_from:
         trainer.continue_from(speechtok.load(config.start_from))
-    seconds = config.batch_size * config.crop_frames / config.model.frame_rate
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=trainer.step)
-    bar = tqdm(total=config.steps, initial=trainer.step, desc="training", unit="step", dynamic_ncols=True)
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            upcoming = pool.submit(trainer.crops, trainer.step)
-            since, since_step = time.perf_counter(), trainer.step
-            while trainer.step < config.steps:
-                batch = upcoming.result()
-                upcoming = pool.submit(trainer.crops, trainer.step + 1)
-                terms = trainer.run_step(batch)
-                bar.update()
-                step = trainer.step
-                if step % config.log_every == 0 or step == config.steps:
-                    codes = terms.pop("codes", None)
-                    values = {name: float(value) for name, value in terms.items()}
-                    values["seconds_per_second"] = seconds * (step - since_step) / (time.perf_counter() - since)
-                    values["learning_rate"] = trainer.optimizers[0][0].param_groups[0]["lr"]
-                    for name, value in values.items():
-                        writer.add_scalar(f"train/{name}", value, step)
-                    if codes is not None:
-                        for stage, value in enumerate(
-                            perplexity(codes.transpose(0, 1).flatten(1), config.model.codebook_size)
-                        ):
-                            writer.add_scalar(f"batch_perplexity/{stage}", value, step)
-                    bar.set_postfix(
-                        mel=f"{values['mel']:.3f}",
-                        spectrum=f"{values['spectrum']:.3f}",
-                        audio=f"{values['seconds_per_second']:.0f}s/s",
-                    )
-                    since, since_step = time.perf_counter(), step
-                if step % config.validate_every == 0 or step == config.steps:
-                    log_validation(trainer, writer)
-                    since, since_step = time.perf_counter(), step
-                if step % config.checkpoint_every == 0 or step == config.steps:
+    with Log(out, trainer) as log, stop_requests() as requested, ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(trainer.crops, trainer.step)
+        while trainer.step < config.steps:
+            batch = upcoming.result()
+            upcoming = pool.submit(trainer.crops, trainer.step + 1)
+            log.step(trainer.run_step(batch))
+            stop, last = world.any(requested.is_set()), trainer.step == config.steps
+            if world.writes and (last or trainer.step % config.validate_every == 0):
+                log.validation(validate(trainer.tokenizer, trainer.loss, dev_corpus, config.validation_utterances))
+            if world.writes and (last or stop or trainer.step % config.checkpoint_every == 0):
+                try:
                     save_checkpoint(trainer, checkpoint)
-    except KeyboardInterrupt:
-        save_checkpoint(trainer, checkpoint)
-        print(f"interrupted; saved step {trainer.step} to {checkpoint}")
-        raise
-    finally:
-        bar.close()
-        writer.close()
-    # rounded to float16: half the size on disk, and no more different from the trained weights than noise
-    trainer.tokenizer.half().float().save(out / "tokenizer")
+                except CheckpointError as error:
+                    if last or stop:
+                        raise
+                    log.failed_checkpoint(error)
+            if stop and not last:
+                log.write(f"interrupted; step {trainer.step} is saved to {checkpoint}")
+                raise KeyboardInterrupt
+    if world.writes:
+        # rounded to float16: half the size on disk, and no more different from the trained weights than noise
+        trainer.tokenizer.half().float().save(out / "tokenizer")
+    world.wait()
     return out / "tokenizer"
-
-
-def log_validation(trainer: Trainer, writer: SummaryWriter) -> None:
-    """Validate and write losses, audio and spectrograms to TensorBoard."""
-    values, pairs = trainer.validate()
-    for name, value in values.items():
-        writer.add_scalar(f"validation/{name}", value, trainer.step)
-    rate = trainer.config.model.sample_rate
-    for index, (original, decoded) in enumerate(pairs[:4]):
-        writer.add_audio(f"original/{index}", original, trainer.step, rate)
-        writer.add_audio(f"decoded/{index}", decoded, trainer.step, rate)
-        writer.add_figure(f"spectrogram/{index}", spectrogram_figure(original, decoded, rate), trainer.step)
-    summary = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    tqdm.write(f"step {trainer.step}: {summary}")
 
 
 def main() -> int:
@@ -348,6 +393,9 @@ def main() -> int:
         directory = train(load_config(arguments.config, arguments.overrides))
     except SpeechtokError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except torch.OutOfMemoryError as error:
+        print(f"error: {str(error).splitlines()[0]} Pass a larger accumulate, such as accumulate=2", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

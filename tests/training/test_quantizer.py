@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
 from speechtok.quantizer import ResidualQuantizer
 from training.config import QuantizerConfig
+from training.distributed import World
 from training.quantizer import TrainingQuantizer
 
 
@@ -10,8 +12,19 @@ def started(dropout: float = 0.0, **changes) -> tuple[TrainingQuantizer, torch.T
     torch.manual_seed(0)
     quantizer = TrainingQuantizer(6, 4, 32, 100, QuantizerConfig(dropout=dropout, **changes))
     latent = torch.randn(4, 200, 6)
-    quantizer.start(latent)
+    quantizer.start(latent, seed=0)
     return quantizer, latent
+
+
+def everything(rows: int = 4) -> torch.Tensor:
+    return torch.full((rows,), 4)
+
+
+def move(quantizer: TrainingQuantizer, latent: torch.Tensor, step: int) -> torch.Tensor:
+    """One step of the codebooks. Returns how often each vector was chosen."""
+    used = quantizer.prefixes(0, step, len(latent))
+    codes = quantizer(latent, used)[2]
+    return quantizer.update(latent, codes, used, np.random.default_rng(step), World())
 
 
 def exported(quantizer: TrainingQuantizer) -> ResidualQuantizer:
@@ -20,9 +33,9 @@ def exported(quantizer: TrainingQuantizer) -> ResidualQuantizer:
     return inference
 
 
-def test_inference_gives_nearly_the_codes_and_the_latents_of_vector_quantize_pytorch():
+def test_inference_gives_nearly_the_codes_and_the_latents_of_training():
     quantizer, latent = started()
-    quantized, _, codes = quantizer.eval()(latent)
+    quantized, _, codes = quantizer(latent, everything())
     inference = exported(quantizer)
     # inference decides between near-equals among rounded vectors
     assert (inference.encode(latent, 4)[:, 0] == codes[:, 0]).float().mean() > 0.95
@@ -42,7 +55,7 @@ def test_kmeans_leaves_less_at_every_stage():
 def test_the_gradient_passes_straight_through_once():
     quantizer, latent = started()
     latent.requires_grad_(True)
-    quantizer(latent)[0].sum().backward()
+    quantizer(latent, everything())[0].sum().backward()
     assert torch.allclose(latent.grad, torch.ones_like(latent))
 
 
@@ -51,24 +64,27 @@ def test_commitment_is_the_mean_squared_residual_of_the_stages():
     inference = exported(quantizer)
     codes = inference.encode(latent, 4)
     stages = [float((latent - inference.decode(codes[:, : q + 1])).square().mean()) for q in range(4)]
-    assert float(quantizer.eval()(latent)[1]) == pytest.approx(sum(stages) / 4, rel=1e-2)
+    assert float(quantizer(latent, everything())[1]) == pytest.approx(sum(stages) / 4, rel=1e-2)
 
 
 def test_rows_drop_random_suffixes_of_the_codebooks():
     quantizer, latent = started(dropout=1.0)
     prefixes = set()
-    for _ in range(10):
-        codes = quantizer(latent)[2]
+    for step in range(10):
+        rows = quantizer.prefixes(0, step, 4)
+        assert torch.equal(rows, quantizer.prefixes(0, step, 4))
+        codes = quantizer(latent, rows)[2]
         used = (codes >= 0).all(2).sum(1)
         assert torch.equal((codes >= 0).any(2).sum(1), used)
+        assert torch.equal(used, rows)
         prefixes |= set(used.tolist())
     assert prefixes == {1, 2, 3, 4}
 
 
 def test_a_row_with_a_prefix_gets_the_sum_of_that_prefix():
     quantizer, latent = started(dropout=1.0)
-    inference = exported(quantizer)  # before the step moves the codebooks
-    quantized, _, codes = quantizer(latent)
+    inference = exported(quantizer)
+    quantized, _, codes = quantizer(latent, torch.tensor([2, 4, 1, 3]))
     for row in range(len(latent)):
         used = int((codes[row, :, 0] >= 0).sum())
         assert (codes[row, :used] >= 0).all()
@@ -78,17 +94,23 @@ def test_a_row_with_a_prefix_gets_the_sum_of_that_prefix():
 
 def test_codebooks_follow_the_latent():
     quantizer, latent = started(decay=0.5)
-    for _ in range(30):
-        quantizer(latent + 10.0)
+    for step in range(30):
+        move(quantizer, latent + 10.0, step)
     assert quantizer.codebooks[0].mean() == pytest.approx(10.0, abs=0.5)
 
 
 def test_dead_vectors_come_back():
     quantizer, latent = started(decay=0.8)
-    with torch.no_grad():
-        quantizer.layers[0]._codebook.embed[0, :16] = 1e4
-        quantizer.layers[0]._codebook.embed_avg[0, :16] = 1e4
-    for _ in range(40):
-        quantizer(latent)
+    quantizer.codebooks[0, :16] = 1e4
+    quantizer.sums[0, :16] = 1e4
+    for step in range(40):
+        counts = move(quantizer, latent, step)
     assert quantizer.codebooks[0].abs().max() < 100
-    assert len(quantizer(latent)[2][:, 0].unique()) > 28
+    assert int((counts[0] > 0).sum()) > 28
+
+
+def test_every_frame_that_uses_a_codebook_is_counted_once():
+    quantizer, latent = started(dropout=1.0)
+    used = quantizer.prefixes(0, 3, 4)
+    counts = move(quantizer, latent, 3)
+    assert counts.sum(1).tolist() == [200 * int((used > stage).sum()) for stage in range(4)]

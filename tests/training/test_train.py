@@ -1,4 +1,9 @@
+import copy
+import errno
+import multiprocessing
 import os
+import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -9,19 +14,30 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import speechtok
 from speechtok.config import from_mapping
-from speechtok.errors import CheckpointError, ConfigError, SpeechtokError
-from training import train as train_module
+from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputError, SpeechtokError
+from training.checkpoints import CHECKPOINT_NAME
 from training.config import TrainingConfig
-from training.train import CHECKPOINT_NAME, Trainer, learning_rate_factor, make_optimizers, perplexity, train
+from training.distributed import World
+from training.train import Trainer, learning_rate_factor, make_optimizers, read_corpora, train
+from training.validation import perplexity
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def config_of(values: dict, **changes) -> TrainingConfig:
     return from_mapping(TrainingConfig, values | changes)
+
+
+def trainer_of(config: TrainingConfig) -> Trainer:
+    return Trainer(config, read_corpora(config, World())[0])
+
+
+def state_of(values: dict) -> dict:
+    return torch.load(Path(values["out"]) / CHECKPOINT_NAME, weights_only=True)
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -46,22 +62,23 @@ def test_training_exports_a_tokenizer_that_encodes_and_decodes(tiny_config):
 
 def test_training_lowers_the_loss(tiny_config):
     config = config_of(tiny_config, steps=60)
-    corpora = [train_module.pack(f, 16_000, Path(config.out)) for f in train_module.find_utterances(config.data)]
-    trainer = Trainer(config, *corpora)
+    trainer = trainer_of(config)
     mel = [float(trainer.run_step(trainer.crops(step))["mel"]) for step in range(60)]
     assert sum(mel[-5:]) < 0.7 * sum(mel[:5])
 
 
 def test_every_prefix_of_the_codebooks_is_trained(tiny_config):
     config = config_of(tiny_config)
-    corpora = [train_module.pack(f, 16_000, Path(config.out)) for f in train_module.find_utterances(config.data)]
-    trainer = Trainer(config, *corpora)
-    used = set()
+    trainer = trainer_of(config)
+    frames = set()
     for step in range(8):
-        codes = trainer.run_step(trainer.crops(step)).get("codes")
-        if codes is not None:
-            used |= set((codes[:, :, 0] >= 0).sum(1).tolist())
-    assert used == {1, 2, 3}
+        counts = trainer.run_step(trainer.crops(step)).get("counts")
+        if counts is not None:
+            frames |= {tuple((counts.sum(1) / config.crop_frames).tolist())}
+    # rows of a batch of 4 that use each of the 3 codebooks: all the first, and not always all the others
+    assert all(rows[0] == 4 for rows in frames)
+    assert len({rows[1] for rows in frames}) > 1
+    assert len({rows[2] for rows in frames}) > 1
 
 
 def test_an_interrupted_training_reaches_the_weights_of_an_uninterrupted_one(tiny_config, tmp_path, monkeypatch):
@@ -84,38 +101,59 @@ def test_an_interrupted_training_reaches_the_weights_of_an_uninterrupted_one(tin
     assert speechtok.load(whole / "tokenizer").fingerprint == speechtok.load(cut / "tokenizer").fingerprint
 
 
-def test_a_training_killed_without_warning_resumes_to_the_same_weights(tiny_config, tmp_path):
-    values = tiny_config | {"steps": 40}
-    whole = train(config_of(values)).parent
-    values["out"] = str(tmp_path / "killed")
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(values))
-    command = [sys.executable, str(ROOT / "training/train.py"), "--config", str(path)]
-    # as many threads as here: sums may round differently with another number
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "CUDA_VISIBLE_DEVICES": ""}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    checkpoint = tmp_path / "killed" / CHECKPOINT_NAME
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert checkpoint.exists(), "the training ended before its first checkpoint"
-    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
-    assert_same_weights(whole, tmp_path / "killed")
+def test_a_training_killed_ten_times_at_any_moment_ends_with_the_same_weights(tiny_config, tmp_path, monkeypatch):
+    # processes are forked from one that has imported everything: a kill costs no start of Python
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums may round differently with another number
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.train"])
+    values = tiny_config | {"steps": 60, "checkpoint_every": 4}
+    cut = values | {"out": str(tmp_path / "cut")}
+
+    def run(values: dict, seconds: float | None = None) -> int | None:
+        process = context.Process(target=train, args=(config_of(values),))
+        process.start()
+        process.join(seconds)
+        process.kill()
+        process.join()
+        return process.exitcode
+
+    assert run(values) == 0
+    start = time.perf_counter()
+    assert run(values | {"out": str(tmp_path / "timed")}) == 0
+    seconds = time.perf_counter() - start
+    moments = random.Random(0)
+    killed, steps = 0, set()
+    while killed < 10:
+        code = run(cut, moments.uniform(0.05, 0.5) * seconds)
+        killed += code == -signal.SIGKILL
+        if (Path(cut["out"]) / CHECKPOINT_NAME).exists():
+            steps.add(state_of(cut)["step"])
+        if code == 0:  # it came to its end: kill the rest of the ten from the start
+            shutil.rmtree(cut["out"])
+    assert run(cut) == 0
+    assert_same_weights(Path(values["out"]), Path(cut["out"]))
+    assert len(steps) > 1, "no kill came between two checkpoints"
 
 
-def test_ctrl_c_saves(tiny_config, monkeypatch):
-    original = Trainer.run_step
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_asked_to_stop_finishes_its_step_and_saves(tiny_config, tmp_path, monkeypatch, number):
+    whole = train(config_of(tiny_config)).parent
+    original = torch.optim.Muon.step
+    cut = config_of(tiny_config, out=str(tmp_path / "cut"))
+    steps = []
 
-    def run_step(self, waveform):
-        if self.step == 4:
-            raise KeyboardInterrupt
-        return original(self, waveform)
+    def step(self):
+        steps.append(0)
+        if len(steps) == 5:  # in the middle of a step
+            os.kill(os.getpid(), number)
+        return original(self)
 
-    monkeypatch.setattr(Trainer, "run_step", run_step)
+    monkeypatch.setattr(torch.optim.Muon, "step", step)
     with pytest.raises(KeyboardInterrupt):
-        train(config_of(tiny_config))
-    assert torch.load(Path(tiny_config["out"]) / CHECKPOINT_NAME, weights_only=True)["step"] == 4
+        train(cut)
+    assert torch.load(Path(cut.out) / CHECKPOINT_NAME, weights_only=True)["step"] == 5
+    assert_same_weights(whole, train(cut).parent)
 
 
 def test_a_checkpoint_in_the_making_is_a_loadable_tokenizer(tiny_config):
@@ -127,8 +165,7 @@ def test_a_checkpoint_in_the_making_is_a_loadable_tokenizer(tiny_config):
 def test_a_training_starts_from_a_tokenizer(tiny_config, tmp_path):
     first = train(config_of(tiny_config))
     config = config_of(tiny_config, out=str(tmp_path / "second"), start_from=str(first))
-    corpora = [train_module.pack(f, 16_000, Path(config.out)) for f in train_module.find_utterances(config.data)]
-    trainer = Trainer(config, *corpora)
+    trainer = trainer_of(config)
     started = speechtok.load(first)
     trainer.continue_from(started)
     assert trainer.tokenizer.fingerprint == started.fingerprint
@@ -150,8 +187,7 @@ def test_a_tokenizer_of_another_config_is_no_start(tiny_config, new_tokenizer, t
 def test_what_is_trained_is_what_is_exported(tiny_config):
     """Training simulates the rounding of inference: both networks give the same audio."""
     config = config_of(tiny_config)
-    corpora = [train_module.pack(f, 16_000, Path(config.out)) for f in train_module.find_utterances(config.data)]
-    trainer = Trainer(config, *corpora)
+    trainer = trainer_of(config)
     waveform = trainer.crops(0)
     simulated = trainer._encode(waveform)
     with torch.no_grad():
@@ -191,16 +227,171 @@ def test_a_damaged_checkpoint_is_named(tiny_config):
         train(config_of(tiny_config))
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_and_keeps_the_checkpoint(tiny_config, monkeypatch):
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(tiny_config, monkeypatch):
+    original = Trainer.crops
+    bad = {1, 4, 6}
+    monkeypatch.setattr(
+        Trainer, "crops", lambda self, step: original(self, step) * (float("nan") if step in bad else 1.0)
+    )
+    trainer = trainer_of(config_of(tiny_config))
+    for step in range(8):
+        before = {name: value.clone() for name, value in tensors_of(trainer.state_dict())}
+        trainer.run_step(trainer.crops(step))
+        same = all(
+            torch.equal(before[name], value) for name, value in tensors_of(trainer.state_dict()) if name in before
+        )
+        assert same == (step in bad)
+    assert trainer.skipped_steps == 3
+    assert all(torch.isfinite(value).all() for _, value in tensors_of(trainer.state_dict()))
+
+
+def test_skipped_steps_are_counted_over_a_resume(tiny_config, monkeypatch):
     original = Trainer.crops
     monkeypatch.setattr(
-        Trainer, "crops", lambda self, step: original(self, step) * (float("nan") if step == 5 else 1.0)
+        Trainer, "crops", lambda self, step: original(self, step) * (float("nan") if step in (1, 9) else 1.0)
     )
-    with pytest.raises(SpeechtokError, match="step 5 is not finite"):
-        train(config_of(tiny_config))
-    state = torch.load(Path(tiny_config["out"]) / CHECKPOINT_NAME, weights_only=True)
-    assert state["step"] == 3
+    train(config_of(tiny_config))
+    assert state_of(tiny_config)["skipped_steps"] == 1
+    train(config_of(tiny_config, steps=12))
+    assert state_of(tiny_config)["skipped_steps"] == 2
+    assert scalars_of(tiny_config, "train/skipped_steps")[12] == 2
+
+
+def test_a_training_that_does_not_recover_stops_and_keeps_the_checkpoint(tiny_config, monkeypatch):
+    original = Trainer.crops
+    monkeypatch.setattr(
+        Trainer, "crops", lambda self, step: original(self, step) * (float("nan") if step >= 3 else 1.0)
+    )
+    with pytest.raises(SpeechtokError, match="50 steps in a row, up to step 52, had no finite loss"):
+        train(config_of(tiny_config, steps=60, checkpoint_every=3, validate_every=1000))
+    state = state_of(tiny_config)
+    assert state["step"] == 51
     assert all(torch.isfinite(value).all() for value in state["network"].values())
+
+
+def tensors_of(state, name=""):
+    """Every tensor of a nested state, by path."""
+    if isinstance(state, torch.Tensor):
+        yield name, state
+    elif isinstance(state, dict):
+        for key, value in state.items():
+            yield from tensors_of(value, f"{name}/{key}")
+    elif isinstance(state, (list, tuple)):
+        for index, value in enumerate(state):
+            yield from tensors_of(value, f"{name}/{index}")
+
+
+def scalars_of(values: dict, name: str) -> dict[int, float]:
+    """A scalar of the TensorBoard files, by step."""
+    events = EventAccumulator(str(Path(values["out"]) / "tensorboard"))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars(name)}
+
+
+def test_a_step_in_parts_is_the_step(tiny_config, tmp_path):
+    config = config_of(tiny_config, steps=20)
+    whole = trainer_of(config)
+    parts = trainer_of(config_of(tiny_config, steps=20, accumulate=4))
+    for step in range(12):
+        parts.load_state_dict(
+            copy.deepcopy(whole.state_dict())
+        )  # each step by itself: Muon's bfloat16 amplifies rounding
+        left, right = whole.run_step(whole.crops(step)), parts.run_step(parts.crops(step))
+        assert left.keys() == right.keys()
+        for name in left:
+            assert torch.allclose(left[name], right[name], rtol=1e-4, atol=1e-5), (step, name)
+    assert torch.allclose(whole.quantizer.codebooks, parts.quantizer.codebooks, rtol=1e-3, atol=1e-4)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_named(tiny_config):
+    config = config_of(tiny_config, accumulate=2)
+    corpus = read_corpora(config, World())[0]
+    with pytest.raises(ConfigError, match=r"batch_size is 4; expected a multiple of 6: accumulate \(2\) times the p"):
+        Trainer(config, corpus, World(size=3))
+
+
+def test_two_processes_walk_the_path_of_one(tiny_config, tmp_path):
+    values = tiny_config | {"steps": 12, "log_every": 1, "quantizer": {"start_step": 4}}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    train(config_of(values))
+    two = values | {"out": str(tmp_path / "two")}
+    script = [str(ROOT / "training/train.py"), "--config", str(path), f"out={two['out']}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    for steps in (7, 12):  # resumed once
+        result = subprocess.run([*torchrun, *script, f"steps={steps}"], capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr[-2000:]
+    for name in ("mel", "spectrum", "waveform", "gradient_norm"):
+        left, right = scalars_of(values, f"train/{name}"), scalars_of(two, f"train/{name}")
+        assert right == pytest.approx(left, rel=2e-2 if name == "gradient_norm" else 2e-3), name
+    assert scalars_of(two, "train/commitment") == pytest.approx(scalars_of(values, "train/commitment"), rel=2e-3)
+
+
+def test_a_full_disk_costs_a_checkpoint_and_not_the_training(tiny_config, monkeypatch, capsys):
+    original, saved = torch.save, []
+
+    def save(state, path):
+        saved.append(state["step"])
+        if state["step"] == 6:
+            Path(path).write_bytes(b"half of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(state, path)
+
+    monkeypatch.setattr(torch, "save", save)
+    train(config_of(tiny_config))
+    assert saved == [3, 6, 8]
+    assert "the checkpoint of step 6 cannot be written" in capsys.readouterr().out
+    assert state_of(tiny_config)["step"] == 8
+    assert scalars_of(tiny_config, "train/failed_checkpoints")[8] == 1
+
+
+def test_a_full_disk_at_the_end_is_an_error_and_the_last_checkpoint_stands(tiny_config):
+    """A limit on the size of files stands for the disk, so that torch itself meets the error."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    train(config_of(tiny_config, steps=6))
+    before = (Path(tiny_config["out"]) / CHECKPOINT_NAME).read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(
+            CheckpointError, match=r"the checkpoint of step 8 cannot be written .*is kept: make room at"
+        ):
+            train(config_of(tiny_config))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (Path(tiny_config["out"]) / CHECKPOINT_NAME).read_bytes() == before
+    assert not list(Path(tiny_config["out"]).glob(".*"))
+
+
+def test_an_out_that_cannot_be_written_is_named_before_the_first_step(tiny_config, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be a folder"):
+        train(config_of(tiny_config, out=str(tmp_path / "file" / "run")))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_this_machine_lacks_is_named(tiny_config, device):
+    with pytest.raises(ConfigError, match=f"device is '{device}', which process 0 of this machine cannot use"):
+        train(config_of(tiny_config, device=device))
+
+
+def test_less_audio_than_a_batch_is_named(tiny_config):
+    with pytest.raises(AudioError, match=r"s of audio to train on; expected at least a batch, 30\.0 s"):
+        train(config_of(tiny_config, batch_size=100))
+
+
+def test_files_that_cannot_be_read_are_counted(tiny_config, capsys):
+    train(config_of(tiny_config))
+    assert "skipped 1 of 11 files, not readable, such as " in capsys.readouterr().out
+
+
+def test_tensorboard_holds_losses_sound_pictures_and_use_of_the_codes(tiny_config):
+    train(config_of(tiny_config))
+    events = EventAccumulator(str(Path(tiny_config["out"]) / "tensorboard"))
+    tags = events.Reload().Tags()
+    assert {"train/mel", "train/skipped_steps", "validation/mel", "validation/perplexity_2"} <= set(tags["scalars"])
+    assert {"original/0", "decoded/1"} <= set(tags["audio"])
+    assert {"spectrogram/0", "spectrogram/1"} <= set(tags["images"])
+    assert tags["histograms"] == ["codes/0", "codes/1", "codes/2"]
 
 
 def test_the_exported_weights_are_an_average_of_the_live_ones(tiny_config):
@@ -232,8 +423,8 @@ def test_the_rate_warms_up_stays_and_falls_to_zero(tiny_config):
 
 
 def test_perplexity_counts_what_is_used():
-    codes = torch.tensor([[0, 1, 2, 3], [5, 5, 5, 5], [0, 0, 1, -1]])
-    assert perplexity(codes, 8) == pytest.approx([4.0, 1.0, 1.8899], abs=1e-4)
+    counts = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 4], [2, 1, 0, 0, 0, 0]])
+    assert perplexity(counts) == pytest.approx([4.0, 1.0, 1.8899], abs=1e-4)
 
 
 def test_the_command_reports_a_config_mistake_in_one_line(tmp_path):

@@ -1,0 +1,75 @@
+"""How good the exported tokenizer is on utterances that it is not trained on."""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from speechtok.quality import pesq_wb, stoi
+from speechtok.tokenizer import SpeechTokenizer
+from training.data import Corpus
+from training.losses import ReconstructionLoss
+
+SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor, int], float]]] = {
+    "pesq_wb": ("pesq", pesq_wb),
+    "stoi": ("pystoi", stoi),
+}
+"""Scores of decoded speech, and the library that each needs."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found.
+
+    Attributes:
+        values: losses, perplexity of every codebook, and those of ``SCORES`` whose library is installed, by name.
+        pairs: original and decoded waveform, ``(S,)`` each, of every utterance.
+        codes: all codes of all utterances, ``(Q, T)``.
+    """
+
+    values: dict[str, float]
+    pairs: list[tuple[Tensor, Tensor]]
+    codes: Tensor
+
+
+@torch.no_grad()
+def validate(tokenizer: SpeechTokenizer, loss: ReconstructionLoss, dev: Corpus, utterances: int) -> Validation:
+    """Encode and decode ``utterances`` of ``dev``, spread evenly over it, and compare."""
+    config = tokenizer.config
+    device = tokenizer.quantizer.codebooks.device
+    count = min(utterances, len(dev))
+    missing = missing_scores()
+    found: dict[str, list[float]] = {}
+    pairs, grids = [], []
+    for index in range(count):
+        original = dev[index * len(dev) // count].to(device)
+        tokens = tokenizer.encode(original, config.sample_rate)
+        decoded = tokenizer.decode(tokens)[0]
+        losses = {name: float(value) for name, value in loss(decoded[None], original[None]).items()}
+        pair = original.cpu(), decoded.cpu()
+        scores = {name: score(*pair, config.sample_rate) for name, (_, score) in SCORES.items() if name not in missing}
+        for name, value in (losses | scores).items():
+            found.setdefault(name, [])
+            if not math.isnan(value):  # a score has none where there is no speech
+                found[name].append(value)
+        pairs.append(pair)
+        grids.append(tokens.codes[0])
+    values = {name: sum(row) / len(row) if row else math.nan for name, row in found.items()}
+    codes = torch.cat(grids, 1).cpu()
+    counts = torch.stack([torch.bincount(row, minlength=config.codebook_size) for row in codes])
+    values |= {f"perplexity_{stage}": value for stage, value in enumerate(perplexity(counts))}
+    return Validation(values, pairs, codes)
+
+
+def missing_scores() -> dict[str, str]:
+    """Scores whose library is not installed, and the library."""
+    return {name: library for name, (library, _) in SCORES.items() if importlib.util.find_spec(library) is None}
+
+
+def perplexity(counts: Tensor) -> list[float]:
+    """``exp`` of the entropy of each codebook's use, from how often each vector was chosen, ``(Q, N)``."""
+    share = counts.double() / counts.sum(1, keepdim=True).clamp_min(1)
+    return torch.exp(torch.special.entr(share).sum(1)).tolist()
