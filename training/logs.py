@@ -33,7 +33,7 @@ class Log:
         self.failed_checkpoints = 0
         self._skipped = trainer.skipped_steps
         writes, step = trainer.world.writes, trainer.step
-        self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=step) if writes else None
+        self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1) if writes else None
         self._bar = tqdm(
             total=trainer.config.steps,
             initial=step,

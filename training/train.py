@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,6 @@ from torch import Tensor, nn
 
 import speechtok
 from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputError, SpeechtokError
-from speechtok.files import replacing
 from speechtok.tokenizer import SpeechTokenizer
 from training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig, load_config
@@ -304,13 +304,10 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):  # of no name, as every process tries it
+            pass
     except OSError as error:
-        raise OutputError(
-            f"out is {str(path)!r}, which cannot be a folder ({error}); choose another out=DIR"
-        ) from error
-    with replacing(path / ".writable"):
-        pass
-    (path / ".writable").unlink()
+        raise OutputError(f"out is {str(path)!r}, which cannot be written ({error}); choose another out=DIR") from error
 
 
 @contextlib.contextmanager

@@ -126,3 +126,16 @@ def test_the_manifest_is_read_as_utf8(tmp_path):
     (tmp_path / "m.jsonl").write_text(json.dumps({"audio": "übung.wav"}, ensure_ascii=False), encoding="utf-8")
     train, _ = find_utterances(str(tmp_path / "m.jsonl"))
     assert train[0].name == "übung.wav"
+
+
+def test_rows_of_a_batch_are_those_of_the_whole_batch():
+    corpus = corpus_of([400, 300, 500])
+    whole = corpus.crops(3, 7, 6, 50, (-6.0, 6.0))
+    parts = [corpus.crops(3, 7, 6, 50, (-6.0, 6.0), slice(start, start + 2)) for start in (0, 2, 4)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_an_empty_manifest_is_named(tmp_path):
+    (tmp_path / "train.jsonl").write_text("\n")
+    with pytest.raises(AudioError, match="lists no audio"):
+        find_utterances(str(tmp_path))

@@ -260,7 +260,7 @@ def test_skipped_steps_are_counted_over_a_resume(tiny_config, monkeypatch):
 def test_a_training_that_does_not_recover_stops_and_keeps_the_checkpoint(tiny_config, monkeypatch):
     original = Trainer.crops
     monkeypatch.setattr(
-        Trainer, "crops", lambda self, step: original(self, step) * (float("nan") if step >= 3 else 1.0)
+        Trainer, "crops", lambda self, step: original(self, step) * (float("nan") if 3 <= step < 2**40 else 1.0)
     )
     with pytest.raises(SpeechtokError, match="50 steps in a row, up to step 52, had no finite loss"):
         train(config_of(tiny_config, steps=60, checkpoint_every=3, validate_every=1000))
@@ -312,19 +312,21 @@ def test_a_batch_that_cannot_be_shared_evenly_is_named(tiny_config):
 
 def test_two_processes_walk_the_path_of_one(tiny_config, tmp_path):
     values = tiny_config | {"steps": 12, "log_every": 1, "quantizer": {"start_step": 4}}
+    # Muon rounds to bfloat16, and so makes more of a sum's last bit than a step does; the same rates for any `steps`
+    values["optimizer"] = {"warmup_steps": 2, "decay_fraction": 0.01, "muon_lr": 1e-12, "adamw_lr": 1e-4}
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(values))
     train(config_of(values))
     two = values | {"out": str(tmp_path / "two")}
     script = [str(ROOT / "training/train.py"), "--config", str(path), f"out={two['out']}"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     for steps in (7, 12):  # resumed once
         result = subprocess.run([*torchrun, *script, f"steps={steps}"], capture_output=True, text=True)
         assert result.returncode == 0, result.stderr[-2000:]
     for name in ("mel", "spectrum", "waveform", "gradient_norm"):
         left, right = scalars_of(values, f"train/{name}"), scalars_of(two, f"train/{name}")
-        assert right == pytest.approx(left, rel=2e-2 if name == "gradient_norm" else 2e-3), name
-    assert scalars_of(two, "train/commitment") == pytest.approx(scalars_of(values, "train/commitment"), rel=2e-3)
+        assert right == pytest.approx(left, rel=1e-3 if name == "gradient_norm" else 1e-4), name
+    assert scalars_of(two, "train/commitment") == pytest.approx(scalars_of(values, "train/commitment"), rel=1e-4)
 
 
 def test_a_full_disk_costs_a_checkpoint_and_not_the_training(tiny_config, monkeypatch, capsys):
@@ -364,7 +366,7 @@ def test_a_full_disk_at_the_end_is_an_error_and_the_last_checkpoint_stands(tiny_
 
 def test_an_out_that_cannot_be_written_is_named_before_the_first_step(tiny_config, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be a folder"):
+    with pytest.raises(OutputError, match="which cannot be written"):
         train(config_of(tiny_config, out=str(tmp_path / "file" / "run")))
 
 
