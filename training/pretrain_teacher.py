@@ -49,12 +49,18 @@ class IterationConfig:
         clusters: of k-means, whose labels are predicted.
         phone_weight: weight of the phone classifier's loss; 0 learns from audio alone.
         phone_share: share of the crops that is drawn from utterances with phones, if ``phone_weight`` is not 0.
+        mask_start: share of the frames at which a masked span begins.
+        muon_lr: peak rate of Muon, for the matrices inside the blocks.
+        adamw_lr: peak rate of AdamW, for the rest.
     """
 
     steps: int
     clusters: int
     phone_weight: float = 0.0
     phone_share: float = 0.5
+    mask_start: float = 0.05
+    muon_lr: float = 5e-3
+    adamw_lr: float = 2e-3
 
     def __post_init__(self) -> None:
         for name in ("steps", "clusters"):
@@ -66,6 +72,8 @@ class IterationConfig:
             raise ConfigError(f"phone_weight is {self.phone_weight}; expected 0 or more")
         if not 0 <= self.phone_share <= 1:
             raise ConfigError(f"phone_share is {self.phone_share}; expected 0 to 1")
+        if not 0 < self.mask_start <= 1:
+            raise ConfigError(f"mask_start is {self.mask_start}; expected a share above 0, at most 1")
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,6 @@ class PretrainingConfig:
         batch_size: crops a step.
         crop_seconds: length of a crop.
         target_layer: block whose features the second iteration's clusters are of, counted from 1.
-        mask_start: share of the frames at which a masked span begins.
         mask_length: frames of a masked span.
         band_masks: stretches of mel bands hidden from each crop (SpecAugment).
         band_mask_width: most bands in one of them.
@@ -90,8 +97,6 @@ class PretrainingConfig:
         speed_high: highest speed.
         noise_low_db: lowest level of the noise that is added, under the crop's.
         noise_high_db: highest level.
-        muon_lr: peak rate of Muon, for the matrices inside the blocks.
-        adamw_lr: peak rate of AdamW, for the rest.
         weight_decay: of Muon.
         warmup_steps: steps of linear warm-up.
         decay_fraction: share of the steps, the last ones, over which the rates fall to zero.
@@ -113,7 +118,6 @@ class PretrainingConfig:
     batch_size: int = 12
     crop_seconds: float = 4.0
     target_layer: int = 3
-    mask_start: float = 0.05
     mask_length: int = 10
     band_masks: int = 2
     band_mask_width: int = 16
@@ -121,8 +125,6 @@ class PretrainingConfig:
     speed_high: float = 1.2
     noise_low_db: float = -50.0
     noise_high_db: float = -10.0
-    muon_lr: float = 5e-3
-    adamw_lr: float = 2e-3
     weight_decay: float = 0.1
     warmup_steps: int = 50
     decay_fraction: float = 0.6
@@ -145,8 +147,6 @@ class PretrainingConfig:
             )
         if not 1 <= self.target_layer <= self.model.depth:
             raise ConfigError(f"target_layer is {self.target_layer}; expected 1 to model.depth ({self.model.depth})")
-        if not 0 < self.mask_start <= 1:
-            raise ConfigError(f"mask_start is {self.mask_start}; expected a share above 0, at most 1")
         if self.band_masks < 0 or not 0 <= self.band_mask_width < self.model.bands:
             raise ConfigError(
                 f"band_masks is {self.band_masks} and band_mask_width {self.band_mask_width}; expected none or more, "
@@ -254,7 +254,7 @@ class Crops:
         corpus: the audio.
         clusters: targets of masked prediction.
         phones: labels of the phone classifier.
-        phone_share: share of the crops from utterances with phones; None draws all audio alike.
+        iteration: how much is masked, and how many crops have phones.
         seed: what the batches follow from, beside the step.
     """
 
@@ -264,12 +264,13 @@ class Crops:
         corpus: Corpus,
         clusters: FrameLabels,
         phones: FrameLabels,
-        phone_share: float | None,
+        iteration: IterationConfig,
         seed: tuple[int, int],
     ) -> None:
         self.config, self.corpus, self.clusters, self.phones, self.seed = config, corpus, clusters, phones, seed
+        self.mask_start, phone_share = iteration.mask_start, iteration.phone_share
         weights = np.diff(corpus.offsets).astype(np.float64)
-        if phone_share is not None:
+        if iteration.phone_weight:
             starts = phones.offsets[:-1]
             labelled = np.maximum.reduceat(phones.values, starts) >= 0 if len(starts) else np.zeros(0, bool)
             if labelled.any() and not labelled.all():
@@ -304,7 +305,7 @@ class Crops:
             source = start + centres * speed
             clusters[row] = np.where(valid[row], self.clusters.at(index, source), -1)
             phones[row] = np.where(valid[row], self.phones.at(index, source), -1)
-            for begin in np.flatnonzero(rng.random(frames) < c.mask_start):
+            for begin in np.flatnonzero(rng.random(frames) < self.mask_start):
                 masked[row, begin : begin + c.mask_length] = True
             for _ in range(c.band_masks):
                 width = int(rng.integers(0, c.band_mask_width + 1))
@@ -346,11 +347,11 @@ class Trainer:
         self.optimizers = [
             (
                 torch.optim.Muon(
-                    matrices, lr=config.muon_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+                    matrices, lr=iteration.muon_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
                 ),
-                config.muon_lr,
+                iteration.muon_lr,
             ),
-            (torch.optim.AdamW(rest, lr=config.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0), config.adamw_lr),
+            (torch.optim.AdamW(rest, lr=iteration.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0), iteration.adamw_lr),
         ]
         self.step = 0
         self._forward: Callable[..., tuple[Tensor, Tensor]] = self._logits
@@ -627,8 +628,7 @@ def pretrain(config: PretrainingConfig) -> Path:
         network.to(config.device).eval()
         labels = out / f"{name}-clusters.npy"
         clusters = cluster_corpus(extract, train, model.hop_length, iteration.clusters, config.seed, labels)
-        share = iteration.phone_share if iteration.phone_weight else None
-        crops = Crops(config, train, clusters, phones[0], share, (config.seed, number))
+        crops = Crops(config, train, clusters, phones[0], iteration, (config.seed, number))
         trainer = Trainer(config, iteration, network, crops)
         validate = None
         if iteration.phone_weight and (dev_phones.values >= 0).any():
