@@ -97,6 +97,61 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class DistillationConfig:
+    """What codebook 0 learns from a teacher, and with which weights; see :mod:`training.distillation`.
+
+    Attributes:
+        features: folder of a teacher's features (``python -m training.teachers``); empty for none.
+        labels: folder of its phone logits (``--layer phones``); empty for none.
+        teacher: one that hears the decoded audio, named as for ``python -m training.teachers``; empty for none.
+        features_over_time: weight of the features along time.
+        features_by_frame: weight of the features of each frame.
+        label_weight: weight of the labels.
+        representation: weight of what the teacher hears in decoded audio.
+    """
+
+    features: str = ""
+    labels: str = ""
+    teacher: str = ""
+    features_over_time: float = 1.0
+    features_by_frame: float = 1.0
+    label_weight: float = 1.0
+    representation: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("features_over_time", "features_by_frame", "label_weight", "representation"):
+            _check(f"distillation.{name}", getattr(self, name), 0)
+
+
+@dataclass(frozen=True)
+class AdversaryConfig:
+    """Discriminators; see :mod:`training.discriminators`.
+
+    Attributes:
+        weight: of what the decoder wins by fooling them; 0: there are none.
+        features: weight of the distance of what they see in decoded and original audio.
+        start_step: steps before they judge.
+        period_channels: of the widest layer of those that look at every so-manieth sample.
+        spectrum_channels: of those that look at spectrograms.
+        learning_rate: of their AdamW.
+    """
+
+    weight: float = 0.0
+    features: float = 2.0
+    start_step: int = 0
+    period_channels: int = 64
+    spectrum_channels: int = 16
+    learning_rate: float = 3e-4
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "features", "start_step"):
+            _check(f"adversary.{name}", getattr(self, name), 0)
+        for name in ("period_channels", "spectrum_channels"):
+            _check(f"adversary.{name}", getattr(self, name), 1)
+        _check("adversary.learning_rate", self.learning_rate, 0, above=True)
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """A training, complete: the same config, data and machine give the same weights.
 
@@ -107,6 +162,8 @@ class TrainingConfig:
         model: the tokenizer to train.
         start_from: a tokenizer of the same config (its folder, or a ``checkpoint.pt``) whose weights and codebooks
             training starts from; if empty, random weights, and codebooks from k-means at ``quantizer.start_step``.
+        decoder_only: leave encoder and codebooks as ``start_from`` has them, so that the codes stay, and train the
+            decoder for them.
         seed: of weights, crops and dropout.
         steps: optimizer steps.
         batch_size: crops a step, over all processes.
@@ -125,6 +182,8 @@ class TrainingConfig:
         quantizer: see :class:`QuantizerConfig`.
         optimizer: see :class:`OptimizerConfig`.
         loss: see :class:`LossConfig`.
+        distillation: see :class:`DistillationConfig`.
+        adversary: see :class:`AdversaryConfig`.
     """
 
     data: str
@@ -132,6 +191,7 @@ class TrainingConfig:
     steps: int
     model: TokenizerConfig = field(default_factory=TokenizerConfig)
     start_from: str = ""
+    decoder_only: bool = False
     seed: int = 0
     batch_size: int = 16
     accumulate: int = 1
@@ -148,6 +208,8 @@ class TrainingConfig:
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
 
     def __post_init__(self) -> None:
         for name in (
@@ -173,6 +235,10 @@ class TrainingConfig:
                 f"batch_size is {self.batch_size}; expected a multiple of accumulate ({self.accumulate}), the parts "
                 "that it is computed in"
             )
+        if self.decoder_only and not self.start_from:
+            raise ConfigError("decoder_only is true without start_from; expected the tokenizer whose codes stay")
+        if self.decoder_only and (self.distillation.features or self.distillation.labels):
+            raise ConfigError("decoder_only is true with distillation.features or labels; expected neither: codes stay")
         for name in ("data", "out"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; expected a path, such as {name}=DIR")
@@ -184,7 +250,7 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"model": self.model.to_dict()}
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> TrainingConfig:

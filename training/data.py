@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,21 @@ def _read_manifest(path: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
+class Crop:
+    """A stretch of an utterance.
+
+    Attributes:
+        utterance: its number in the corpus.
+        start: first sample, counted from the utterance's own first.
+        gain: factor of loudness.
+    """
+
+    utterance: int
+    start: int
+    gain: float
+
+
+@dataclass(frozen=True)
 class Corpus:
     """Utterances end to end in one memory-mapped file.
 
@@ -92,7 +108,7 @@ class Corpus:
         """Samples of all utterances."""
         return int(self.offsets[-1])
 
-    def crops(
+    def draw(
         self,
         seed: int,
         step: int,
@@ -100,24 +116,28 @@ class Corpus:
         samples: int,
         gain_db: tuple[float, float],
         rows: slice = slice(None),
-    ) -> Tensor:
-        """The batch of step ``step``, or ``rows`` of it: float32 ``(B, S)``, a function of the arguments alone.
+    ) -> list[Crop]:
+        """The batch of step ``step``, or ``rows`` of it, for crops of ``samples``: a function of the arguments alone.
 
-        Utterances are drawn by their length, so every second of audio is as likely; shorter ones than a crop are
-        padded with silence. A random gain is applied, within full scale.
+        Utterances are drawn by their length, so every second of audio is as likely.
         """
         rng = np.random.default_rng((seed, step))
         places = np.searchsorted(self.offsets, rng.integers(0, self.size, batch_size), side="right") - 1
         crops = []
-        for index in places:  # every row is drawn, so that a row does not depend on which others are read
-            first, end = self.offsets[index], self.offsets[index + 1]
-            start = first + rng.integers(0, max(1, end - first - samples + 1))
-            crops.append((start, min(start + samples, end), 10 ** (rng.uniform(*gain_db) / 20)))
-        crops = crops[rows]
+        for index in places:  # every row is drawn, so that a row does not depend on which others are wanted
+            length = self.offsets[index + 1] - self.offsets[index]
+            start = rng.integers(0, max(1, length - samples + 1))
+            crops.append(Crop(int(index), int(start), 10 ** (rng.uniform(*gain_db) / 20)))
+        return crops[rows]
+
+    def read(self, crops: Sequence[Crop], samples: int) -> Tensor:
+        """The audio of crops, float32 ``(B, samples)``: within full scale, and silent past the end of an utterance."""
         batch = np.zeros((len(crops), samples), np.float32)
-        for row, (start, end, gain) in zip(batch, crops, strict=True):
-            piece = self.samples[start:end].astype(np.float32) / 32_768
-            row[: len(piece)] = piece * min(gain, 1 / max(float(np.abs(piece).max()), 1e-4))
+        for row, crop in zip(batch, crops, strict=True):
+            start = self.offsets[crop.utterance] + crop.start
+            piece = self.samples[start : min(start + samples, self.offsets[crop.utterance + 1])]
+            piece = piece.astype(np.float32) / 32_768
+            row[: len(piece)] = piece * min(crop.gain, 1 / max(float(np.abs(piece).max()), 1e-4))
         return torch.from_numpy(batch)
 
 

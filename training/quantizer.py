@@ -1,5 +1,7 @@
 """The residual VQ while it is trained: codebooks are moving averages of the frames that chose their vectors."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,24 @@ from training.config import QuantizerConfig
 from training.distributed import World
 
 
+class Quantized(NamedTuple):
+    """What :class:`TrainingQuantizer` makes of a latent.
+
+    Attributes:
+        latent: quantized, ``(B, T, D)``, with straight-through gradient; semantic numbers that are apart have none: how
+            it sounds shall not move them.
+        semantic: what codebook 0 says, with straight-through gradient: the semantic numbers if they are apart,
+            otherwise all.
+        commitment: mean squared distance of what the stages look at from what they choose.
+        codes: ``(B, Q, T)``, -1 where a row does not use the codebook.
+    """
+
+    latent: Tensor
+    semantic: Tensor
+    commitment: Tensor
+    codes: Tensor
+
+
 class TrainingQuantizer(nn.Module):
     """Codebooks that follow the encoder: exponential moving averages, dead vectors replaced, k-means to begin with.
 
@@ -19,6 +39,8 @@ class TrainingQuantizer(nn.Module):
 
     Args:
         dim: width ``D``.
+        semantic_dim: numbers of the latent that stage 0 looks at, the first ones, and the other stages do not; 0: all
+            stages look at all (see :class:`speechtok.quantizer.ResidualQuantizer`).
         num_codebooks: stages ``Q``.
         codebook_size: vectors ``N`` of each stage.
         frames_per_step: frames that a training step brings.
@@ -30,10 +52,17 @@ class TrainingQuantizer(nn.Module):
     sums: Tensor
 
     def __init__(
-        self, dim: int, num_codebooks: int, codebook_size: int, frames_per_step: int, config: QuantizerConfig
+        self,
+        dim: int,
+        semantic_dim: int,
+        num_codebooks: int,
+        codebook_size: int,
+        frames_per_step: int,
+        config: QuantizerConfig,
     ) -> None:
         super().__init__()
         self.config = config
+        self.semantic_dim = semantic_dim
         self.frames_per_step = frames_per_step
         # as many frames as an even use of the codebook would bring, times the threshold
         self.dead_count = config.dead_threshold * frames_per_step / codebook_size
@@ -62,11 +91,17 @@ class TrainingQuantizer(nn.Module):
         size = self.codebooks.shape[1]
         with torch.random.fork_rng([latent.device] if latent.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            for codebook, counts in zip(self.codebooks, self.counts, strict=True):
-                means, bins = kmeans(residual[None], size)
-                codebook.copy_(means[0])
+            for stage, (codebook, counts) in enumerate(zip(self.codebooks, self.counts, strict=True)):
+                frames = self._looked_at(residual, stage)
+                means, bins = kmeans(frames[None], size)
                 counts.copy_(bins[0] * (self.frames_per_step / len(residual)))
-                residual = residual - codebook[nearest(residual, codebook)]
+                width = frames.shape[1]
+                code = nearest(frames, means[0])
+                codebook[:, :width] = means[0]
+                # the rest of a vector is the mean of the frames that choose it
+                rest = torch.zeros_like(codebook).index_add_(0, code, residual)[:, width:]
+                codebook[:, width:] = rest / torch.bincount(code, minlength=size).clamp_min(1)[:, None]
+                residual = self._left(residual, codebook[code], stage)
         self.sums.copy_(self.codebooks * self.counts[..., None])
 
     def prefixes(self, seed: int, step: int, rows: int) -> Tensor:
@@ -76,13 +111,8 @@ class TrainingQuantizer(nn.Module):
         shorter = rng.random(rows) < self.config.dropout
         return torch.from_numpy(np.where(shorter, rng.integers(1, stages + 1, rows), stages))
 
-    def forward(self, latent: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantize ``latent``, ``(B, T, D)``, its row ``b`` with the first ``used[b]`` codebooks.
-
-        Returns:
-            The quantized latent ``(B, T, D)`` with straight-through gradient; the commitment loss; and the codes
-            ``(B, Q, T)``, -1 where a row does not use the codebook.
-        """
+    def forward(self, latent: Tensor, used: Tensor) -> Quantized:
+        """Quantize ``latent``, ``(B, T, D)``, its row ``b`` with the first ``used[b]`` codebooks."""
         # the rows that use most codebooks first, so that those of every stage are a slice
         order = used.argsort(descending=True, stable=True)
         back = order.argsort().to(latent.device)
@@ -94,14 +124,20 @@ class TrainingQuantizer(nn.Module):
             rows = int((used > stage).sum())
             if not rows:
                 break
-            code = nearest(residual[:rows].detach().flatten(0, 1), codebook).view(rows, -1)
+            frames = self._looked_at(residual[:rows].detach().flatten(0, 1), stage)
+            code = nearest(frames, codebook[:, : frames.shape[1]]).view(rows, -1)
             chosen = codebook[code]
-            residual = residual[:rows] - chosen
-            distance = distance + residual.square().sum()
+            distance = distance + self._looked_at(residual[:rows] - chosen, stage).square().sum()
+            residual = self._left(residual[:rows], chosen, stage)
             quantized[:rows] += chosen
             codes[:rows, stage] = code
         straight = latent + (quantized[back] - latent).detach()
-        return straight, distance / (latent.numel() * stages), codes[back]
+        if split := self.semantic_dim:
+            semantic = straight[..., :split]
+            straight = torch.cat([semantic.detach(), straight[..., split:]], -1)
+        else:
+            semantic = latent + (self.codebooks[0][codes[back][:, 0]] - latent).detach()
+        return Quantized(straight, semantic, distance / (latent.numel() * stages), codes[back])
 
     @torch.no_grad()
     def update(self, latent: Tensor, codes: Tensor, used: Tensor, rng: np.random.Generator, world: World) -> Tensor:
@@ -121,7 +157,7 @@ class TrainingQuantizer(nn.Module):
         residuals = [latent]
         for stage in range(stages - 1):
             chosen = F.embedding(codes[:, stage].clamp_min(0), self.codebooks[stage])
-            residuals.append(residuals[-1] - chosen)
+            residuals.append(self._left(residuals[-1], chosen, stage))
         counts, sums = torch.zeros_like(self.counts), torch.zeros_like(self.sums)
         for stage, residual in enumerate(residuals):
             # frames without a code, -1, count for a vector too many, which is then left off
@@ -134,6 +170,17 @@ class TrainingQuantizer(nn.Module):
         self.codebooks.copy_(self.sums / self.counts.clamp_min(1e-5)[..., None])
         self._replace_dead(residuals, used, rng, world)
         return counts
+
+    def _looked_at(self, residual: Tensor, stage: int) -> Tensor:
+        """What the stage compares of ``(…, D)``; the semantic numbers that later stages meet are 0."""
+        return residual[..., : self.semantic_dim] if self.semantic_dim and not stage else residual
+
+    def _left(self, residual: Tensor, chosen: Tensor, stage: int) -> Tensor:
+        """What the stage leaves for the next, ``(…, D)``."""
+        left = residual - chosen
+        if self.semantic_dim and not stage:
+            left = F.pad(left[..., self.semantic_dim :], (self.semantic_dim, 0))
+        return left
 
     def _replace_dead(self, residuals: list[Tensor], used: Tensor, rng: np.random.Generator, world: World) -> None:
         dead = self.counts < self.dead_count

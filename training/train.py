@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 if __package__ is None or __package__ == "":  # run as a script: find the packages beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -26,13 +26,17 @@ from torch import Tensor, nn
 import speechtok
 from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputError, SpeechtokError
 from speechtok.tokenizer import SpeechTokenizer
+from training.adversary import Adversary
 from training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig, load_config
 from training.data import Corpus, find_utterances, pack
+from training.distillation import Distillation, representation_loss
 from training.distributed import World, device_of, join
 from training.logs import Log
 from training.losses import ReconstructionLoss
+from training.phones import Phone, read_alignments
 from training.quantizer import TrainingQuantizer
+from training.teachers import FeatureStore, load_teacher
 from training.validation import validate
 
 START_SECONDS = 200.0
@@ -42,6 +46,29 @@ MAX_SKIPPED_IN_A_ROW = 50
 """Steps without a finite loss and gradient after which a training will not recover."""
 
 
+class Batch(NamedTuple):
+    """What a step learns from: of all rows, or of those that a process computes.
+
+    Attributes:
+        waveform: ``(B, S)``.
+        features: of the teacher, in the middle of each frame, ``(B, T, F)``.
+        labels: the teacher's phone logits, ``(B, T, C)``.
+    """
+
+    waveform: Tensor
+    features: Tensor | None = None
+    labels: Tensor | None = None
+
+    def parts(self, count: int) -> list["Batch"]:
+        """``count`` batches of as many rows each."""
+        columns = [[None] * count if x is None else x.chunk(count) for x in self]
+        return [Batch(*row) for row in zip(*columns, strict=True)]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on ``device``."""
+        return Batch(*(None if x is None else x.to(device) for x in self))
+
+
 class Trainer:
     """One training: what it learns, how it steps, and how it is saved.
 
@@ -49,17 +76,28 @@ class Trainer:
         config: the training.
         train: utterances to learn from.
         world: the processes that share every batch.
+        features: what a teacher makes of the utterances.
+        labels: the phone logits that it gives them.
 
     Raises:
         ConfigError: this machine has no such device, or the batch cannot be shared evenly.
+        SpeechtokError: there is no such teacher to hear decoded audio.
     """
 
-    def __init__(self, config: TrainingConfig, train: Corpus, world: World | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        train: Corpus,
+        world: World | None = None,
+        features: FeatureStore | None = None,
+        labels: FeatureStore | None = None,
+    ) -> None:
         self.config, self.train, self.world = config, train, world or World()
-        parts = config.accumulate * self.world.size
-        if config.batch_size % parts:
+        self.features, self.labels = features, labels
+        shares = config.accumulate * self.world.size
+        if config.batch_size % shares:
             raise ConfigError(
-                f"batch_size is {config.batch_size}; expected a multiple of {parts}: accumulate ({config.accumulate}) "
+                f"batch_size is {config.batch_size}; expected a multiple of {shares}: accumulate ({config.accumulate}) "
                 f"times the processes ({self.world.size})"
             )
         self.device = device_of(config.device, self.world)
@@ -70,22 +108,40 @@ class Trainer:
         self.tokenizer = SpeechTokenizer(model).to(self.device)  # the exported one: averaged weights
         live = SpeechTokenizer(model).to(self.device)
         live.load_state_dict(self.tokenizer.state_dict())
-        self.network = nn.ModuleDict({"encoder": live.encoder, "decoder": live.decoder}).train().requires_grad_(True)
+        parts: dict[str, nn.Module] = {} if config.decoder_only else {"encoder": live.encoder}
+        self.network = nn.ModuleDict(parts | {"decoder": live.decoder}).train().requires_grad_(True)
         self.quantizer = TrainingQuantizer(
             model.latent_dim,
+            model.semantic_dim,
             model.num_codebooks,
             model.codebook_size,
             config.batch_size * config.crop_frames,
             config.quantizer,
         ).to(self.device)
         self.loss = ReconstructionLoss(model.sample_rate).to(self.device)
+        dims = (0 if store is None else store.dim for store in (features, labels))
+        self.distillation = Distillation(model.semantic_dim or model.latent_dim, *dims).to(self.device)
+        self.listener = (
+            load_teacher(config.distillation.teacher).to(self.device) if config.distillation.teacher else None
+        )
+        self.adversary = (
+            Adversary(config.adversary, model.sample_rate, config.bfloat16).to(self.device)
+            if config.adversary.weight
+            else None
+        )
         self.weights = {
             "commitment": config.quantizer.commitment,
             "waveform": config.loss.waveform,
             "spectrum": config.loss.spectrum,
             "mel": config.loss.mel,
+            "features_over_time": config.distillation.features_over_time,
+            "features_by_frame": config.distillation.features_by_frame,
+            "labels": config.distillation.label_weight,
+            "representation": config.distillation.representation,
+            "adversarial": config.adversary.weight,
+            "seen": config.adversary.features,
         }
-        self.optimizers = make_optimizers(self.network, config)
+        self.optimizers = make_optimizers(self.network, self.distillation, config)
         self.step = 0
         self.skipped_steps = 0
         self.skipped_in_a_row = 0
@@ -106,19 +162,25 @@ class Trainer:
                 f"model ({self.config.model}); expected equal ones: change model, or start from random weights"
             )
         self.tokenizer.load_state_dict(tokenizer.state_dict())
-        self.network["encoder"].load_state_dict(tokenizer.encoder.state_dict())
-        self.network["decoder"].load_state_dict(tokenizer.decoder.state_dict())
+        for name, module in self.network.items():
+            module.load_state_dict(getattr(tokenizer, name).state_dict())
         self.quantizer.continue_from(self.tokenizer.quantizer.codebooks)
 
-    def crops(self, step: int) -> Tensor:
-        """The rows of the batch of a step that this process computes, ``(B, S)``."""
+    def batch(self, step: int) -> Batch:
+        """The rows of the batch of a step that this process computes."""
         c = self.config
-        samples = c.crop_frames * c.model.hop_length
+        frames, hop = c.crop_frames, c.model.hop_length
+        gains = c.gain_low_db, c.gain_high_db
         rows = self.world.rows(c.batch_size)
-        return self.train.crops(c.seed, step, c.batch_size, samples, (c.gain_low_db, c.gain_high_db), rows)
+        crops = self.train.draw(c.seed, step, c.batch_size, frames * hop, gains, rows)
+        heard = [
+            None if store is None else torch.stack([store.crop(x.utterance, x.start, frames, hop) for x in crops])
+            for store in (self.features, self.labels)
+        ]
+        return Batch(self.train.read(crops, frames * hop), *heard)
 
-    def run_step(self, waveform: Tensor) -> dict[str, Tensor]:
-        """One optimizer step on this process's rows of the batch, ``(B, S)``.
+    def run_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One optimizer step on this process's rows of the batch.
 
         A step whose loss or gradient is not finite changes nothing, and is counted.
 
@@ -130,35 +192,39 @@ class Trainer:
             SpeechtokError: too many steps in a row were not finite.
         """
         config = self.config
-        waveform = waveform.to(self.device)
+        batch = batch.to(self.device)
         if self.step >= config.quantizer.start_step and not self.quantizer.started:
             self._start_quantizer()
         used = self.quantizer.prefixes(config.seed, self.step, config.batch_size)
         mine = used[self.world.rows(config.batch_size)]
-        loudness = waveform.abs().mean() / self.world.size
+        loudness = batch.waveform.abs().mean() / self.world.size
         self.world.add_([loudness])
         share = 1 / (config.accumulate * self.world.size)
         terms: dict[str, Tensor] = {}
         latents, codes = [], []
-        for crops, prefixes in zip(waveform.chunk(config.accumulate), mine.chunk(config.accumulate), strict=True):
-            values, latent, code = self._losses(crops, prefixes, loudness)
-            total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
-            (total * share).backward()
+        for part, prefixes in zip(batch.parts(config.accumulate), mine.chunk(config.accumulate), strict=True):
+            values, latent, code = self._losses(part, prefixes, loudness, share)
+            weighed = [self.weights[name] * value for name, value in values.items() if name in self.weights]
+            (torch.stack(weighed).sum() * share).backward()
             for name, value in values.items():
                 terms[name] = terms.get(name, 0) + value.detach() * share
             latents.append(latent)
             codes.append(code)
-        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        parameters = [p for p in self._parameters() if p.grad is not None]
         self.world.add_([*terms.values(), *(p.grad for p in parameters)])
         norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
         terms["gradient_norm"] = norm
         # the same sums, and so the same decision, in every process
         if torch.isfinite(torch.stack(list(terms.values()))).all():
             self.skipped_in_a_row = 0
+            factor = learning_rate_factor(self.step, config)
             for optimizer, peak in self.optimizers:
-                optimizer.param_groups[0]["lr"] = peak * learning_rate_factor(self.step, config)
+                optimizer.param_groups[0]["lr"] = peak * factor
                 optimizer.step()
-            if self.quantizer.started:
+            if self.adversary is not None and "discriminators" in terms:
+                self.adversary.sum_gradients(self.world)
+                self.adversary.move(factor)
+            if self.quantizer.started and not config.decoder_only:
                 rng = np.random.default_rng((config.seed, self.step, 2))
                 terms["counts"] = self.quantizer.update(torch.cat(latents), torch.cat(codes), used, rng, self.world)
             self._average_weights()
@@ -166,19 +232,49 @@ class Trainer:
             self._skip(terms)
         for optimizer, _ in self.optimizers:
             optimizer.zero_grad()
+        self.distillation.zero_grad()
+        if self.adversary is not None:
+            self.adversary.zero_grad()
         self.step += 1
         return terms
 
-    def _losses(self, waveform: Tensor, used: Tensor, loudness: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Losses by name on a part of the batch, ``(B, S)``; its latent ``(B, T, D)``, and its codes ``(B, Q, T)``."""
-        latent = quantized = self._encode(waveform)
-        values, codes = {}, torch.empty(0)
-        if self.quantizer.started:
-            quantized, values["commitment"], codes = self.quantizer(latent, used)
-        values |= self._loss(self._decode(quantized), waveform)
+    def _losses(
+        self, batch: Batch, used: Tensor, loudness: Tensor, share: float
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Losses by name on a part of the batch, ``share`` of it; its latent ``(B, T, D)``, and codes ``(B, Q, T)``."""
+        waveform = batch.waveform
+        values: dict[str, Tensor] = {}
+        if self.config.decoder_only:
+            latent = quantized = self._fixed_latent(waveform, used)
+            codes = torch.empty(0)
+        else:
+            latent = self._encode(waveform)
+            quantized, semantic, codes = latent, latent[..., : self.config.model.semantic_dim or None], torch.empty(0)
+            if self.quantizer.started:
+                quantized, semantic, values["commitment"], codes = self.quantizer(latent, used)
+            values |= self.distillation(semantic, batch.features, batch.labels)
+        decoded = self._decode(quantized)
+        values |= self._loss(decoded, waveform)
         # it is relative to the loudness of its part; that of the batch counts
         values["waveform"] = values["waveform"] * ((waveform.abs().mean() + 1e-3) / (loudness + 1e-3))
+        if self.listener is not None:
+            rate = self.config.model.sample_rate
+            values["representation"] = representation_loss(self.listener, decoded, waveform, rate)
+        if self.adversary is not None and self.step >= self.config.adversary.start_step:
+            values["discriminators"] = self.adversary.learn(decoded, waveform, share)
+            values |= self.adversary.judge(decoded, waveform)
         return values, latent.detach(), codes
+
+    @torch.no_grad()
+    def _fixed_latent(self, waveform: Tensor, used: Tensor) -> Tensor:
+        """What the exported tokenizer decodes of ``(B, S)``, ``(B, T, D)``: its codes stay as they are."""
+        codes = self.tokenizer.encode(waveform, self.config.model.sample_rate).codes
+        return torch.cat(
+            [self.tokenizer.quantizer.decode(row[None, : int(count)]) for row, count in zip(codes, used, strict=True)]
+        )
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [*self.network.parameters(), *self.distillation.parameters()]
 
     def _skip(self, terms: dict[str, Tensor]) -> None:
         self.skipped_steps += 1
@@ -204,6 +300,8 @@ class Trainer:
             "network": self.network.state_dict(),
             "quantizer": self.quantizer.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
+            "distillation": self.distillation.state_dict(),
+            "adversary": self.adversary and [self.adversary.state_dict(), self.adversary.optimizer.state_dict()],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -215,6 +313,10 @@ class Trainer:
         self.quantizer.load_state_dict(state["quantizer"])
         for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        self.distillation.load_state_dict(state["distillation"])
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state["adversary"][0])
+            self.adversary.optimizer.load_state_dict(state["adversary"][1])
 
     def _encode_crops(self, waveform: Tensor) -> Tensor:
         encoder = self.network["encoder"]
@@ -232,23 +334,26 @@ class Trainer:
     def _start_quantizer(self) -> None:
         batches = max(1, round(START_SECONDS / (self.config.batch_size * self.config.crop_seconds)))
         # numbered far past any training step, so that the length of the training does not change them
-        latents = [self.world.gather(self._encode_crops(self.crops(2**40 + i).to(self.device))) for i in range(batches)]
+        crops = [self.batch(2**40 + i).waveform.to(self.device) for i in range(batches)]
+        latents = [self.world.gather(self._encode_crops(waveform)) for waveform in crops]
         self.quantizer.start(torch.cat(latents), self.config.seed)
         self.world.copy_first_(list(self.quantizer.buffers()))  # sums may round differently on each GPU
 
     @torch.no_grad()
     def _average_weights(self) -> None:
         decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
-        averaged = [*self.tokenizer.encoder.parameters(), *self.tokenizer.decoder.parameters()]
+        averaged = [p for name in self.network for p in getattr(self.tokenizer, name).parameters()]
         torch._foreach_lerp_(averaged, list(self.network.parameters()), 1 - decay)
-        if self.quantizer.started:
+        if self.quantizer.started and not self.config.decoder_only:
             self.tokenizer.quantizer.codebooks.copy_(self.quantizer.codebooks)
 
 
-def make_optimizers(network: nn.Module, config: TrainingConfig) -> list[tuple[torch.optim.Optimizer, float]]:
+def make_optimizers(
+    network: nn.Module, distillation: nn.Module, config: TrainingConfig
+) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the matrices inside the network, AdamW for what is left, each with its peak rate."""
     edges = ("embed.", "project.", "head.")  # matrices between signal or latent and the network's width
-    matrices, rest = [], []
+    matrices, rest = [], list(distillation.parameters())
     for name, parameter in network.named_parameters():
         inside = parameter.ndim == 2 and "conv." not in name and not any(edge in name for edge in edges)
         (matrices if inside else rest).append(parameter)
@@ -265,17 +370,37 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
     return min(1.0, (step + 1) / max(1, o.warmup_steps), left)
 
 
-def read_corpora(config: TrainingConfig, world: World) -> tuple[Corpus, Corpus]:
+class Data(NamedTuple):
+    """What is trained on, and what is validated on.
+
+    Attributes:
+        train: utterances to learn from.
+        dev: utterances to validate on.
+        alignments: phones of those of ``dev`` that have any.
+        features: what a teacher makes of ``train``.
+        labels: the phone logits that it gives.
+    """
+
+    train: Corpus
+    dev: Corpus
+    alignments: dict[int, tuple[Phone, ...]]
+    features: FeatureStore | None
+    labels: FeatureStore | None
+
+
+def read_data(config: TrainingConfig, world: World) -> Data:
     """The audio to train on and to validate on, packed by the first process of every machine.
 
     Raises:
         MissingFileError: ``data`` does not exist.
         AudioError: it lists no audio that can be read, or less than a batch.
         OutputError: the folder ``out`` cannot be written.
+        CheckpointError: the teacher's features are of other audio.
     """
     out = Path(config.out)
     corpora = []
-    for files in find_utterances(config.data):
+    lists = find_utterances(config.data)
+    for files in lists:
         if world.local_rank:
             world.wait()
         corpora.append(pack(files, config.model.sample_rate, out / "audio"))
@@ -293,7 +418,15 @@ def read_corpora(config: TrainingConfig, world: World) -> tuple[Corpus, Corpus]:
             f"data is {config.data!r}, with {seconds:.1f} s of audio to train on; expected at least a batch, "
             f"{batch_seconds:.1f} s: add audio, or lower batch_size or crop_seconds"
         )
-    return train, dev
+    stores = [
+        FeatureStore(Path(folder), config.data, lists[0], train, config.model.sample_rate) if folder else None
+        for folder in (config.distillation.features, config.distillation.labels)
+    ]
+    manifest = Path(config.data) / "dev.jsonl"
+    phones = read_alignments(manifest) if manifest.is_file() else {}
+    read = [file for file in lists[1] if str(file) not in set(dev.skipped)]
+    alignments = {index: phones[file] for index, file in enumerate(read) if file in phones}
+    return Data(train, dev, alignments, *stores)
 
 
 def make_folder(path: Path) -> None:
@@ -345,22 +478,23 @@ def train(config: TrainingConfig) -> Path:
 def _train(config: TrainingConfig, world: World) -> Path:
     out = Path(config.out)
     make_folder(out)
-    train_corpus, dev_corpus = read_corpora(config, world)
-    trainer = Trainer(config, train_corpus, world)
+    data = read_data(config, world)
+    trainer = Trainer(config, data.train, world, data.features, data.labels)
     checkpoint = out / CHECKPOINT_NAME
     if world.from_first(checkpoint.exists()):
         load_checkpoint(trainer, checkpoint)
     elif config.start_from:
         trainer.continue_from(speechtok.load(config.start_from))
     with Log(out, trainer) as log, stop_requests() as requested, ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(trainer.crops, trainer.step)
+        upcoming = pool.submit(trainer.batch, trainer.step)
         while trainer.step < config.steps:
             batch = upcoming.result()
-            upcoming = pool.submit(trainer.crops, trainer.step + 1)
+            upcoming = pool.submit(trainer.batch, trainer.step + 1)
             log.step(trainer.run_step(batch))
             stop, last = world.any(requested.is_set()), trainer.step == config.steps
             if world.writes and (last or trainer.step % config.validate_every == 0):
-                log.validation(validate(trainer.tokenizer, trainer.loss, dev_corpus, config.validation_utterances))
+                count = config.validation_utterances
+                log.validation(validate(trainer.tokenizer, trainer.loss, data.dev, data.alignments, count))
             if world.writes and (last or stop or trainer.step % config.checkpoint_every == 0):
                 try:
                     save_checkpoint(trainer, checkpoint)

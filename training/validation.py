@@ -2,16 +2,19 @@
 
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from speechtok.quality import pesq_wb, stoi
+from speechtok.quality import pesq_wb, phone_score, stoi
 from speechtok.tokenizer import SpeechTokenizer
 from training.data import Corpus
+from training.features import frame_centres
 from training.losses import ReconstructionLoss
+from training.phones import Phone, phones_at
 
 SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor, int], float]]] = {
     "pesq_wb": ("pesq", pesq_wb),
@@ -25,7 +28,8 @@ class Validation:
     """What a validation found.
 
     Attributes:
-        values: losses, perplexity of every codebook, and those of ``SCORES`` whose library is installed, by name.
+        values: losses, perplexity of every codebook, PNMI of codebook 0 if phones are known, and those of ``SCORES``
+            whose library is installed, by name.
         pairs: original and decoded waveform, ``(S,)`` each, of every utterance.
         codes: all codes of all utterances, ``(Q, T)``.
     """
@@ -36,8 +40,17 @@ class Validation:
 
 
 @torch.no_grad()
-def validate(tokenizer: SpeechTokenizer, loss: ReconstructionLoss, dev: Corpus, utterances: int) -> Validation:
-    """Encode and decode ``utterances`` of ``dev``, spread evenly over it, and compare."""
+def validate(
+    tokenizer: SpeechTokenizer,
+    loss: ReconstructionLoss,
+    dev: Corpus,
+    alignments: Mapping[int, Sequence[Phone]],
+    utterances: int,
+) -> Validation:
+    """Encode and decode ``utterances`` of ``dev``, spread evenly over it, and compare.
+
+    Codebook 0 is compared with the phones of all utterances that have ``alignments``.
+    """
     config = tokenizer.config
     device = tokenizer.quantizer.codebooks.device
     count = min(utterances, len(dev))
@@ -61,7 +74,21 @@ def validate(tokenizer: SpeechTokenizer, loss: ReconstructionLoss, dev: Corpus, 
     codes = torch.cat(grids, 1).cpu()
     counts = torch.stack([torch.bincount(row, minlength=config.codebook_size) for row in codes])
     values |= {f"perplexity_{stage}": value for stage, value in enumerate(perplexity(counts))}
+    if alignments:
+        values["pnmi"] = semantic_score(tokenizer, dev, alignments)
     return Validation(values, pairs, codes)
+
+
+@torch.no_grad()
+def semantic_score(tokenizer: SpeechTokenizer, dev: Corpus, alignments: Mapping[int, Sequence[Phone]]) -> float:
+    """PNMI of codebook 0 and the phones; see :func:`speechtok.quality.phone_score`."""
+    names = sorted({phone.name for phones in alignments.values() for phone in phones})
+    codes, spoken = [], []
+    for index, phones in alignments.items():
+        codes.append(tokenizer.encode(dev[index], tokenizer.sample_rate, num_codebooks=1).semantic[0].cpu().numpy())
+        centres = frame_centres(len(codes[-1]), tokenizer.hop_length, tokenizer.sample_rate)
+        spoken.append(phones_at(phones, centres.numpy(), names))
+    return phone_score(np.concatenate(codes), np.concatenate(spoken)).pnmi
 
 
 def missing_scores() -> dict[str, str]:

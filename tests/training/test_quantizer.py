@@ -8,9 +8,9 @@ from training.distributed import World
 from training.quantizer import TrainingQuantizer
 
 
-def started(dropout: float = 0.0, **changes) -> tuple[TrainingQuantizer, torch.Tensor]:
+def started(dropout: float = 0.0, semantic_dim: int = 0, **changes) -> tuple[TrainingQuantizer, torch.Tensor]:
     torch.manual_seed(0)
-    quantizer = TrainingQuantizer(6, 4, 32, 100, QuantizerConfig(dropout=dropout, **changes))
+    quantizer = TrainingQuantizer(6, semantic_dim, 4, 32, 100, QuantizerConfig(dropout=dropout, **changes))
     latent = torch.randn(4, 200, 6)
     quantizer.start(latent, seed=0)
     return quantizer, latent
@@ -23,19 +23,22 @@ def everything(rows: int = 4) -> torch.Tensor:
 def move(quantizer: TrainingQuantizer, latent: torch.Tensor, step: int) -> torch.Tensor:
     """One step of the codebooks. Returns how often each vector was chosen."""
     used = quantizer.prefixes(0, step, len(latent))
-    codes = quantizer(latent, used)[2]
+    codes = quantizer(latent, used).codes
     return quantizer.update(latent, codes, used, np.random.default_rng(step), World())
 
 
 def exported(quantizer: TrainingQuantizer) -> ResidualQuantizer:
-    inference = ResidualQuantizer(4, 32, 6)
+    inference = ResidualQuantizer(4, 32, 6, quantizer.semantic_dim)
     inference.codebooks.copy_(quantizer.codebooks)
     return inference
 
 
-def test_inference_gives_nearly_the_codes_and_the_latents_of_training():
-    quantizer, latent = started()
-    quantized, _, codes = quantizer(latent, everything())
+@pytest.mark.parametrize("semantic_dim", [0, 2])
+def test_inference_gives_nearly_the_codes_and_the_latents_of_training(semantic_dim):
+    quantizer, latent = started(semantic_dim=semantic_dim)
+    for step in range(5):
+        move(quantizer, latent, step)
+    quantized, _, _, codes = quantizer(latent, everything())
     inference = exported(quantizer)
     # inference decides between near-equals among rounded vectors
     assert (inference.encode(latent, 4)[:, 0] == codes[:, 0]).float().mean() > 0.95
@@ -55,7 +58,7 @@ def test_kmeans_leaves_less_at_every_stage():
 def test_the_gradient_passes_straight_through_once():
     quantizer, latent = started()
     latent.requires_grad_(True)
-    quantizer(latent, everything())[0].sum().backward()
+    quantizer(latent, everything()).latent.sum().backward()
     assert torch.allclose(latent.grad, torch.ones_like(latent))
 
 
@@ -64,7 +67,7 @@ def test_commitment_is_the_mean_squared_residual_of_the_stages():
     inference = exported(quantizer)
     codes = inference.encode(latent, 4)
     stages = [float((latent - inference.decode(codes[:, : q + 1])).square().mean()) for q in range(4)]
-    assert float(quantizer(latent, everything())[1]) == pytest.approx(sum(stages) / 4, rel=1e-2)
+    assert float(quantizer(latent, everything()).commitment) == pytest.approx(sum(stages) / 4, rel=1e-2)
 
 
 def test_rows_drop_random_suffixes_of_the_codebooks():
@@ -73,7 +76,7 @@ def test_rows_drop_random_suffixes_of_the_codebooks():
     for step in range(10):
         rows = quantizer.prefixes(0, step, 4)
         assert torch.equal(rows, quantizer.prefixes(0, step, 4))
-        codes = quantizer(latent, rows)[2]
+        codes = quantizer(latent, rows).codes
         used = (codes >= 0).all(2).sum(1)
         assert torch.equal((codes >= 0).any(2).sum(1), used)
         assert torch.equal(used, rows)
@@ -84,7 +87,7 @@ def test_rows_drop_random_suffixes_of_the_codebooks():
 def test_a_row_with_a_prefix_gets_the_sum_of_that_prefix():
     quantizer, latent = started(dropout=1.0)
     inference = exported(quantizer)
-    quantized, _, codes = quantizer(latent, torch.tensor([2, 4, 1, 3]))
+    quantized, _, _, codes = quantizer(latent, torch.tensor([2, 4, 1, 3]))
     for row in range(len(latent)):
         used = int((codes[row, :, 0] >= 0).sum())
         assert (codes[row, :used] >= 0).all()
@@ -114,3 +117,42 @@ def test_every_frame_that_uses_a_codebook_is_counted_once():
     used = quantizer.prefixes(0, 3, 4)
     counts = move(quantizer, latent, 3)
     assert counts.sum(1).tolist() == [200 * int((used > stage).sum()) for stage in range(4)]
+
+
+def test_semantic_numbers_are_left_to_codebook_0():
+    quantizer, latent = started(semantic_dim=2, decay=0.5, dead_threshold=0.5)
+    for step in range(10):
+        move(quantizer, latent, step)
+    assert not quantizer.codebooks[1:, :, :2].any()
+    quantized = quantizer(latent, everything())
+    code = quantized.codes[:, 0]
+    distances = (latent[:, :, None, :2] - quantizer.codebooks[0, :, :2]).square().sum(-1)
+    chosen = distances.gather(-1, code[..., None])[..., 0]
+    assert torch.allclose(chosen, distances.amin(-1), atol=1e-5)
+    assert torch.allclose(quantized.semantic, quantizer.codebooks[0, code, :2], atol=1e-6)
+
+
+def test_the_rest_of_a_semantic_vector_is_the_mean_of_its_frames():
+    quantizer, latent = started(semantic_dim=2)
+    code = quantizer(latent, everything()).codes[:, 0]
+    for index in code.unique():
+        assert torch.allclose(quantizer.codebooks[0, index, 2:], latent[code == index][:, 2:].mean(0), atol=1e-4)
+
+
+def test_how_it_sounds_moves_no_semantic_number_and_what_is_said_moves_no_other():
+    quantizer, latent = started(semantic_dim=2)
+    latent.requires_grad_(True)
+    quantized = quantizer(latent, everything())
+    (sound,) = torch.autograd.grad(quantized.latent.sum(), latent, retain_graph=True)
+    (said,) = torch.autograd.grad(quantized.semantic.sum(), latent)
+    assert torch.equal(sound, torch.ones_like(sound) * (torch.arange(6) >= 2))
+    assert torch.equal(said, torch.ones_like(said) * (torch.arange(6) < 2))
+
+
+def test_codebook_0_speaks_for_itself_where_no_numbers_are_apart():
+    quantizer, latent = started()
+    latent.requires_grad_(True)
+    quantized = quantizer(latent, everything())
+    assert torch.allclose(quantized.semantic, quantizer.codebooks[0, quantized.codes[:, 0]], atol=1e-6)
+    (said,) = torch.autograd.grad(quantized.semantic.sum(), latent)
+    assert torch.equal(said, torch.ones_like(said))

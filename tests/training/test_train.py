@@ -22,7 +22,8 @@ from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputErr
 from training.checkpoints import CHECKPOINT_NAME
 from training.config import TrainingConfig
 from training.distributed import World
-from training.train import Trainer, learning_rate_factor, make_optimizers, read_corpora, train
+from training.teachers import extract, load_teacher
+from training.train import Batch, Trainer, learning_rate_factor, make_optimizers, read_data, train
 from training.validation import perplexity
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ def config_of(values: dict, **changes) -> TrainingConfig:
 
 
 def trainer_of(config: TrainingConfig) -> Trainer:
-    return Trainer(config, read_corpora(config, World())[0])
+    return Trainer(config, read_data(config, World()).train)
 
 
 def state_of(values: dict) -> dict:
@@ -63,7 +64,7 @@ def test_training_exports_a_tokenizer_that_encodes_and_decodes(tiny_config):
 def test_training_lowers_the_loss(tiny_config):
     config = config_of(tiny_config, steps=60)
     trainer = trainer_of(config)
-    mel = [float(trainer.run_step(trainer.crops(step))["mel"]) for step in range(60)]
+    mel = [float(trainer.run_step(trainer.batch(step))["mel"]) for step in range(60)]
     assert sum(mel[-5:]) < 0.7 * sum(mel[:5])
 
 
@@ -72,7 +73,7 @@ def test_every_prefix_of_the_codebooks_is_trained(tiny_config):
     trainer = trainer_of(config)
     frames = set()
     for step in range(8):
-        counts = trainer.run_step(trainer.crops(step)).get("counts")
+        counts = trainer.run_step(trainer.batch(step)).get("counts")
         if counts is not None:
             frames |= {tuple((counts.sum(1) / config.crop_frames).tolist())}
     # rows of a batch of 4 that use each of the 3 codebooks: all the first, and not always all the others
@@ -173,7 +174,7 @@ def test_a_training_starts_from_a_tokenizer(tiny_config, tmp_path):
     assert torch.equal(trainer.quantizer.codebooks, started.quantizer.codebooks)
     live = dict(trainer.network.named_parameters())
     assert all(torch.equal(p, live[f"encoder.{name}"]) for name, p in started.encoder.named_parameters())
-    trainer.run_step(trainer.crops(0))
+    trainer.run_step(trainer.batch(0))
     drift = (trainer.quantizer.codebooks - started.quantizer.codebooks).abs().max()
     assert 0 < drift < started.quantizer.codebooks.abs().max()
 
@@ -184,11 +185,15 @@ def test_a_tokenizer_of_another_config_is_no_start(tiny_config, new_tokenizer, t
         train(config_of(tiny_config, start_from=str(tmp_path / "other")))
 
 
+def spoiled(batch: Batch, bad: bool) -> Batch:
+    return batch._replace(waveform=batch.waveform * (float("nan") if bad else 1.0))
+
+
 def test_what_is_trained_is_what_is_exported(tiny_config):
     """Training simulates the rounding of inference: both networks give the same audio."""
     config = config_of(tiny_config)
     trainer = trainer_of(config)
-    waveform = trainer.crops(0)
+    waveform = trainer.batch(0).waveform
     simulated = trainer._encode(waveform)
     with torch.no_grad():
         exactly, _ = trainer.tokenizer.encoder(waveform, trainer.tokenizer.encoder.initial_state(len(waveform)))
@@ -228,15 +233,13 @@ def test_a_damaged_checkpoint_is_named(tiny_config):
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(tiny_config, monkeypatch):
-    original = Trainer.crops
+    original = Trainer.batch
     bad = {1, 4, 6}
-    monkeypatch.setattr(
-        Trainer, "crops", lambda self, step: original(self, step) * (float("nan") if step in bad else 1.0)
-    )
+    monkeypatch.setattr(Trainer, "batch", lambda self, step: spoiled(original(self, step), step in bad))
     trainer = trainer_of(config_of(tiny_config))
     for step in range(8):
         before = {name: value.clone() for name, value in tensors_of(trainer.state_dict())}
-        trainer.run_step(trainer.crops(step))
+        trainer.run_step(trainer.batch(step))
         same = all(
             torch.equal(before[name], value) for name, value in tensors_of(trainer.state_dict()) if name in before
         )
@@ -246,10 +249,8 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(tiny_config, m
 
 
 def test_skipped_steps_are_counted_over_a_resume(tiny_config, monkeypatch):
-    original = Trainer.crops
-    monkeypatch.setattr(
-        Trainer, "crops", lambda self, step: original(self, step) * (float("nan") if step in (1, 9) else 1.0)
-    )
+    original = Trainer.batch
+    monkeypatch.setattr(Trainer, "batch", lambda self, step: spoiled(original(self, step), step in (1, 9)))
     train(config_of(tiny_config))
     assert state_of(tiny_config)["skipped_steps"] == 1
     train(config_of(tiny_config, steps=12))
@@ -258,10 +259,8 @@ def test_skipped_steps_are_counted_over_a_resume(tiny_config, monkeypatch):
 
 
 def test_a_training_that_does_not_recover_stops_and_keeps_the_checkpoint(tiny_config, monkeypatch):
-    original = Trainer.crops
-    monkeypatch.setattr(
-        Trainer, "crops", lambda self, step: original(self, step) * (float("nan") if 3 <= step < 2**40 else 1.0)
-    )
+    original = Trainer.batch
+    monkeypatch.setattr(Trainer, "batch", lambda self, step: spoiled(original(self, step), 3 <= step < 2**40))
     with pytest.raises(SpeechtokError, match="50 steps in a row, up to step 52, had no finite loss"):
         train(config_of(tiny_config, steps=60, checkpoint_every=3, validate_every=1000))
     state = state_of(tiny_config)
@@ -296,7 +295,7 @@ def test_a_step_in_parts_is_the_step(tiny_config, tmp_path):
         parts.load_state_dict(
             copy.deepcopy(whole.state_dict())
         )  # each step by itself: Muon's bfloat16 amplifies rounding
-        left, right = whole.run_step(whole.crops(step)), parts.run_step(parts.crops(step))
+        left, right = whole.run_step(whole.batch(step)), parts.run_step(parts.batch(step))
         assert left.keys() == right.keys()
         for name in left:
             assert torch.allclose(left[name], right[name], rtol=1e-4, atol=1e-5), (step, name)
@@ -305,7 +304,7 @@ def test_a_step_in_parts_is_the_step(tiny_config, tmp_path):
 
 def test_a_batch_that_cannot_be_shared_evenly_is_named(tiny_config):
     config = config_of(tiny_config, accumulate=2)
-    corpus = read_corpora(config, World())[0]
+    corpus = read_data(config, World()).train
     with pytest.raises(ConfigError, match=r"batch_size is 4; expected a multiple of 6: accumulate \(2\) times the p"):
         Trainer(config, corpus, World(size=3))
 
@@ -406,7 +405,7 @@ def test_the_exported_weights_are_an_average_of_the_live_ones(tiny_config):
 
 def test_every_parameter_is_optimized_once_and_matrices_inside_by_muon(tiny_config):
     network = speechtok.SpeechTokenizer(config_of(tiny_config).model).requires_grad_(True)
-    (muon, _), (adamw, _) = make_optimizers(network, config_of(tiny_config))
+    (muon, _), (adamw, _) = make_optimizers(network, torch.nn.Module(), config_of(tiny_config))
     groups = [{id(p) for p in optimizer.param_groups[0]["params"]} for optimizer in (muon, adamw)]
     assert not groups[0] & groups[1]
     assert groups[0] | groups[1] == {id(p) for p in network.parameters()}
@@ -438,3 +437,65 @@ def test_the_command_reports_a_config_mistake_in_one_line(tmp_path):
     assert result.stderr.splitlines()[-1] == (
         "error: config has an unknown field 'batch_sise'; did you mean 'batch_size'?"
     )
+
+
+def extracted(tiny_config: dict, folder: Path, layer: str | int = "average") -> str:
+    extract(load_teacher("mfcc", layer), "mfcc", tiny_config["data"], folder)
+    return str(folder)
+
+
+def test_codebook_0_learns_from_a_teacher(tiny_config, tmp_path):
+    features = extracted(tiny_config, tmp_path / "features")
+    model = tiny_config["model"] | {"semantic_dim": 3}
+    config = config_of(
+        tiny_config, steps=60, model=model, distillation={"features": features, "features_by_frame": 5.0}
+    )
+    data = read_data(config, World())
+    trainer = Trainer(config, data.train, features=data.features)
+    losses = [trainer.run_step(trainer.batch(step)) for step in range(60)]
+    first, last = (sum(float(x["features_by_frame"]) for x in some) for some in (losses[:10], losses[-10:]))
+    assert last < 0.8 * first
+    trainer.load_state_dict(trainer.state_dict())
+    assert trainer.tokenizer.config.semantic_dim == 3
+
+
+def test_a_training_with_a_teacher_that_hears_decoded_audio_and_an_adversary_runs_and_resumes(tiny_config):
+    changes = {
+        "distillation": {"teacher": "mfcc"},
+        "adversary": {"weight": 1.0, "start_step": 2, "period_channels": 8, "spectrum_channels": 4},
+    }
+    train(config_of(tiny_config, steps=5, **changes))
+    once = state_of(tiny_config)
+    shutil.rmtree(tiny_config["out"])
+    train(config_of(tiny_config, steps=5, checkpoint_every=3, **changes))
+    assert all(torch.equal(x, once["network"][name]) for name, x in state_of(tiny_config)["network"].items())
+    judges = once["adversary"][0]
+    train(config_of(tiny_config, steps=7, **changes))
+    assert any(not torch.equal(x, judges[name]) for name, x in state_of(tiny_config)["adversary"][0].items())
+    assert scalars_of(tiny_config, "train/representation")
+
+
+def test_the_codes_stay_when_the_decoder_alone_is_trained(tiny_config, tmp_path):
+    first = speechtok.load(train(config_of(tiny_config)))
+    changes = {"out": str(tmp_path / "second"), "start_from": str(Path(tiny_config["out"]) / "tokenizer")}
+    second = speechtok.load(train(config_of(tiny_config, decoder_only=True, **changes)))
+    audio = torch.sin(torch.arange(8000) / 10) * 0.3
+    codes = first.encode(audio, 16_000).codes
+    assert torch.equal(codes, second.encode(audio, 16_000).codes)
+    assert not torch.equal(first.decode(codes), second.decode(codes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decoder_only": True}, "start_from"),
+        ({"decoder_only": True, "start_from": "x", "distillation": {"labels": "y"}}, "codes stay"),
+        ({"distillation": {"features": "nowhere"}}, "nowhere"),
+        ({"distillation": {"teacher": "own:nowhere"}}, "nowhere"),
+        ({"distillation": {"teacher": "nobody"}}, "nobody"),
+        ({"adversary": {"weight": -1.0}}, "weight"),
+    ],
+)
+def test_a_teacher_or_adversary_that_cannot_be_is_an_error_before_the_first_step(tiny_config, changes, message):
+    with pytest.raises(SpeechtokError, match=message):
+        train(config_of(tiny_config, **changes))

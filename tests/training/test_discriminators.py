@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from training.discriminators import (
+    Discriminators,
+    PeriodDiscriminator,
+    SpectrumDiscriminator,
+    adversarial_loss,
+    discriminator_loss,
+    feature_loss,
+)
+
+
+@pytest.mark.parametrize("samples", [1600, 1601, 3999])
+@pytest.mark.parametrize(
+    "discriminator", [PeriodDiscriminator(3, 8), PeriodDiscriminator(11, 8), SpectrumDiscriminator(256, 4)]
+)
+def test_every_discriminator_judges_waveforms_of_any_length_row_by_row(discriminator, samples):
+    torch.manual_seed(0)
+    waveform = torch.randn(3, samples) * 0.1
+    score, seen = discriminator(waveform)
+    assert len(score) == 3
+    assert len(seen) == 4
+    alone, _ = discriminator(waveform[1:2])
+    assert torch.allclose(alone[0], score[1], atol=1e-5)
+
+
+def test_a_period_discriminator_sees_samples_a_period_apart_side_by_side():
+    discriminator = PeriodDiscriminator(4, 8)
+    waveform = torch.randn(1, 400, requires_grad=True)
+    score, _ = discriminator(waveform)
+    (gradient,) = torch.autograd.grad(score[..., 1].sum(), waveform)
+    touched = gradient[0].abs() > 0
+    assert touched[1::4].any()
+    assert not touched[0::4].any()
+    assert not touched[2::4].any()
+
+
+def test_the_hinge_loss_is_least_when_originals_score_above_1_and_decoded_audio_below_minus_1():
+    high, low = [(torch.full((2, 3), 1.5), [])], [(torch.full((2, 3), -1.5), [])]
+    assert float(discriminator_loss(high, low)) == 0.0
+    assert float(discriminator_loss(low, high)) == 5.0
+    assert float(adversarial_loss(high)) == -1.5
+    assert float(adversarial_loss(low)) == 1.5
+
+
+def test_features_match_where_the_audio_does_and_the_originals_get_no_gradient():
+    torch.manual_seed(0)
+    discriminators = Discriminators((2, 3), (128,), 8, 4)
+    original = torch.randn(2, 1600, requires_grad=True)
+    decoded = torch.randn(2, 1600, requires_grad=True)
+    assert float(feature_loss(discriminators(original), discriminators(original))) == 0.0
+    feature_loss(discriminators(original), discriminators(decoded)).backward()
+    assert original.grad is None or not original.grad.any()
+    assert decoded.grad.any()

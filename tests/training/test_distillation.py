@@ -1,0 +1,60 @@
+import pytest
+import torch
+from torch import nn
+
+from training.distillation import Distillation, representation_loss
+from training.teachers import load_teacher
+
+
+def linear(layer: nn.Linear) -> None:
+    """Make the layer pass its input on."""
+    nn.init.eye_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+def test_a_student_that_says_what_the_teacher_hears_has_the_least_loss():
+    torch.manual_seed(0)
+    distillation = Distillation(5, 5, 5)
+    linear(distillation.to_features)
+    linear(distillation.to_labels)
+    features, logits = torch.randn(2, 2, 30, 5).unbind()
+    alike = distillation(features, 3.0 * features, None)
+    assert float(alike["features_by_frame"]) == pytest.approx(0.0, abs=1e-6)
+    assert float(alike["features_over_time"]) == pytest.approx(-float(torch.tensor(1.0).sigmoid().log()), abs=1e-6)
+    assert float(distillation(logits, None, logits)["labels"]) == pytest.approx(0.0, abs=1e-5)
+    for other in (-features, torch.randn(2, 30, 5)):
+        different = distillation(other, features, logits)
+        assert different["features_by_frame"] > 0.5
+        assert different["features_over_time"] > alike["features_over_time"] + 0.1
+        assert different["labels"] > 0.1
+
+
+def test_the_d_axis_goes_along_time_and_the_t_axis_along_features():
+    distillation = Distillation(3, 3, 0)
+    linear(distillation.to_features)
+    teacher = torch.randn(1, 20, 3)
+    # scaled anew for each feature: the D-axis sees no difference; and for each frame: the T-axis sees none
+    by_feature = distillation(teacher * torch.tensor([0.1, 1.0, 10.0]), teacher, None)
+    by_frame = distillation(teacher * torch.linspace(0.1, 5, 20)[:, None], teacher, None)
+    assert float(by_feature["features_over_time"]) == pytest.approx(0.3133, abs=1e-3)
+    assert float(by_frame["features_by_frame"]) == pytest.approx(0.0, abs=1e-5)
+    assert by_feature["features_by_frame"] > 0.01
+    assert by_frame["features_over_time"] > 0.314
+
+
+def test_without_a_teacher_there_is_nothing_to_learn():
+    distillation = Distillation(5, 0, 0)
+    assert distillation(torch.randn(2, 30, 5), None, None) == {}
+    assert not list(distillation.parameters())
+
+
+def test_what_the_teacher_hears_in_decoded_audio_moves_the_audio_and_not_the_teacher(speech):
+    teacher = load_teacher("mfcc")
+    original = torch.from_numpy(speech(0.5))[None]
+    decoded = (original + 0.05 * torch.randn_like(original)).requires_grad_(True)
+    loss = representation_loss(teacher, decoded, original, 16_000)
+    loss.backward()
+    assert 0 < float(loss) < 2
+    assert decoded.grad.abs().sum() > 0
+    assert float(representation_loss(teacher, original, original, 16_000)) == pytest.approx(0.0, abs=1e-5)
+    assert 0 <= float(representation_loss(teacher, original, original.flip(1), 24_000)) < 2  # resampled to its rate
