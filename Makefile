@@ -1,6 +1,7 @@
 # make demo            hear a recording come back from its codes (IN=your.wav, or the sample of the repository)
 # make test            every check: ruff, mypy, pytest
-# Both set up what they need in a virtual environment.
+# make default DATA=DIR   train the embedded default anew, from a folder of speech
+# All set up what they need in a virtual environment.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,10 @@ OUT ?= demo
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test clean
+DATA ?= $(SPEECHTOK_DATA)
+RUNS ?= runs
+
+.PHONY: demo test default clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/speechtok roundtrip $(IN) $(OUT)/reconstruction.wav --plot $(OUT)/tokens.png --force
@@ -20,6 +24,19 @@ test: $(VENV)/test.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# From speech to the embedded default, in four legs that each go on where they were interrupted (hours on a CPU).
+default: $(VENV)/test.ready
+	test -n "$(DATA)" || { echo "say where the speech is: make default DATA=DIR"; exit 1; }
+	$(BIN)/python training/pretrain_teacher.py --config training/configs/teacher.yaml data=$(DATA) out=$(RUNS)/teacher
+	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --data $(DATA) --out $(RUNS)/teacher/features
+	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --layer phones --data $(DATA) \
+	  --out $(RUNS)/teacher/labels
+	$(BIN)/python training/train.py --config training/configs/default.yaml data=$(DATA) out=$(RUNS)/default \
+	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels
+	$(BIN)/python training/train.py --config training/configs/default-decoder.yaml data=$(DATA) \
+	  out=$(RUNS)/default-decoder start_from=$(RUNS)/default/tokenizer
+	cp $(RUNS)/default-decoder/tokenizer/config.json $(RUNS)/default-decoder/tokenizer/model.safetensors speechtok/assets/
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info
