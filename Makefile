@@ -30,8 +30,8 @@ default: $(VENV)/test.ready
 	test -n "$(DATA)" || { echo "say where the speech is: make default DATA=DIR"; exit 1; }
 	$(BIN)/python training/pretrain_teacher.py --config training/configs/teacher.yaml data=$(DATA) out=$(RUNS)/teacher
 	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --data $(DATA) --out $(RUNS)/teacher/features
-	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --layer phones --data $(DATA) \
-	  --out $(RUNS)/teacher/labels
+	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --layer phones --aligned 0.5 \
+	  --data $(DATA) --out $(RUNS)/teacher/labels
 	$(BIN)/python training/train.py --config training/configs/default.yaml data=$(DATA) out=$(RUNS)/default \
 	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels
 	$(BIN)/python training/train.py --config training/configs/default-decoder.yaml data=$(DATA) \

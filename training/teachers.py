@@ -33,6 +33,7 @@ from speechtok.files import replacing
 from training.data import Corpus, find_utterances
 from training.features import MFCC, align, frame_centres
 from training.hubert import Hubert, load_hubert
+from training.phones import Phone, phones_at, read_alignments
 
 AVERAGE: Final = "average"
 PHONES: Final = "phones"
@@ -374,6 +375,7 @@ class StoreDescription:
         frame_rate: in hertz.
         offset: centre of the first frame, in seconds.
         phones: names of the columns, if they are the logits of a phone classifier.
+        aligned: share of the manifest's phones in their probabilities.
     """
 
     teacher: str
@@ -383,9 +385,12 @@ class StoreDescription:
     frame_rate: float
     offset: float
     phones: list[str]
+    aligned: float = 0.0
 
 
-def extract(teacher: Teacher, spec: str, data: str, out: Path, device: str = "cpu") -> tuple[int, list[str]]:
+def extract(
+    teacher: Teacher, spec: str, data: str, out: Path, device: str = "cpu", aligned: float = 0.0
+) -> tuple[int, list[str]]:
     """Write the features of all utterances that :func:`training.data.find_utterances` lists, held-out ones included.
 
     A shard is ``NUMBER.npy``, float16 ``(frames, D)``, and ``NUMBER.json``, which says whose they are and is written
@@ -397,13 +402,19 @@ def extract(teacher: Teacher, spec: str, data: str, out: Path, device: str = "cp
         data: see :func:`training.data.find_utterances`.
         out: folder of the features.
         device: where the teacher computes.
+        aligned: share, in the phones' probabilities, of the phones that the manifest of the training split aligns with
+            an utterance, as PAST (arXiv 2505.14470) learns from them; the teacher has the rest.
 
     Returns:
         Utterances in the store, and the files that could not be read.
 
     Raises:
         CheckpointError: ``out`` has features of another teacher.
+        InputError: ``aligned`` is no share, or not of phones.
     """
+    if not 0 <= aligned <= 1 or (aligned and teacher.layer != PHONES):
+        raise InputError(f"aligned is {aligned} with layer {teacher.layer!r}; expected 0 to 1, and layer 'phones'")
+    alignments = _training_alignments(data) if aligned else {}
     out.mkdir(parents=True, exist_ok=True)
     description = StoreDescription(
         spec,
@@ -413,6 +424,7 @@ def extract(teacher: Teacher, spec: str, data: str, out: Path, device: str = "cp
         teacher.frame_rate,
         teacher.offset,
         list(teacher.phones) if teacher.layer == PHONES else [],
+        aligned,
     )
     path = out / DESCRIPTION_NAME
     if path.exists():
@@ -439,7 +451,10 @@ def extract(teacher: Teacher, spec: str, data: str, out: Path, device: str = "cp
                     unread.append(name)
                 else:
                     with torch.no_grad():
-                        features = teacher(waveform[None].to(device))[0].half().cpu().numpy()
+                        found = teacher(waveform[None].to(device))[0].cpu()
+                    if file in alignments:
+                        found = _mixed(found, alignments[file], teacher, aligned)
+                    features = found.half().numpy()
                     first = sum(len(piece) for piece in pieces)
                     utterances[name] = {"first": first, "frames": len(features), "samples": len(waveform)}
                     pieces.append(features)
@@ -453,6 +468,21 @@ def extract(teacher: Teacher, spec: str, data: str, out: Path, device: str = "cp
             skipped += unread
             number += 1
     return len(done), skipped
+
+
+def _training_alignments(data: str) -> dict[Path, tuple[Phone, ...]]:
+    manifest = Path(data) if Path(data).is_file() else Path(data) / "train.jsonl"
+    return read_alignments(manifest)
+
+
+def _mixed(logits: Tensor, alignment: Sequence[Phone], teacher: Teacher, share: float) -> Tensor:
+    """Logits ``(T, P)`` of the teacher's probabilities and, for a ``share``, of the phones that were aligned."""
+    centres = teacher.offset + np.arange(len(logits)) / teacher.frame_rate
+    phones = torch.from_numpy(phones_at(alignment, centres, teacher.phones))
+    known = (phones >= 0)[:, None]
+    spoken = nn.functional.one_hot(phones.clamp_min(0), logits.shape[1])
+    mixture = (1 - share) * logits.float().softmax(-1) + share * spoken
+    return torch.where(known, mixture.clamp_min(1e-4).log(), logits)
 
 
 def data_root(data: str) -> Path:
@@ -568,11 +598,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", required=True, help="manifest, folder with train.jsonl, or folder of audio")
     parser.add_argument("--out", required=True, type=Path, help="folder for the features")
     parser.add_argument("--device", default="cpu", help="where the teacher computes")
+    parser.add_argument(
+        "--aligned",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the manifest's own phones, with --layer phones",
+    )
     arguments = parser.parse_args(argv)
     layer: Layer = int(arguments.layer) if arguments.layer.isdecimal() else arguments.layer
     try:
         teacher = load_teacher(arguments.teacher, layer)
-        count, skipped = extract(teacher, arguments.teacher, arguments.data, arguments.out, arguments.device)
+        count, skipped = extract(
+            teacher, arguments.teacher, arguments.data, arguments.out, arguments.device, arguments.aligned
+        )
     except SpeechtokError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

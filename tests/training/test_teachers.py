@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -362,3 +363,34 @@ def test_the_command_writes_a_store_and_reports_errors(own, speech_folder, tmp_p
     assert np.load(tmp_path / "features" / "000000.npy").dtype == np.float16
     assert main(["--teacher", f"own:{own}", "--layer", "9", *arguments]) == 1
     assert "layer is 9" in capsys.readouterr().err
+
+
+def test_phones_of_the_manifest_take_their_share_where_there_are_any(own, speech_folder, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = []
+    for index in range(4):
+        shutil.copy(speech_folder / f"{index + 4}.flac", data)
+        phones = [["SIL", 0.0, 0.2], ["T", 0.2, 0.3], ["XX", 0.3, 0.4], ["+NOISE+", 0.4, 0.5]] if index == 1 else None
+        rows.append(json.dumps({"audio": f"{index + 4}.flac", "phones": phones}))
+    (data / "train.jsonl").write_text("\n".join(rows[:3]) + "\n")
+    (data / "dev.jsonl").write_text(rows[3] + "\n")
+    teacher = load_teacher(f"own:{own}", "phones")
+    for name, share in (("alone", 0.0), ("mixed", 0.75)):
+        extract(teacher, "own", str(data), tmp_path / name, aligned=share)
+    stores = [np.load(tmp_path / name / "000000.npy").astype(np.float32) for name in ("alone", "mixed")]
+    alone, mixed = (torch.from_numpy(store).softmax(-1) for store in stores)
+    place = json.loads((tmp_path / "mixed" / "000000.json").read_text())["utterances"]["5.flac"]["first"]
+    expected = alone.clone()
+    for frame in range(25):  # of 20 ms
+        phone = 0 if frame < 10 else 2 if frame < 15 else None if frame < 20 else 0
+        if phone is not None:
+            expected[place + frame] *= 0.25
+            expected[place + frame, phone] += 0.75
+    torch.testing.assert_close(mixed, expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("layer", "share"), [("phones", 1.5), ("phones", -0.1), (1, 0.5)])
+def test_a_share_that_is_none_or_of_no_phones(own, speech_folder, tmp_path, layer, share):
+    with pytest.raises(InputError, match="aligned"):
+        extract(load_teacher(f"own:{own}", layer), "own", str(speech_folder), tmp_path, aligned=share)
