@@ -484,15 +484,28 @@ class TestMistakes:
             self.tok.stream(num_codebooks=num_codebooks)
 
 
-def test_frames_one_at_a_time_run_as_recorded_without_python_in_the_network(new_tokenizer, audio):
+def test_frames_one_at_a_time_run_as_recorded_without_python_in_the_network(new_tokenizer, audio, monkeypatch):
     tok = new_tokenizer()
-    calls = []
     with tok.stream() as s:
         for half in (tok.encoder, tok.decoder):
-            half.register_forward_hook(lambda *_: calls.append(1))
+            monkeypatch.setattr(half, "forward", None)
         for chunk in audio[:3_200].split(tok.hop_length):
             s.decode(s.encode(chunk))
-    assert not calls
+
+
+def test_hooks_are_called_and_their_effect_ends_with_them(new_tokenizer, audio):
+    tok = new_tokenizer()
+    pieces = audio[: 4 * tok.hop_length].split(tok.hop_length)
+    expected = tok.encode(audio[: 4 * tok.hop_length], tok.sample_rate).codes
+    for opened_before in (True, False):
+        stream = tok.stream() if opened_before else None
+        hook = tok.encoder.project.register_forward_hook(lambda module, inputs, latent: torch.zeros_like(latent))
+        with stream or tok.stream() as s:
+            silenced = torch.cat([s.encode(piece) for piece in pieces], -1)
+            assert (silenced == silenced[..., :1]).all()
+            hook.remove()
+            s.reset()
+            assert torch.equal(torch.cat([s.encode(piece) for piece in pieces], -1), expected)
 
 
 @pytest.mark.parametrize("half", ["encoder", "decoder"])

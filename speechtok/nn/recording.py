@@ -6,6 +6,7 @@ A frame is some hundred operations on a few numbers each, and most of their time
 import threading
 import warnings
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,8 @@ _lock = threading.Lock()
 def record(step: Step, *example: Tensor) -> Step:
     """``step`` for tensors of the shapes of ``example``: recorded if that is possible here, and as it is otherwise.
 
-    The operations are the same ones in the same order (``torch.jit.trace``), so the results are equal to the bit; what
-    was recorded is compared before it is used. Weights are part of the recording.
+    The operations are the same ones in the same order (TorchScript), so the results are equal to the bit; what was
+    recorded is compared before it is used. Weights are part of the recording.
     """
     if any(x.device.type != "cpu" for x in example):  # elsewhere the replay may fuse operations, and round otherwise
         return step
@@ -28,13 +29,20 @@ def record(step: Step, *example: Tensor) -> Step:
         warnings.simplefilter("ignore")  # what depends on shapes is meant to be fixed; and TorchScript is called old
         expected = step(*example)
         try:
-            # in a function of its own: methods of modules are refused
-            recorded: Step = torch.jit.trace(lambda *x: step(*x), example, check_trace=False)  # type: ignore[no-untyped-call]
+            recorded = _trace(step, example)
             replays = [recorded(*example) for _ in range(3)]  # the first ones are slow: the interpreter optimises
-        except (RuntimeError, NotImplementedError):  # no TorchScript in this Python
+        except (AttributeError, TypeError, RuntimeError, NotImplementedError):  # another PyTorch, or another Python
             return step
     equal = all(torch.equal(x, y) for replay in replays for x, y in zip(expected, replay, strict=True))
     return _outside_autocast(recorded) if equal else step
+
+
+def _trace(step: Step, example: tuple[Tensor, ...]) -> Step:
+    """As ``torch.jit.trace``, which keeps what it makes, and the weights in it, for as long as the process lives."""
+    c: Any = torch._C
+    graph, _ = c._create_graph_by_tracing(lambda *x: step(*x), example, lambda _: "", True, False)
+    traced: Step = c._create_function_from_graph("step", graph)
+    return traced
 
 
 def _outside_autocast(step: Step) -> Step:
@@ -52,8 +60,8 @@ def _outside_autocast(step: Step) -> Step:
 class Recorder:
     """Recorded steps, each kept for as long as its modules have the weights that they had.
 
-    Changes that PyTorch counts are seen, and other weights or submodules in the place of the old ones; what writes
-    through ``.data`` or a NumPy view is not, nor a hook that is registered later.
+    Changes that PyTorch counts are seen, other weights or submodules in the place of the old ones, and hooks, which a
+    step needs Python for; what writes through ``.data`` or a NumPy view is not.
     """
 
     def __init__(self) -> None:
@@ -70,7 +78,7 @@ class Recorder:
         kept = self._kept[key]  # another thread may replace it meanwhile, with an equal one
         if kept is None or not kept[0].of(modules):
             weights = _Weights(modules)
-            if not weights.countable:
+            if not weights.countable or weights.hooked():
                 return step
             kept = self._kept[key] = weights, record(step, *example)
         return kept[1]
@@ -92,6 +100,7 @@ class _Weights:
             for owner in (m._modules, m._parameters, m._buffers)
             for name, part in owner.items()
         ]
+        self._hooks = [hooks for m in owned for hooks in (m._forward_hooks, m._forward_pre_hooks)]
         self._weights = [part for _, _, part in self._parts if isinstance(part, Tensor)]
         # tensors made in inference mode count no versions: nothing tells of a change
         self.countable = not any(weight.is_inference() for weight in self._weights)
@@ -99,9 +108,13 @@ class _Weights:
 
     def of(self, modules: tuple[nn.Module, ...]) -> bool:
         """Whether these are the modules, and all is as it was."""
-        if modules != self._modules or self._count() != self._versions:
+        if modules != self._modules or self._count() != self._versions or self.hooked():
             return False
         return all(owner.get(name) is part for owner, name, part in self._parts)
+
+    def hooked(self) -> bool:
+        """Whether any module has a hook."""
+        return any(self._hooks)
 
     def _count(self) -> list[int]:
         # one list of all: quicker than pairs

@@ -1,5 +1,8 @@
 """A recorded step gives what the step gives, for whatever it meets after the recording."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import given
@@ -54,18 +57,18 @@ def test_a_recording_computes_in_float32_where_the_caller_computes_in_bfloat16(m
     assert all(torch.equal(x, y) for x, y in zip(replayed, expected, strict=True))
 
 
-@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError])
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, AttributeError, TypeError])
 def test_where_nothing_can_be_recorded_the_step_itself_runs(monkeypatch, error):
     def refuse(*_, **__):
         raise error("no TorchScript here")
 
-    monkeypatch.setattr(torch.jit, "trace", refuse)
+    monkeypatch.setattr(torch._C, "_create_graph_by_tracing", refuse)
     step = Counted()
     assert record(step, *EXAMPLE) is step
 
 
 def test_a_recording_that_gives_something_else_is_not_used(monkeypatch):
-    monkeypatch.setattr(torch.jit, "trace", lambda *_, **__: lambda x, state: (x, state))
+    monkeypatch.setattr("speechtok.nn.recording._trace", lambda *_: lambda x, state: (x, state))
     step = Counted()
     assert record(step, *EXAMPLE) is step
 
@@ -73,3 +76,18 @@ def test_a_recording_that_gives_something_else_is_not_used(monkeypatch):
 def test_what_is_recorded_says_nothing_about_torchscript_to_the_user(recwarn):
     record(Counted(), *EXAMPLE)
     assert not recwarn.list
+
+
+def test_a_recording_that_is_dropped_takes_its_weights_with_it():
+    kept = []
+
+    def make():
+        weight = torch.ones(50_000)
+        kept.append(weakref.ref(weight.untyped_storage()))
+        return record(lambda x: (x + weight[:1],), torch.zeros(1))
+
+    recorded = make()
+    assert float(recorded(torch.ones(1))[0]) == 2.0
+    del recorded
+    gc.collect()
+    assert kept[0]() is None
