@@ -9,12 +9,13 @@ from training.distributed import World
 
 PERIODS = (2, 3, 5, 7, 11)
 WINDOW_SECONDS = (0.016, 0.032, 0.064)
+_CLIP_NORM = 10.0
 
 
 class Adversary(nn.Module):
     """Discriminators and their optimizer.
 
-    A step: :meth:`learn` and :meth:`judge` on each part of the batch, then :meth:`move`.
+    A step: :meth:`learn` and :meth:`judge` on each part of the batch, then :meth:`clip_gradients` and :meth:`move`.
 
     Args:
         config: see :class:`~training.config.AdversaryConfig`.
@@ -52,9 +53,11 @@ class Adversary(nn.Module):
             false = self.discriminators(decoded)
             return {"adversarial": adversarial_loss(false).float(), "seen": feature_loss(real, false).float()}
 
-    def sum_gradients(self, world: World) -> None:
-        """Add up the gradients of all processes."""
-        world.add_([p.grad for p in self.discriminators.parameters() if p.grad is not None])
+    def clip_gradients(self, world: World) -> Tensor:
+        """Add up the gradients of all processes, and clip them. Returns their norm before."""
+        learned = [p for p in self.discriminators.parameters() if p.grad is not None]
+        world.add_([p.grad for p in learned])
+        return nn.utils.clip_grad_norm_(learned, _CLIP_NORM)
 
     def move(self, factor: float) -> None:
         """One step of the optimizer, at ``factor`` times its rate."""

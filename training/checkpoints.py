@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
-# how long to train may change, and on what machine, and so may what does not touch the weights
-_FREE = {"steps", "data", "out", "device", "compile", "start_from", "accumulate", "validation_utterances"}
+# how long and how fast to learn may change, and on what machine, and so may what does not touch the weights
+_FREE = {
+    "steps", "optimizer", "data", "out", "device", "compile", "start_from", "accumulate", "validation_utterances"
+}  # fmt: skip
 
 
 def save_checkpoint(trainer: "Trainer", path: Path) -> None:

@@ -239,6 +239,17 @@ class TrainingConfig:
             raise ConfigError("decoder_only is true without start_from; expected the tokenizer whose codes stay")
         if self.decoder_only and (self.distillation.features or self.distillation.labels):
             raise ConfigError("decoder_only is true with distillation.features or labels; expected neither: codes stay")
+        taught = self.distillation
+        by_features = taught.features and (taught.features_over_time or taught.features_by_frame)
+        if self.model.semantic_dim and not (
+            self.decoder_only or by_features or (taught.labels and taught.label_weight)
+        ):
+            raise ConfigError(
+                f"model.semantic_dim is {self.model.semantic_dim} without a teacher, from whom alone codebook 0 would "
+                "learn; expected distillation.features or distillation.labels, with a weight above 0"
+            )
+        if self.adversary.weight and self.adversary.start_step >= self.steps:
+            raise ConfigError(f"adversary.start_step is {self.adversary.start_step}; expected 0 to {self.steps - 1}")
         for name in ("data", "out"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; expected a path, such as {name}=DIR")

@@ -14,6 +14,7 @@ Judgement = tuple[Tensor, list[Tensor]]
 
 _SLOPE = 0.1  # of the leaky ReLU below zero
 _GAIN = 10.0  # brings speech at its usual level to about unit variance
+_FAINT = 0.1  # what layers see on average in audio far below that level
 
 
 class PeriodDiscriminator(nn.Module):
@@ -106,10 +107,11 @@ def adversarial_loss(decoded: list[Judgement]) -> Tensor:
 def feature_loss(original: list[Judgement], decoded: list[Judgement]) -> Tensor:
     """Mean distance of what the layers see in decoded and original audio, relative to what they see in the original.
 
-    Feature matching as in EnCodec (arXiv 2210.13438, equation 2); the originals are the target, without gradient.
+    Feature matching as in EnCodec (arXiv 2210.13438, equation 2), but relative in each row, so that parts of a batch
+    add up to it; what is nearly silent counts little. The originals are the target, without gradient.
     """
     distances = [
-        (y - x.detach()).abs().mean() / x.detach().abs().mean().clamp_min(1e-5)
+        ((y - x.detach()).abs().flatten(1).mean(1) / (x.detach().abs().flatten(1).mean(1) + _FAINT)).mean()
         for (_, real), (_, false) in zip(original, decoded, strict=True)
         for x, y in zip(real, false, strict=True)
     ]

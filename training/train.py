@@ -162,8 +162,10 @@ class Trainer:
                 f"model ({self.config.model}); expected equal ones: change model, or start from random weights"
             )
         self.tokenizer.load_state_dict(tokenizer.state_dict())
+        if self.config.decoder_only:  # what is exported is rounded: the decoder shall learn for just those codes
+            self.tokenizer.half().float()
         for name, module in self.network.items():
-            module.load_state_dict(getattr(tokenizer, name).state_dict())
+            module.load_state_dict(getattr(self.tokenizer, name).state_dict())
         self.quantizer.continue_from(self.tokenizer.quantizer.codebooks)
 
     def batch(self, step: int) -> Batch:
@@ -214,6 +216,8 @@ class Trainer:
         self.world.add_([*terms.values(), *(p.grad for p in parameters)])
         norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
         terms["gradient_norm"] = norm
+        if self.adversary is not None and "discriminators" in terms:
+            terms["discriminators_gradient_norm"] = self.adversary.clip_gradients(self.world)
         # the same sums, and so the same decision, in every process
         if torch.isfinite(torch.stack(list(terms.values()))).all():
             self.skipped_in_a_row = 0
@@ -222,7 +226,6 @@ class Trainer:
                 optimizer.param_groups[0]["lr"] = peak * factor
                 optimizer.step()
             if self.adversary is not None and "discriminators" in terms:
-                self.adversary.sum_gradients(self.world)
                 self.adversary.move(factor)
             if self.quantizer.started and not config.decoder_only:
                 rng = np.random.default_rng((config.seed, self.step, 2))
@@ -268,9 +271,10 @@ class Trainer:
     @torch.no_grad()
     def _fixed_latent(self, waveform: Tensor, used: Tensor) -> Tensor:
         """What the exported tokenizer decodes of ``(B, S)``, ``(B, T, D)``: its codes stay as they are."""
-        codes = self.tokenizer.encode(waveform, self.config.model.sample_rate).codes
+        tok = self.tokenizer
+        codes, _ = tok._encode_frames(waveform, tok.encoder.initial_state(len(waveform)), tok.num_codebooks)
         return torch.cat(
-            [self.tokenizer.quantizer.decode(row[None, : int(count)]) for row, count in zip(codes, used, strict=True)]
+            [tok.quantizer.decode(row[None, : int(count)]) for row, count in zip(codes, used, strict=True)]
         )
 
     def _parameters(self) -> list[nn.Parameter]:
@@ -422,11 +426,38 @@ def read_data(config: TrainingConfig, world: World) -> Data:
         FeatureStore(Path(folder), config.data, lists[0], train, config.model.sample_rate) if folder else None
         for folder in (config.distillation.features, config.distillation.labels)
     ]
-    manifest = Path(config.data) / "dev.jsonl"
-    phones = read_alignments(manifest) if manifest.is_file() else {}
+    labels = stores[1]
+    if labels is not None and not labels.description.phones:
+        raise CheckpointError(
+            f"distillation.labels is {config.distillation.labels!r}, features of layer {labels.description.layer!r}; "
+            "expected phone logits: python -m training.teachers --layer phones"
+        )
+    data = Path(config.data)
+    manifests = (
+        [data] if data.is_file() else [path for path in (data / "train.jsonl", data / "dev.jsonl") if path.is_file()]
+    )
+    phones = {file: rows for manifest in manifests for file, rows in read_alignments(manifest).items()}
     read = [file for file in lists[1] if str(file) not in set(dev.skipped)]
     alignments = {index: phones[file] for index, file in enumerate(read) if file in phones}
     return Data(train, dev, alignments, *stores)
+
+
+def check_start(trainer: Trainer) -> None:
+    """See that a decoder that goes on learning does so for the codes that its start still gives.
+
+    Raises:
+        CheckpointError: they have changed.
+    """
+    config = trainer.config
+    if not config.decoder_only or not Path(config.start_from).exists():
+        return
+    start = speechtok.load(config.start_from).half().float().state_dict()
+    now = trainer.tokenizer.state_dict()
+    if any(not torch.equal(now[name].cpu(), x) for name, x in start.items() if not name.startswith("decoder.")):
+        raise CheckpointError(
+            f"{config.out} trains the decoder for codes that {config.start_from} no longer gives; expected the encoder "
+            "and codebooks that it started from: choose another out=…"
+        )
 
 
 def make_folder(path: Path) -> None:
@@ -483,6 +514,7 @@ def _train(config: TrainingConfig, world: World) -> Path:
     checkpoint = out / CHECKPOINT_NAME
     if world.from_first(checkpoint.exists()):
         load_checkpoint(trainer, checkpoint)
+        check_start(trainer)
     elif config.start_from:
         trainer.continue_from(speechtok.load(config.start_from))
     with Log(out, trainer) as log, stop_requests() as requested, ThreadPoolExecutor(1) as pool:

@@ -23,6 +23,10 @@ SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor, int], float]]] = {
 """Scores of decoded speech, and the library that each needs."""
 
 
+MOST_ALIGNED = 500
+"""Utterances whose phones are compared with codebook 0."""
+
+
 @dataclass(frozen=True)
 class Validation:
     """What a validation found.
@@ -49,7 +53,7 @@ def validate(
 ) -> Validation:
     """Encode and decode ``utterances`` of ``dev``, spread evenly over it, and compare.
 
-    Codebook 0 is compared with the phones of all utterances that have ``alignments``.
+    Codebook 0 is compared with the phones of up to 500 utterances that have ``alignments``.
     """
     config = tokenizer.config
     device = tokenizer.quantizer.codebooks.device
@@ -75,7 +79,7 @@ def validate(
     counts = torch.stack([torch.bincount(row, minlength=config.codebook_size) for row in codes])
     values |= {f"perplexity_{stage}": value for stage, value in enumerate(perplexity(counts))}
     if alignments:
-        values["pnmi"] = semantic_score(tokenizer, dev, alignments)
+        values["pnmi"] = semantic_score(tokenizer, dev, dict(list(alignments.items())[:MOST_ALIGNED]))
     return Validation(values, pairs, codes)
 
 
@@ -88,7 +92,8 @@ def semantic_score(tokenizer: SpeechTokenizer, dev: Corpus, alignments: Mapping[
         codes.append(tokenizer.encode(dev[index], tokenizer.sample_rate, num_codebooks=1).semantic[0].cpu().numpy())
         centres = frame_centres(len(codes[-1]), tokenizer.hop_length, tokenizer.sample_rate)
         spoken.append(phones_at(phones, centres.numpy(), names))
-    return phone_score(np.concatenate(codes), np.concatenate(spoken)).pnmi
+    labels = np.concatenate(spoken)
+    return phone_score(np.concatenate(codes), labels).pnmi if (labels >= 0).any() else math.nan
 
 
 def missing_scores() -> dict[str, str]:

@@ -53,3 +53,18 @@ def test_features_match_where_the_audio_does_and_the_originals_get_no_gradient()
     feature_loss(discriminators(original), discriminators(decoded)).backward()
     assert original.grad is None or not original.grad.any()
     assert decoded.grad.any()
+
+
+def test_a_batch_in_parts_gives_the_losses_of_the_batch():
+    torch.manual_seed(0)
+    discriminators = Discriminators((2, 3), (128,), 8, 4)
+    original, decoded = torch.randn(2, 4, 1600).unbind()
+    levels = torch.tensor([0.3, 0.1, 0.03, 0.0])[:, None]
+    original, decoded = original * levels, decoded * levels.flip(0)
+
+    def losses(rows: slice) -> torch.Tensor:
+        real, false = discriminators(original[rows]), discriminators(decoded[rows])
+        return torch.stack([discriminator_loss(real, false), adversarial_loss(false), feature_loss(real, false)])
+
+    parts = torch.stack([losses(slice(row, row + 1)) for row in range(4)])
+    assert torch.allclose(parts.mean(0), losses(slice(None)), rtol=1e-4)

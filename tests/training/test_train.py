@@ -475,6 +475,41 @@ def test_a_training_with_a_teacher_that_hears_decoded_audio_and_an_adversary_run
     assert scalars_of(tiny_config, "train/representation")
 
 
+def test_the_decoder_does_not_go_on_for_codes_that_have_changed(tiny_config, tmp_path):
+    start = train(config_of(tiny_config))
+    changes = {"out": str(tmp_path / "second"), "start_from": str(start), "decoder_only": True}
+    train(config_of(tiny_config, **changes))
+    train(config_of(tiny_config, steps=10, **changes))
+    shutil.rmtree(tiny_config["out"])
+    train(config_of(tiny_config, seed=1))
+    with pytest.raises(CheckpointError, match="no longer gives"):
+        train(config_of(tiny_config, steps=12, **changes))
+
+
+def test_the_codes_stay_when_the_decoder_learns_from_a_checkpoint_that_is_not_rounded(tiny_config, tmp_path):
+    train(config_of(tiny_config))
+    start = str(Path(tiny_config["out"]) / CHECKPOINT_NAME)
+    changes = {"out": str(tmp_path / "second"), "start_from": start, "decoder_only": True, "steps": 3}
+    config = config_of(tiny_config, **changes)
+    trainer = trainer_of(config)
+    trainer.continue_from(speechtok.load(start))
+    learned_for = {name: x.clone() for name, x in trainer.tokenizer.state_dict().items() if name[:7] != "decoder"}
+    exported = speechtok.load(train(config)).state_dict()
+    assert all(torch.equal(x, exported[name]) for name, x in learned_for.items())
+
+
+def test_a_training_may_go_on_at_other_rates(tiny_config):
+    train(config_of(tiny_config))
+    train(config_of(tiny_config, steps=10, optimizer={"muon_lr": 1e-3, "warmup_steps": 2}))
+    assert state_of(tiny_config)["step"] == 10
+
+
+def test_labels_are_not_features(tiny_config, tmp_path):
+    features = extracted(tiny_config, tmp_path / "features")
+    with pytest.raises(CheckpointError, match="expected phone logits"):
+        train(config_of(tiny_config, distillation={"labels": features}))
+
+
 def test_the_codes_stay_when_the_decoder_alone_is_trained(tiny_config, tmp_path):
     first = speechtok.load(train(config_of(tiny_config)))
     changes = {"out": str(tmp_path / "second"), "start_from": str(Path(tiny_config["out"]) / "tokenizer")}
@@ -494,6 +529,8 @@ def test_the_codes_stay_when_the_decoder_alone_is_trained(tiny_config, tmp_path)
         ({"distillation": {"teacher": "own:nowhere"}}, "nowhere"),
         ({"distillation": {"teacher": "nobody"}}, "nobody"),
         ({"adversary": {"weight": -1.0}}, "weight"),
+        ({"adversary": {"weight": 1.0, "start_step": 8}}, "start_step"),
+        ({"model": {"semantic_dim": 3}}, "semantic_dim"),
     ],
 )
 def test_a_teacher_or_adversary_that_cannot_be_is_an_error_before_the_first_step(tiny_config, changes, message):
