@@ -1,6 +1,7 @@
 """A small HuBERT (Hsu et al. 2021, arXiv 2106.07447) on log-mel spectra, with a phone classifier on top."""
 
 import dataclasses
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -162,6 +163,15 @@ class Hubert(nn.Module):
             weights.write_bytes(safetensors.torch.save(tensors))
             with replacing(directory / CONFIG_NAME) as config:
                 config.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def hash_weights(module: nn.Module) -> str:
+    """Short hash of the names and values of a module's weights, the same on every device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 def load_hubert(directory: str | os.PathLike[str]) -> Hubert:

@@ -9,6 +9,7 @@ that it would have reached uninterrupted.
 
 import argparse
 import dataclasses
+import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -33,8 +34,9 @@ from speechtok.files import replacing
 from training.clusters import assign, fit_clusters
 from training.data import Corpus, find_utterances, pack
 from training.features import MFCC, frame_centres
-from training.hubert import Hubert, HubertConfig
+from training.hubert import Hubert, HubertConfig, hash_weights
 from training.phones import SILENCE, Phone, phones_at, read_alignments
+from training.stopping import stop_requests
 
 KMEANS_FRAMES = 200_000
 """Frames that k-means is fitted on, drawn from all of the training audio."""
@@ -376,13 +378,13 @@ class Trainer:
         if self.iteration.phone_weight:
             terms |= classification("phone", phone_logits, batch.phones)
             total = total + self.iteration.phone_weight * terms["phone_loss"]
-        if not torch.isfinite(total):
-            raise SpeechtokError(
-                f"the loss of step {self.step} is not finite; lower muon_lr and adamw_lr, and run again: training goes "
-                "on from the last checkpoint"
-            )
         total.backward()
         terms["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        if not (torch.isfinite(total) and torch.isfinite(terms["gradient_norm"])):
+            raise SpeechtokError(
+                f"loss or gradient of step {self.step} is not finite; lower muon_lr and adamw_lr of the iteration, or "
+                "clip_norm, and run again: training goes on from the last checkpoint"
+            )
         left = (self.iteration.steps - self.step) / (self.config.decay_fraction * self.iteration.steps)
         factor = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps), left)
         for optimizer, peak in self.optimizers:
@@ -396,6 +398,7 @@ class Trainer:
         """Everything that the rest of the iteration depends on."""
         return {
             "config": self.config.to_dict(),
+            "phones": list(self.network.phones),
             "step": self.step,
             "learned": self.learned.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
@@ -449,9 +452,15 @@ def frame_phones(
 
 
 def cluster_corpus(
-    extract: Callable[[Tensor], Tensor], corpus: Corpus, hop_length: int, clusters: int, seed: int, path: Path
+    extract: Callable[[Tensor], Tensor],
+    corpus: Corpus,
+    hop_length: int,
+    clusters: int,
+    seed: int,
+    path: Path,
+    features: str,
 ) -> FrameLabels:
-    """Fit k-means on features of the corpus and label all of its frames; kept in ``path`` for the next run.
+    """Fit k-means on features of the corpus and label all of its frames; kept on disk for the next run.
 
     Args:
         extract: ``(1, S)`` to ``(1, T, D)``, ``T`` being ``ceil(S / hop_length)``.
@@ -459,9 +468,15 @@ def cluster_corpus(
         hop_length: samples a frame.
         clusters: their number.
         seed: of the frames that k-means is fitted on, and of k-means.
-        path: ``.npy`` file of the labels.
+        path: ``.npy`` file of the labels; what they depend on is hashed into its name.
+        features: what ``extract`` depends on, beside the audio.
     """
     offsets = np.concatenate([[0], np.cumsum(-(-np.diff(corpus.offsets) // hop_length))])
+    # the audio by its lengths and a sprinkling of its samples: where the files lie does not matter
+    digest = hashlib.sha256(f"{hop_length} {clusters} {seed} {KMEANS_FRAMES} {features}\n".encode())
+    digest.update(corpus.offsets.astype(np.int64).tobytes())
+    digest.update(corpus.samples[:: max(1, corpus.size // 4096)].tobytes())
+    path = path.with_stem(f"{path.stem}-{digest.hexdigest()[:16]}")
     if not path.exists():
         rng = np.random.default_rng(seed)
         share = min(1.0, KMEANS_FRAMES / offsets[-1])
@@ -479,14 +494,21 @@ def cluster_corpus(
 
 @torch.no_grad()
 def phone_accuracy(network: Hubert, corpus: Corpus, phones: FrameLabels) -> dict[str, float]:
-    """Share of the labelled frames that are named right, with and without silence."""
+    """Share of the labelled frames that are named right, with and without silence.
+
+    Args:
+        network: what names them.
+        corpus: the audio.
+        phones: labels of the network's frames.
+    """
+    assert phones.hop_length == network.config.hop_length
     network.eval()
     device, hop = next(network.parameters()).device, network.config.hop_length
     right, spoken = [], []
     for index in range(len(corpus)):
         waveform = corpus[index][None].to(device)
         frames = -(-waveform.shape[1] // hop)
-        labels = torch.from_numpy(phones.at(index, np.arange(frames) * hop + hop // 2))
+        labels = torch.from_numpy(phones.at(index, np.arange(frames) * hop))
         if (labels >= 0).any():
             valid = torch.ones(1, frames, dtype=torch.bool, device=device)
             named = network.phone_head(network(network.spectra(waveform), valid)[-1])[0].argmax(-1).cpu()
@@ -504,34 +526,55 @@ def load_checkpoint(trainer: Trainer, path: Path, iteration: str) -> None:
     """Go on from ``path``.
 
     Raises:
-        CheckpointError: it is damaged, or of a training with another config.
+        CheckpointError: it is damaged, or of a training with another config or other phones.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        saved = _fixed(state["config"], iteration)
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read ({error}); delete it to start again") from error
-    mine, saved = trainer.config.to_dict(), state["config"]
-    # what does not touch the weights may change, and so may what comes later, and how long the last iteration is
-    free = {"data", "out", "device", "compile"} | {name for name in mine if name.endswith("_every")}
+    mine = _fixed(trainer.config.to_dict(), iteration)
+    mine["phones"] = list(trainer.network.phones)
+    saved["phones"] = state.get("phones", mine["phones"])  # which older checkpoints do not name
+    for name, value in mine.items():
+        if value != saved.get(name):
+            raise CheckpointError(
+                f"{path} was trained with {name} {saved.get(name)!r}, and now it would be {value!r}; "
+                "choose another out=… for another training"
+            )
+    try:
+        trainer.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} does not fit the network ({error}); it is of other phones, or of another version of "
+            "training/pretrain_teacher.py: choose another out=…"
+        ) from error
+
+
+def _fixed(config: dict[str, Any], iteration: str) -> dict[str, Any]:
+    """The part of a config that must stay in the midst of an iteration, as plain values.
+
+    How fast to learn and on what machine may change, and what does not touch the weights; so may what comes later, and
+    how long the last iteration is.
+    """
+    free = {"data", "out", "device", "compile", "clip_norm"} | {name for name in config if name.endswith("_every")}
     if iteration == "first":
         free |= {"second", "target_layer"}
-    else:
-        mine["second"].pop("steps")
-        saved["second"].pop("steps")
-    changed = [name for name in mine if name not in free and mine[name] != saved.get(name)]
-    if changed:
-        name = changed[0]
-        raise CheckpointError(
-            f"{path} was trained with {name} {saved.get(name)!r}, and the config says {mine[name]!r}; "
-            "choose another out=… for another training"
-        )
-    trainer.load_state_dict(state)
+    fixed = {name: value for name, value in config.items() if name not in free}
+    for name in {"first", "second"} & fixed.keys():
+        rates = {"muon_lr", "adamw_lr"} | ({"steps"} if name == "second" else set())
+        fixed[name] = {key: value for key, value in fixed[name].items() if key not in rates}
+    return fixed
 
 
 def run_iteration(
     trainer: Trainer, name: str, out: Path, validate: Callable[[Hubert], dict[str, float]] | None
 ) -> None:
-    """Train from the start or the last checkpoint to the end of one iteration."""
+    """Train from the start or the last checkpoint to the end of one iteration.
+
+    Raises:
+        KeyboardInterrupt: it was asked to stop, and has saved where it was.
+    """
     config, steps = trainer.config, trainer.iteration.steps
     checkpoint = out / f"{name}.pt"
     if checkpoint.exists():
@@ -548,10 +591,10 @@ def run_iteration(
             torch.save(trainer.state_dict(), temporary)
 
     try:
-        with ThreadPoolExecutor(1) as pool:
+        with stop_requests() as requested, ThreadPoolExecutor(1) as pool:
             upcoming = pool.submit(trainer.crops, trainer.step)
             since, since_step = time.perf_counter(), trainer.step
-            while trainer.step < steps:
+            while trainer.step < steps and not requested.is_set():
                 batch = upcoming.result()
                 upcoming = pool.submit(trainer.crops, trainer.step + 1)
                 terms = trainer.run_step(batch)
@@ -573,10 +616,10 @@ def run_iteration(
                     since, since_step = time.perf_counter(), step
                 if step % config.checkpoint_every == 0 or step == steps:
                     save()
-    except KeyboardInterrupt:
-        save()
-        print(f"interrupted; saved step {trainer.step} to {checkpoint}")
-        raise
+            if requested.is_set():
+                save()
+                tqdm.write(f"interrupted; step {trainer.step} is saved to {checkpoint}")
+                raise KeyboardInterrupt
     finally:
         bar.close()
         writer.close()
@@ -595,14 +638,14 @@ def pretrain(config: PretrainingConfig) -> Path:
                 f"{config.data} has phones; expected 0, or a manifest with 'phones'"
             )
     corpora, phones = [], []
-    for files in splits:
+    # to train on, twice as fine as the network's frames: crops are cut, and their speed changed, at any sample
+    for files, hop_length in zip(splits, (model.hop_length // 2, model.hop_length), strict=True):
         corpus = pack(files, model.sample_rate, out / "audio")
         if corpus.skipped:
             print(f"skipped {len(corpus.skipped)} files that could not be read, such as {corpus.skipped[0]}")
         skipped = set(corpus.skipped)
         kept = [file for file in files if str(file) not in skipped]
-        # twice as fine as the network's frames: crops are cut, and their speed changed, at any sample
-        phones.append(frame_phones(kept, corpus, alignments, names, model.hop_length // 2, model.sample_rate))
+        phones.append(frame_phones(kept, corpus, alignments, names, hop_length, model.sample_rate))
         corpora.append(corpus)
     train, dev = corpora
     dev_phones = phones[1]
@@ -627,7 +670,8 @@ def pretrain(config: PretrainingConfig) -> Path:
         iteration: IterationConfig = getattr(config, name)
         network.to(config.device).eval()
         labels = out / f"{name}-clusters.npy"
-        clusters = cluster_corpus(extract, train, model.hop_length, iteration.clusters, config.seed, labels)
+        features = "mfcc" if name == "first" else f"layer {config.target_layer} of {hash_weights(network)}"
+        clusters = cluster_corpus(extract, train, model.hop_length, iteration.clusters, config.seed, labels, features)
         crops = Crops(config, train, clusters, phones[0], iteration, (config.seed, number))
         trainer = Trainer(config, iteration, network, crops)
         validate = None

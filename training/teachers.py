@@ -1,7 +1,8 @@
 """Teachers: self-supervised speech models whose features codebook 0 is distilled from, and their features on disk.
 
 ``python -m training.teachers --teacher SPEC --data DIR --out DIR`` writes the features of every utterance of ``DIR``.
-Interrupt it at any moment and run the same command again: finished shards are kept.
+Interrupt it at any moment and run the same command again: finished shards are kept. So run it, too, when audio was
+added, replaced or repaired: only what is new is computed.
 
 Specs:
     ``mfcc``                  39 mel-frequency cepstral coefficients and deltas: no teacher, but what one must beat
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,16 +25,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import soundfile
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from speechtok.audio import check_sample_rate, read_audio, resample
+from speechtok.audio import check_sample_rate, read_audio, resample, resampled_length
 from speechtok.errors import AudioError, CheckpointError, InputError, MissingFileError, SpeechtokError
 from speechtok.files import replacing
 from training.data import Corpus, find_utterances
 from training.features import MFCC, align, frame_centres
-from training.hubert import Hubert, load_hubert
+from training.hubert import Hubert, hash_weights, load_hubert
 from training.phones import Phone, phones_at, read_alignments
 
 AVERAGE: Final = "average"
@@ -376,6 +379,7 @@ class StoreDescription:
         offset: centre of the first frame, in seconds.
         phones: names of the columns, if they are the logits of a phone classifier.
         aligned: share of the manifest's phones in their probabilities.
+        weights: hash of the teacher's weights; empty in stores of before there was one, which are taken on trust.
     """
 
     teacher: str
@@ -386,6 +390,7 @@ class StoreDescription:
     offset: float
     phones: list[str]
     aligned: float = 0.0
+    weights: str = ""
 
 
 def extract(
@@ -394,7 +399,8 @@ def extract(
     """Write the features of all utterances that :func:`training.data.find_utterances` lists, held-out ones included.
 
     A shard is ``NUMBER.npy``, float16 ``(frames, D)``, and ``NUMBER.json``, which says whose they are and is written
-    last: a shard that has it is finished.
+    last: a shard that has it is finished. A file that has changed since, or could not be read, is extracted anew into
+    a later shard, which counts.
 
     Args:
         teacher: the model.
@@ -409,7 +415,7 @@ def extract(
         Utterances in the store, and the files that could not be read.
 
     Raises:
-        CheckpointError: ``out`` has features of another teacher.
+        CheckpointError: ``out`` has features of another teacher, or of this one with other weights.
         InputError: ``aligned`` is no share, or not of phones.
     """
     if not 0 <= aligned <= 1 or (aligned and teacher.layer != PHONES):
@@ -425,27 +431,35 @@ def extract(
         teacher.offset,
         list(teacher.phones) if teacher.layer == PHONES else [],
         aligned,
+        hash_weights(teacher),
     )
     path = out / DESCRIPTION_NAME
     if path.exists():
-        found = _read_description(path)
-        if found != description:
-            raise CheckpointError(f"{out} has features of {found}, not of {description}; choose another folder")
+        _check_description(out, _read_description(path), description)
     else:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(description), indent=2) + "\n")
     finished = [json.loads(p.read_text()) for p in sorted(out.glob("[0-9]*.json"))]
-    done = {name for shard in finished for name in shard["utterances"]}
-    skipped = [name for shard in finished for name in shard["skipped"]]
+    places = {name: place for shard in finished for name, place in shard["utterances"].items()}
+    unread_before = {name for shard in finished for name in shard["skipped"]}
     root = data_root(data)
     files = [file for split in find_utterances(data) for file in split]
-    waiting = [file for file in files if file.relative_to(root).as_posix() not in done.union(skipped)]
+    new: list[Path] = []
+    again: list[Path] = []
+    for file in files:
+        name = file.relative_to(root).as_posix()
+        if name not in places:
+            (again if name in unread_before else new).append(file)
+        elif not _is_unchanged(file, places[name], teacher.sample_rate):
+            again.append(file)
+    waiting = new + again  # in this order, so that interrupted extractions end with the same shards
+    skipped: list[str] = []
     teacher = teacher.to(device)
     number = len(finished)
     with tqdm(total=len(files), initial=len(files) - len(waiting), desc="features", unit="utterance") as bar:
         for start in range(0, len(waiting), SHARD_UTTERANCES):
             pieces, utterances, unread = [], {}, []
-            for file, waveform in _read_ahead(waiting[start : start + SHARD_UTTERANCES], teacher.sample_rate):
+            for file, size, waveform in _read_ahead(waiting[start : start + SHARD_UTTERANCES], teacher.sample_rate):
                 name = file.relative_to(root).as_posix()
                 if waveform is None:
                     unread.append(name)
@@ -456,18 +470,47 @@ def extract(
                         found = _mixed(found, alignments[file], teacher, aligned)
                     features = found.half().numpy()
                     first = sum(len(piece) for piece in pieces)
-                    utterances[name] = {"first": first, "frames": len(features), "samples": len(waveform)}
+                    utterances[name] = {
+                        "first": first,
+                        "frames": len(features),
+                        "samples": len(waveform),
+                        "bytes": size,
+                    }
                     pieces.append(features)
                 bar.update()
+            skipped += unread
+            unread = [name for name in unread if name not in unread_before]
+            if not utterances and not unread:
+                continue
             array = np.concatenate(pieces) if pieces else np.zeros((0, teacher.dim), np.float16)
             with replacing(out / f"{number:06d}.npy") as temporary:
                 np.save(temporary, array)
             with replacing(out / f"{number:06d}.json") as temporary:
                 temporary.write_text(json.dumps({"utterances": utterances, "skipped": unread}))
-            done.update(utterances)
-            skipped += unread
+            places.update(utterances)
             number += 1
-    return len(done), skipped
+    return len(places.keys() - set(skipped)), skipped
+
+
+def _check_description(out: Path, found: StoreDescription, expected: StoreDescription) -> None:
+    for field in dataclasses.fields(StoreDescription):
+        old, new = getattr(found, field.name), getattr(expected, field.name)
+        if old != new and not (field.name == "weights" and not old):
+            which = "of a teacher with other weights" if field.name == "weights" else f"with {field.name} {old!r}"
+            raise CheckpointError(
+                f"{out} has features {which}, and {expected.teacher} has {field.name} {new!r}; choose another folder, "
+                "or delete this one"
+            )
+
+
+def _is_unchanged(file: Path, place: dict[str, int], sample_rate: int) -> bool:
+    """Whether a file is as it was when its features were made; by its length where the store has no size of it."""
+    with contextlib.suppress(OSError, soundfile.SoundFileError):
+        if "bytes" in place:
+            return os.path.getsize(file) == place["bytes"]
+        header = soundfile.info(file)
+        return resampled_length(header.frames, header.samplerate, sample_rate) == place["samples"]
+    return False
 
 
 def _training_alignments(data: str) -> dict[Path, tuple[Phone, ...]]:
@@ -491,17 +534,18 @@ def data_root(data: str) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _read_ahead(files: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, Tensor | None]]:
+def _read_ahead(files: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, int, Tensor | None]]:
     with ThreadPoolExecutor(2) as pool:
-        yield from zip(files, pool.map(lambda file: _read(file, sample_rate), files), strict=True)
+        yield from pool.map(lambda file: (file, *_read(file, sample_rate)), files)
 
 
-def _read(file: Path, sample_rate: int) -> Tensor | None:
+def _read(file: Path, sample_rate: int) -> tuple[int, Tensor | None]:
+    """Size of a file, in bytes, and its waveform; none if it cannot be read."""
     with contextlib.suppress(AudioError, OSError):
+        size = os.path.getsize(file)  # before it is read: if it changes meanwhile, the next extraction sees that
         waveform, rate = read_audio(file)
-        if len(waveform):
-            return resample(waveform[None], rate, sample_rate)[0]
-    return None
+        return size, resample(waveform[None], rate, sample_rate)[0]
+    return -1, None
 
 
 def _read_description(path: Path) -> StoreDescription:

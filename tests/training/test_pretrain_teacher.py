@@ -1,4 +1,7 @@
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +11,17 @@ import torch
 import yaml
 
 from speechtok.config import from_mapping
-from speechtok.errors import CheckpointError, ConfigError, MissingFileError
+from speechtok.errors import CheckpointError, ConfigError, MissingFileError, SpeechtokError
 from training import pretrain_teacher
 from training.data import Corpus, find_utterances, pack
+from training.features import frame_centres
 from training.hubert import load_hubert
-from training.phones import Phone
+from training.phones import Phone, phones_at
 from training.pretrain_teacher import (
     Crops,
     FrameLabels,
     PretrainingConfig,
-    Trainer,
+    cluster_corpus,
     coloured_noise,
     find_alignments,
     frame_phones,
@@ -75,24 +79,57 @@ def config_of(values: dict) -> PretrainingConfig:
     return from_mapping(PretrainingConfig, values)
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(values, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_asked_to_stop_finishes_its_step_and_ends_with_the_same_weights(
+    values, tmp_path, monkeypatch, number
+):
     whole = load_hubert(pretrain(config_of(values))).state_dict()
     values["out"] = str(tmp_path / "again")
-    run_step, calls = Trainer.run_step, []
+    original, calls = torch.optim.AdamW.step, []
 
-    def interrupted(self: Trainer, batch: object) -> object:
+    def step(self):
         calls.append(1)
-        if len(calls) in (3, 8):  # once in each iteration
-            raise KeyboardInterrupt
-        return run_step(self, batch)
+        if len(calls) in (3, 4, 9):  # after Muon's: in the middle of a step, the last one of the first iteration too
+            os.kill(os.getpid(), number)
+        return original(self)
 
-    monkeypatch.setattr(Trainer, "run_step", interrupted)
-    for _ in range(2):
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    for name, saved in (("first", 3), ("first", 4), ("second", 5)):
         with pytest.raises(KeyboardInterrupt):
             pretrain(config_of(values))
+        assert torch.load(Path(values["out"]) / f"{name}.pt", weights_only=True)["step"] == saved
     resumed = load_hubert(pretrain(config_of(values))).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert len(calls) == 4 + 6 + 2
+    assert len(calls) == 4 + 6
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_training_that_diverged_goes_on_with_lower_rates_as_it_is_told_to(values, monkeypatch, what):
+    values["second"]["steps"] = 5
+    classification, clip = pretrain_teacher.classification, torch.nn.utils.clip_grad_norm_
+    calls = []
+
+    def diverge(name: str, *arguments: torch.Tensor) -> dict[str, torch.Tensor]:
+        calls.append(name)
+        terms = classification(name, *arguments)
+        if what == "loss" and calls.count("cluster") == 8:
+            terms[f"{name}_loss"] = terms[f"{name}_loss"] * torch.nan
+        return terms
+
+    def explode(*arguments: object) -> torch.Tensor:
+        return clip(*arguments) * (torch.inf if what == "gradient" and calls.count("cluster") == 8 else 1)
+
+    monkeypatch.setattr(pretrain_teacher, "classification", diverge)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", explode)
+    with pytest.raises(SpeechtokError, match=r"step 3 is not finite; lower muon_lr and adamw_lr .* or clip_norm"):
+        pretrain(config_of(values))
+    values["second"] |= {"muon_lr": 1e-4, "adamw_lr": 1e-4}
+    values["first"] = values["first"] | {"muon_lr": 1e-4}
+    values["clip_norm"] = 0.5
+    pretrain(config_of(values))
+    saved = torch.load(Path(values["out"]) / "second.pt", weights_only=True)
+    assert saved["step"] == 5
+    assert all(group["lr"] <= 1e-4 for optimizer in saved["optimizers"] for group in optimizer["param_groups"])
 
 
 def test_a_sharpened_teacher_learns_to_name_the_phones(values):
@@ -104,10 +141,24 @@ def test_a_sharpened_teacher_learns_to_name_the_phones(values):
     assert network.phones == ("SIL", "AA", "IY", "S")
     _, files = find_utterances(config.data)
     dev = pack(files, 16_000, Path(config.out) / "audio")
-    labels = frame_phones(files, dev, find_alignments(config.data), network.phones, 160, 16_000)
+    labels = frame_phones(files, dev, find_alignments(config.data), network.phones, 320, 16_000)
     found = phone_accuracy(network, dev, labels)
     assert found["phone_accuracy"] > 0.8
     assert found["phone_accuracy_without_silence"] > 0.8
+
+
+def test_held_out_frames_are_judged_by_the_phone_in_their_middle(values, monkeypatch):
+    judged = []
+    monkeypatch.setattr(pretrain_teacher, "phone_accuracy", lambda *arguments: judged.append(arguments) or {})
+    config = config_of(values)
+    pretrain(config)
+    network, corpus, labels = judged[0]
+    alignments, (_, files) = find_alignments(config.data), find_utterances(config.data)
+    for index, file in enumerate(files):
+        frames = -(-len(corpus[index]) // 320)
+        centres = frame_centres(frames, 320, 16_000).numpy()
+        expected = phones_at(alignments[file], centres, network.phones)
+        assert labels.at(index, np.arange(frames) * 320 + 160).tolist() == expected.tolist()
 
 
 def test_batches_follow_from_seed_iteration_and_step_alone(values):
@@ -230,6 +281,77 @@ def test_the_second_iteration_may_change_without_the_first(values):
     (Path(values["out"]) / "second.pt").unlink()
     values["second"]["phone_weight"] = 0.0
     pretrain(config_of(values))
+
+
+@pytest.mark.parametrize("change", [{"clusters": 4}, {"target_layer": 2}, {"phone_weight": 0.0}])
+def test_clusters_are_made_anew_for_another_number_or_layer_and_kept_otherwise(values, change):
+    values["first"]["steps"] = values["second"]["steps"] = 2
+    pretrain(config_of(values))
+    out = Path(values["out"])
+    before = set(out.glob("second-clusters*"))
+    (out / "second.pt").unlink()
+    values |= {name: value for name, value in change.items() if name == "target_layer"}
+    values["second"] |= {name: value for name, value in change.items() if name != "target_layer"}
+    pretrain(config_of(values))
+    new = set(out.glob("second-clusters*")) - before
+    assert len(new) == ("phone_weight" not in change)
+    assert all(np.load(path).max() < 4 for path in new if "clusters" in change)
+
+
+def test_clusters_are_those_of_the_audio_the_features_and_the_seed(tmp_path):
+    rng = np.random.default_rng(0)
+    corpus = Corpus((rng.standard_normal(64_000) * 3000).astype(np.int16), np.array([0, 30_000, 64_000]), ())
+    calls = []
+
+    def labels(corpus: Corpus = corpus, clusters: int = 4, seed: int = 0, features: str = "a") -> FrameLabels:
+        def extract(waveform: torch.Tensor) -> torch.Tensor:
+            calls.append(1)
+            frames = -(-waveform.shape[1] // 320)
+            waveform = torch.nn.functional.pad(waveform, (0, frames * 320 - waveform.shape[1]))
+            return waveform.unflatten(1, (frames, 320))[..., :8]
+
+        return cluster_corpus(extract, corpus, 320, clusters, seed, tmp_path / "c.npy", features)
+
+    first = labels()
+    others = [
+        {"corpus": Corpus(corpus.samples[::-1].copy(), corpus.offsets, ())},
+        {"corpus": Corpus(corpus.samples, np.array([0, 30_400, 64_000]), ())},
+        {"clusters": 5},
+        {"seed": 1},
+        {"features": "b"},
+    ]
+    for changes in others:
+        calls.clear()
+        labels(**changes)
+        assert len(calls) == 2, changes
+    calls.clear()
+    assert np.array_equal(labels().values, first.values)
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("phone", "named", "message"),
+    [
+        ("SIL", True, "trained with phones"),
+        ("ZZ", True, "trained with phones"),
+        ("SIL", False, "does not fit the network"),  # as checkpoints were before they named their phones
+    ],
+)
+def test_a_checkpoint_of_other_phones_is_refused(values, spoken_folder, tmp_path, phone, named, message):
+    values["first"]["steps"] = values["second"]["steps"] = 2
+    pretrain(config_of(values))
+    shutil.copytree(spoken_folder, tmp_path / "other")
+    for name in ("train.jsonl", "dev.jsonl"):
+        text = (spoken_folder / name).read_text().replace('"AA"', f'"{phone}"')
+        (tmp_path / "other" / name).write_text(text)
+    if not named:
+        path = Path(values["out"]) / "first.pt"
+        state = torch.load(path, weights_only=True)
+        del state["phones"]
+        torch.save(state, path)
+    values["data"] = str(tmp_path / "other")
+    with pytest.raises(CheckpointError, match=message):
+        pretrain(config_of(values))
 
 
 def test_a_finished_teacher_can_be_trained_for_longer(values):

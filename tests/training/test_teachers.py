@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from speechtok.errors import CheckpointError, ConfigError, InputError, MissingFi
 from training import teachers
 from training.data import find_utterances, pack
 from training.features import align, frame_centres
-from training.hubert import Hubert, HubertConfig, load_hubert
+from training.hubert import Hubert, HubertConfig, hash_weights, load_hubert
 from training.teachers import FeatureStore, OwnTeacher, Teacher, TorchaudioTeacher, extract, load_teacher, main
 
 TINY = HubertConfig(dim=16, depth=3, heads=2, kernel_size=3, bands=20)
@@ -335,6 +336,101 @@ def test_an_interrupted_extraction_goes_on_and_ends_the_same(own, speech_folder,
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert names == sorted(path.name for path in (tmp_path / "parts").iterdir())
     assert all((tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes() for name in names)
+
+
+class Counting(OwnTeacher):
+    """Knows how many utterances it has heard."""
+
+    heard = 0
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        self.heard += 1
+        return super().forward(waveform)
+
+
+def counting(own: Path) -> Counting:
+    return Counting(load_hubert(own), 2).eval().requires_grad_(False)
+
+
+def without_sizes(directory: Path) -> None:
+    """Make a store look as it did before sizes and weights were kept."""
+    for path in directory.glob("[0-9]*.json"):
+        shard = json.loads(path.read_text())
+        for place in shard["utterances"].values():
+            del place["bytes"]
+        path.write_text(json.dumps(shard))
+    description = json.loads((directory / "features.json").read_text())
+    del description["weights"]
+    (directory / "features.json").write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize("old_store", [False, True])
+def test_files_that_changed_or_became_readable_are_extracted_again(own, speech_folder, tmp_path, old_store):
+    data, out = tmp_path / "data", tmp_path / "features"
+    shutil.copytree(speech_folder, data)
+    extract(counting(own), "own", str(data), out)
+    if old_store:
+        without_sizes(out)
+    shutil.copy(speech_folder / "9.flac", data / "2.flac")
+    shutil.copy(speech_folder / "5.flac", data / "broken.flac")
+    files, _ = find_utterances(str(data))
+    corpus = pack(files, 16_000, tmp_path / "audio")
+    with pytest.raises((CheckpointError, MissingFileError), match="extract the features again"):
+        FeatureStore(out, str(data), files, corpus, 16_000)
+    teacher = counting(own)
+    assert extract(teacher, "own", str(data), out) == (13, [])
+    assert teacher.heard == 2
+    store = FeatureStore(out, str(data), files, corpus, 16_000)
+    for name in ("2.flac", "broken.flac", "7.flac"):
+        waveform = torch.from_numpy(soundfile.read(data / name, dtype="float32")[0])
+        assert np.array_equal(store[files.index(data / name)], teacher(waveform[None])[0].half().numpy())
+
+
+def test_a_finished_extraction_computes_and_writes_nothing(own, speech_folder, tmp_path):
+    extract(counting(own), "own", str(speech_folder), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    teacher = counting(own)
+    assert extract(teacher, "own", str(speech_folder), tmp_path) == (12, ["broken.flac"])
+    assert teacher.heard == 0
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_a_file_that_can_no_longer_be_read_is_not_in_the_store_until_it_is_back(own, speech_folder, tmp_path):
+    data, out = tmp_path / "data", tmp_path / "features"
+    shutil.copytree(speech_folder, data)
+    extract(counting(own), "own", str(data), out)
+    (data / "2.flac").write_text("damaged")
+    for _ in range(2):
+        count, skipped = extract(counting(own), "own", str(data), out)
+        assert (count, sorted(skipped)) == (11, ["2.flac", "broken.flac"])
+    assert len(list(out.glob("*.npy"))) == 2
+    files, _ = find_utterances(str(data))
+    assert len(FeatureStore(out, str(data), files, pack(files, 16_000, tmp_path / "audio"), 16_000)) == 9
+    shutil.copy(speech_folder / "2.flac", data)
+    assert extract(counting(own), "own", str(data), out) == (12, ["broken.flac"])
+
+
+def test_features_of_a_teacher_trained_anew_do_not_mix_with_those_before(own, speech_folder, tmp_path):
+    teacher = load_teacher(f"own:{own}", 2)
+    extract(teacher, "own", str(speech_folder), tmp_path)
+    with torch.no_grad():
+        teacher.network.blocks[1].expand.bias[0] += 1e-3
+    with pytest.raises(CheckpointError, match="other weights"):
+        extract(teacher, "own", str(speech_folder), tmp_path)
+
+
+def test_a_store_says_which_weights_made_it_and_one_from_before_is_read_without(stored, own, speech_folder, tmp_path):
+    teacher, directory = stored
+    files, _ = find_utterances(str(speech_folder))
+    corpus = pack(files, 16_000, tmp_path / "audio")
+    description = FeatureStore(directory, str(speech_folder), files, corpus, 16_000).description
+    assert description.weights == hash_weights(teacher)
+    assert description.weights == hash_weights(load_teacher(f"own:{own}"))
+    assert description.weights != hash_weights(torchaudio_model())
+    without_sizes(directory)
+    old = FeatureStore(directory, str(speech_folder), files, corpus, 16_000)
+    assert old.description == dataclasses.replace(description, weights="")
+    extract(teacher, "own", str(speech_folder), directory)
 
 
 def test_features_of_another_teacher_or_of_other_audio_are_refused(stored, own, speech_folder, tmp_path):
