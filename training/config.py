@@ -271,6 +271,16 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> TrainingConfig:
         MissingFileError: there is no such file.
         ConfigError: the file is no YAML, or a field is unknown, missing or of the wrong type.
     """
+    return from_mapping(TrainingConfig, read_values(path, overrides))
+
+
+def read_values(path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The plain values of a YAML file, with overrides; see :func:`load_config`.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ConfigError: the file is no YAML with fields, or an override is none.
+    """
     if not Path(path).is_file():
         raise MissingFileError(f"{path} does not exist; training/configs/ has the configs of this repository")
     try:
@@ -290,7 +300,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> TrainingConfig:
             if not isinstance(table, dict):
                 raise ConfigError(f"argument {override!r}: {parent} is {table!r}, which has no fields")
         table[leaf] = _read_value(override, value)
-    return from_mapping(TrainingConfig, values)
+    return values
 
 
 def _read_value(override: str, value: str) -> Any:

@@ -23,15 +23,15 @@ if __package__ is None or __package__ == "":  # run as a script: find the packag
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from speechtok.config import from_mapping
-from speechtok.errors import CheckpointError, ConfigError, MissingFileError, SpeechtokError
+from speechtok.errors import CheckpointError, ConfigError, SpeechtokError
 from speechtok.files import replacing
 from training.clusters import assign, fit_clusters
+from training.config import read_values
 from training.data import Corpus, find_utterances, pack
 from training.features import MFCC, frame_centres
 from training.hubert import Hubert, HubertConfig, hash_weights
@@ -180,25 +180,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> PretrainingConfig:
         MissingFileError: there is no such file.
         ConfigError: the file is no YAML, or a field is unknown, missing or of the wrong type.
     """
-    if not Path(path).is_file():
-        raise MissingFileError(f"{path} does not exist; training/configs/ has the configs of this repository")
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML ({error}); correct it") from error
-    for override in overrides:
-        name, separator, value = override.partition("=")
-        if not separator:
-            raise ConfigError(f"argument {override!r}; expected name=value, such as second.steps=1000")
-        *parents, leaf = name.split(".")
-        table = values
-        for parent in parents:
-            table = table.setdefault(parent, {})
-        try:  # YAML 1.1 reads 5e-3 as a string; a number is meant
-            table[leaf] = float(value) if "e" in value.lower() else yaml.safe_load(value)
-        except ValueError:
-            table[leaf] = yaml.safe_load(value)
-    return from_mapping(PretrainingConfig, values)
+    return from_mapping(PretrainingConfig, read_values(path, overrides))
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,8 @@ that it would have reached uninterrupted. On several GPUs or machines, ``torchru
 """
 
 import argparse
-import contextlib
-import signal
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +32,7 @@ from training.logs import Log
 from training.losses import ReconstructionLoss
 from training.phones import Phone, read_alignments
 from training.quantizer import TrainingQuantizer
+from training.stopping import stop_requests
 from training.teachers import FeatureStore, load_teacher
 from training.validation import validate
 
@@ -472,27 +469,6 @@ def make_folder(path: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(f"out is {str(path)!r}, which cannot be written ({error}); choose another out=DIR") from error
-
-
-@contextlib.contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event, so that no step is left half done; the second one interrupts at once."""
-    requested = threading.Event()
-
-    def request(number: int, frame: object) -> None:
-        if requested.is_set():
-            raise KeyboardInterrupt
-        requested.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield requested
-        return
-    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield requested
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def train(config: TrainingConfig) -> Path:
