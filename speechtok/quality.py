@@ -2,6 +2,7 @@
 how much of what is said the codes carry.
 """
 
+import functools
 import importlib
 import math
 import warnings
@@ -42,8 +43,14 @@ def pesq_wb(before: Tensor, after: Tensor, sample_rate: int) -> float:
     return float(np.mean(scores)) if scores else math.nan
 
 
-def stoi(before: Tensor, after: Tensor, sample_rate: int) -> float:
+def stoi(before: Tensor, after: Tensor, sample_rate: int, extended: bool = False) -> float:
     """Short-time objective intelligibility (Taal et al. 2011) of ``after`` against ``before``, ``(S,)`` each.
+
+    Args:
+        before: the original.
+        after: what became of it, as long.
+        sample_rate: of both, in hertz.
+        extended: ESTOI (Jensen and Taal 2016), which also hears noise that comes and goes.
 
     Returns:
         0 to 1; NaN where there are too few frames of speech.
@@ -58,9 +65,63 @@ def stoi(before: Tensor, after: Tensor, sample_rate: int) -> float:
         with warnings.catch_warnings():
             # it warns, and returns a number, where it has too few frames
             warnings.simplefilter("error", RuntimeWarning)
-            return float(pystoi.stoi(before.numpy(), after.numpy(), sample_rate))
+            return float(pystoi.stoi(before.numpy(), after.numpy(), sample_rate, extended=extended))
     except (RuntimeWarning, ValueError):
         return math.nan
+
+
+_VOICE_RATE = 16_000
+
+
+def voice(waveform: Tensor, sample_rate: int) -> np.ndarray | None:
+    """Who speaks, by the encoder of resemblyzer (Wan et al. 2018, arXiv 1710.10467): float32 ``(256,)`` of length 1.
+
+    Two voices are compared by the product ``a @ b``: see :func:`speaker_similarity`.
+
+    Args:
+        waveform: ``(S,)``.
+        sample_rate: in hertz.
+
+    Returns:
+        The embedding of the waveform at 16 kHz without its long silences; None where it has no voice.
+
+    Raises:
+        ImportError: the resemblyzer library is not installed.
+    """
+    encoder, audio = _voice_encoder()
+    samples = resample(waveform[None], sample_rate, _VOICE_RATE)[0].numpy()
+    if not samples.any():
+        return None  # it would divide by the loudness
+    speech = audio.preprocess_wav(samples)
+    if not speech.any():
+        return None
+    embedding: np.ndarray = encoder.embed_utterance(speech)
+    return embedding if np.isfinite(embedding).all() else None
+
+
+def speaker_similarity(before: Tensor, after: Tensor, sample_rate: int) -> float:
+    """Cosine of the :func:`voice` of two waveforms, ``(S,)`` and ``(S',)``: of one speaker, or of an original and its
+    copy.
+
+    Returns:
+        0 to 1 (the embeddings have no negative numbers); NaN where either has no voice.
+
+    Raises:
+        ImportError: the resemblyzer library is not installed.
+    """
+    voices = [voice(waveform, sample_rate) for waveform in (before, after)]
+    if voices[0] is None or voices[1] is None:
+        return math.nan
+    return float(voices[0] @ voices[1])
+
+
+@functools.cache
+def _voice_encoder() -> tuple[Any, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its imports of scipy and of pkg_resources
+        warnings.simplefilter("ignore", UserWarning)
+        resemblyzer: Any = importlib.import_module("resemblyzer")
+        return resemblyzer.VoiceEncoder("cpu", verbose=False), resemblyzer.audio
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechtok.errors import InputError
-from speechtok.quality import pesq_wb, phone_normalised_mutual_information, phone_score, stoi
+from speechtok.quality import (
+    pesq_wb,
+    phone_normalised_mutual_information,
+    phone_score,
+    speaker_similarity,
+    stoi,
+    voice,
+)
 
 pytest.importorskip("pesq")
 pytest.importorskip("pystoi")
@@ -102,3 +109,27 @@ def test_one_phone_alone_has_no_entropy_to_resolve():
 def test_labels_that_cannot_be_compared_are_refused(labels, phones, message):
     with pytest.raises(InputError, match=message):
         phone_score(labels, phones)
+
+
+def test_a_voice_is_like_itself_and_unlike_others_and_silence_has_none(speech):
+    pytest.importorskip("resemblyzer")
+    low, high = (torch.from_numpy(speech(3, seed=3, sample_rate=rate)) for rate in (16_000, 9_000))  # played at 16 kHz
+    assert speaker_similarity(low, low, 16_000) == pytest.approx(1.0, abs=1e-5)
+    assert speaker_similarity(low, 0.5 * low, 16_000) > 0.9
+    assert speaker_similarity(low, high, 16_000) < 0.9
+    embedding = voice(low, 16_000)
+    assert embedding is not None
+    assert embedding.shape == (256,)
+    assert np.linalg.norm(embedding) == pytest.approx(1.0, abs=1e-5)
+    for nothing in (torch.zeros(16_000), torch.zeros(0), torch.full((1_600,), 1e-6)):
+        assert voice(nothing, 16_000) is None
+        assert math.isnan(speaker_similarity(low, nothing, 16_000))
+
+
+def test_extended_intelligibility_is_that_of_the_library():
+    from pystoi import stoi as reference
+
+    x = bursts(3)
+    y = x + torch.randn(len(x), generator=torch.Generator().manual_seed(0)) * 0.02
+    expected = reference(x.numpy(), y.numpy(), 16_000, extended=True)
+    assert stoi(x, y, 16_000, extended=True) == pytest.approx(expected)
