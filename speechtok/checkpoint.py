@@ -13,7 +13,7 @@ import torch
 from speechtok.config import TokenizerConfig
 from speechtok.errors import CheckpointError, MissingFileError, OutputError
 from speechtok.files import replacing
-from speechtok.tokenizer import SpeechTokenizer
+from speechtok.tokenizer import SpeechTokenizer, Tokenizer
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 
@@ -44,8 +44,8 @@ def load(name: str | os.PathLike[str] | None = None, device: torch.device | str 
     return _load_directory(path, device) if path.is_dir() else _load_training_checkpoint(path, device)
 
 
-def save(tokenizer: SpeechTokenizer, directory: str | os.PathLike[str]) -> None:
-    """See :meth:`SpeechTokenizer.save`."""
+def save(tokenizer: Tokenizer, directory: str | os.PathLike[str]) -> None:
+    """See :meth:`Tokenizer.save`."""
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -147,3 +148,74 @@ class TokenizerConfig:
         """
         added = {f.name: f.metadata["absent"] for f in dataclasses.fields(self) if "absent" in f.metadata}
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in added or v != added[k]}
+
+
+@dataclass(frozen=True)
+class SeanetConfig:
+    """A tokenizer of the ``seanet`` family, complete: the architecture of the published SpeechTokenizer.
+
+    Attributes:
+        family: ``"seanet"``.
+        sample_rate: in hertz.
+        strides: of the decoder, in its order; their product is :attr:`hop_length`.
+        filters: width at sample rate; every stride doubles it.
+        residual_layers: residual blocks at each rate.
+        residual_kernel_size: taps of their convolutions.
+        dilation_base: the dilation of each block is that of the one before times this.
+        lstm_layers: of the LSTM at frame rate; 0 for none.
+        bidirectional: whether the LSTM of the encoder runs backwards too.
+        activation: ``"elu"`` or ``"snake"``.
+        latent_dim: width ``D`` of the latent and of every codebook vector.
+        num_codebooks: residual-VQ stages ``Q``.
+        codebook_size: entries ``N`` of each codebook.
+    """
+
+    family: str = "seanet"
+    sample_rate: int = 16_000
+    strides: tuple[int, ...] = (8, 5, 4, 2)
+    filters: int = 64
+    residual_layers: int = 1
+    residual_kernel_size: int = 3
+    dilation_base: int = 2
+    lstm_layers: int = 2
+    bidirectional: bool = True
+    activation: str = "elu"
+    latent_dim: int = 1024
+    num_codebooks: int = 8
+    codebook_size: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.family != "seanet":
+            raise ConfigError(f"family is {self.family!r}; expected 'seanet'")
+        if not isinstance(self.strides, (list, tuple)) or not 1 <= len(self.strides) <= 8:
+            raise ConfigError(f"strides is {self.strides!r}; expected 1 to 8 whole numbers")
+        object.__setattr__(self, "strides", tuple(self.strides))  # a list where it was read from JSON
+        for stride in self.strides:
+            _check_whole("strides", stride, 2, 64)
+        _check_whole("sample_rate", self.sample_rate, 4_000, 192_000)
+        _check_whole("filters", self.filters, 2, 1_024)
+        _check_whole("residual_layers", self.residual_layers, 0, 16)
+        _check_whole("residual_kernel_size", self.residual_kernel_size, 1, 64)
+        _check_whole("dilation_base", self.dilation_base, 1, 8)
+        _check_whole("lstm_layers", self.lstm_layers, 0, 16)
+        _check_whole("latent_dim", self.latent_dim, 1, 65_536)
+        _check_whole("num_codebooks", self.num_codebooks, 1, 1_024)
+        _check_whole("codebook_size", self.codebook_size, 2, 32_768)
+        if type(self.bidirectional) is not bool:
+            raise ConfigError(f"bidirectional is {self.bidirectional!r}; expected true or false")
+        if self.activation not in ("elu", "snake"):
+            raise ConfigError(f"activation is {self.activation!r}; expected 'elu' or 'snake'")
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a frame."""
+        return math.prod(self.strides)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SeanetConfig":
+        """Inverse of :meth:`to_dict`. Raises :class:`~speechtok.errors.ConfigError`; see :func:`from_mapping`."""
+        return from_mapping(cls, values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**dataclasses.asdict(self), "strides": list(self.strides)}

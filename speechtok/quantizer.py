@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechtok.nn.exact import Prepared, prepare, sums, to_levels, weight_levels
+from speechtok.nn.packed import Product, pack
 
 
 class ResidualQuantizer(nn.Module):
@@ -49,13 +50,7 @@ class ResidualQuantizer(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """``codes``: int64 ``(B, Q, T)``, ``Q`` any prefix. Returns the sum of their vectors, ``(B, T, D)``."""
-        _, size, dim = self.codebooks.shape
-        stages = codes.shape[1]
-        first = torch.arange(0, stages * size, size, device=codes.device)[:, None]
-        latent, *rest = F.embedding(codes + first, self.codebooks.float().view(-1, dim)).unbind(1)
-        for vectors in rest:  # always in this order: the bits depend on it
-            latent = latent + vectors
-        return latent
+        return sum_of_vectors(self.codebooks, codes)
 
     def _prepare(self, codebooks: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """For each stage: what it takes away; the levels that choose it; two over their size; their squares."""
@@ -67,6 +62,52 @@ class ResidualQuantizer(nn.Module):
             squared = levels.to(torch.int32).square().sum(1, dtype=torch.int32).float()
             stages.append((usual, prepare(levels), size[0].reciprocal() * 2, squared))
         return stages
+
+
+class FloatQuantizer(nn.Module):
+    """As :class:`ResidualQuantizer`, in float32: for codebooks that were trained so, and published.
+
+    Args:
+        num_codebooks: stages ``Q``.
+        codebook_size: vectors ``N`` of each stage.
+        dim: width ``D`` of latent and vectors.
+    """
+
+    codebooks: Tensor
+
+    def __init__(self, num_codebooks: int, codebook_size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("codebooks", torch.randn(num_codebooks, codebook_size, dim))
+        self._scores: Prepared[list[Product]] = Prepared()
+
+    def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
+        """``latent``: ``(B, T, D)``. Returns the codes of the first ``num_codebooks`` stages, int64 ``(B, Q, T)``."""
+        residual = latent.flatten(0, 1)
+        codes = []
+        scores = self._scores(self._prepare, self.codebooks)[:num_codebooks]
+        for score, codebook in zip(scores, self.codebooks.float(), strict=False):
+            code = first_largest(score(residual))
+            residual = residual - codebook.index_select(0, code)
+            codes.append(code)
+        return torch.stack(codes).view(num_codebooks, *latent.shape[:2]).transpose(0, 1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """``codes``: int64 ``(B, Q, T)``, ``Q`` any prefix. Returns the sum of their vectors, ``(B, T, D)``."""
+        return sum_of_vectors(self.codebooks, codes)
+
+    def _prepare(self, codebooks: Tensor) -> list[Product]:
+        # |r - c|² = |r|² - (2 r·c - |c|²), and |r|² is the same for every c
+        return [pack(2 * codebook, -codebook.square().sum(1)) for codebook in codebooks.float()]
+
+
+def sum_of_vectors(codebooks: Tensor, codes: Tensor) -> Tensor:
+    """``codebooks``: ``(Q, N, D)``; ``codes``: int64 ``(B, Q, T)``, ``Q`` any prefix. Returns ``(B, T, D)``."""
+    _, size, dim = codebooks.shape
+    first = torch.arange(0, codes.shape[1] * size, size, device=codes.device)[:, None]
+    latent, *rest = F.embedding(codes + first, codebooks.float().view(-1, dim)).unbind(1)
+    for vectors in rest:  # always in this order: the bits depend on it
+        latent = latent + vectors
+    return latent
 
 
 def first_largest(scores: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resample, resampled_length
 from speechtok.config import TokenizerConfig
-from speechtok.errors import FingerprintError, InputError, TokensError
+from speechtok.errors import FingerprintError, InputError, StreamError, TokensError
 from speechtok.nn.convnext import Decoder, Encoder, State
 from speechtok.nn.recording import Recorder, Step
 from speechtok.quantizer import ResidualQuantizer
@@ -25,58 +27,45 @@ _PIECE_FRAMES = 512
 """Frames that encode and decode take at a time, over all rows: memory stays bounded, and caches warm."""
 
 
-class SpeechTokenizer(nn.Module):
-    """A speech tokenizer; :func:`speechtok.load` gives a trained one.
+class Tokenizer(nn.Module, ABC):
+    """What all tokenizers have in common, whatever they are made of; :func:`speechtok.load` gives a trained one."""
 
-    Args:
-        config: its architecture.
-    """
+    config: Any
+    """What it is made of; its ``to_dict()`` is part of the fingerprint."""
 
-    def __init__(self, config: TokenizerConfig) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        c = config
-        self.config = config
-        self.encoder = Encoder(c.encoder, c.hop_length, c.patch_length, c.window_length, c.latent_dim)
-        self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim, c.semantic_dim)
-        self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
         self._fingerprint: tuple[tuple[tuple[int, int, int], ...], str] | None = None
-        self._recorder = Recorder()
-        self.eval().requires_grad_(False)
 
     @property
+    @abstractmethod
     def sample_rate(self) -> int:
         """Of the waveforms that it makes, in hertz."""
-        return self.config.sample_rate
 
     @property
+    @abstractmethod
     def hop_length(self) -> int:
         """Samples a frame."""
-        return self.config.hop_length
+
+    @property
+    @abstractmethod
+    def num_codebooks(self) -> int:
+        """Codebooks ``Q``."""
+
+    @property
+    @abstractmethod
+    def codebook_size(self) -> int:
+        """Entries ``N`` of each codebook."""
 
     @property
     def frame_rate(self) -> float:
         """Frames a second, in hertz."""
-        return self.config.frame_rate
-
-    @property
-    def num_codebooks(self) -> int:
-        """Codebooks ``Q``."""
-        return self.config.num_codebooks
-
-    @property
-    def codebook_size(self) -> int:
-        """Entries ``N`` of each codebook."""
-        return self.config.codebook_size
-
-    @property
-    def lookahead(self) -> int:
-        """Samples of the future that the decoder needs for a frame, beyond its own last; the encoder needs none."""
-        return self.config.hop_length
+        return self.sample_rate / self.hop_length
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-        return self.quantizer.codebooks.device
+        return next(itertools.chain(self.parameters(), self.buffers())).device
 
     @property
     def fingerprint(self) -> str:
@@ -130,10 +119,7 @@ class SpeechTokenizer(nn.Module):
         if min(samples) < x.shape[1]:
             x = x.masked_fill(torch.arange(x.shape[1], device=self.device) >= num_samples[:, None], 0.0)
         frames = -(-num_samples // self.hop_length)
-        x = x[:, : int(frames.max()) * self.hop_length]
-        if x.shape[1] % self.hop_length:
-            x = F.pad(x, (0, -x.shape[1] % self.hop_length))
-        codes, _ = self._encode_frames(x, self.encoder.initial_state(len(x)), num_codebooks)
+        codes = self._encode(x[:, : max(samples)], samples, num_codebooks)
         past_end = torch.arange(codes.shape[2], device=self.device) >= frames[:, None]
         codes.masked_fill_(past_end[:, None], 0)
         return self._tokens(codes, frames, num_samples)
@@ -155,6 +141,75 @@ class SpeechTokenizer(nn.Module):
             FingerprintError: another tokenizer made the tokens.
             InputError: ``num_codebooks`` is out of range.
         """
+        tokens, num_codebooks = self._as_own(tokens, num_codebooks)
+        tokens = tokens.to(self.device)
+        if len(tokens) == 0 or tokens.codes.shape[2] == 0:
+            return torch.zeros(len(tokens), 0, device=self.device)
+        codes = tokens.codes[:, :num_codebooks]
+        waveform = self._decode(codes, tokens.lengths)[:, : int(tokens.num_samples.max())]
+        past_end = torch.arange(waveform.shape[1], device=self.device) >= tokens.num_samples[:, None]
+        return waveform.masked_fill_(past_end, 0.0)
+
+    @torch.no_grad()
+    def embed(self, tokens: SpeechTokens | Tensor, num_codebooks: int | None = None) -> Tensor:
+        """Turn tokens into vectors, for models that listen through an adapter (:class:`speechtok.lm.SpeechAdapter`).
+
+        Args:
+            tokens: what :meth:`encode` gave; or bare codes, int64 ``(B, Q, T)``.
+            num_codebooks: codebooks to use, from the first; all that the tokens have by default.
+
+        Returns:
+            The sums of the codes' vectors, float32 ``(B, T, D)``; frames past an utterance's length are 0.
+
+        Raises:
+            TokensError, FingerprintError, InputError: as :meth:`decode`.
+        """
+        tokens, num_codebooks = self._as_own(tokens, num_codebooks)
+        tokens = tokens.to(self.device)
+        vectors = self._embed(tokens.codes[:, :num_codebooks])
+        past_end = torch.arange(vectors.shape[1], device=self.device) >= tokens.lengths[:, None]
+        return vectors.masked_fill(past_end[..., None], 0.0)
+
+    def stream(self, batch_size: int = 1, num_codebooks: int | None = None) -> Stream:
+        """Open a stream, which encodes and decodes piece by piece, if the tokenizer is causal.
+
+        Raises:
+            StreamError: it is not, as all but speechtok's own are not here.
+        """
+        raise StreamError(
+            f"{type(self).__name__} cannot stream: it is not causal, a frame depends on audio that comes later; encode "
+            "whole utterances, or stream with speechtok's own tokenizer, speechtok.load()"
+        )
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into ``directory``, which :func:`speechtok.load` reads.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        from speechtok.checkpoint import save
+
+        save(self, directory)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tokenizer":
+        self._fingerprint = None  # a conversion may round the weights, and leaves no trace in their versions
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    @abstractmethod
+    def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
+        """``x``: ``(B, S)``, 0 past the ``samples`` of each row. Codes ``(B, Q, T)``, any past the end of a row."""
+
+    @abstractmethod
+    def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
+        """``codes``: ``(B, Q, T)``, of which ``lengths`` frames count. Waveform ``(B, T * hop_length)``."""
+
+    @abstractmethod
+    def _embed(self, codes: Tensor) -> Tensor:
+        """``codes``: ``(B, Q, T)``. The sums of their vectors, ``(B, T, D)``."""
+
+    def _as_own(self, tokens: SpeechTokens | Tensor, num_codebooks: int | None) -> tuple[SpeechTokens, int]:
+        """Tokens that this tokenizer can decode, and how many of their codebooks to use; see :meth:`decode`."""
         if isinstance(tokens, Tensor):
             check_codes(tokens, self.codebook_size)
             batch, _, frames = tokens.shape
@@ -184,18 +239,65 @@ class SpeechTokenizer(nn.Module):
                 f"the tokens have {tokens.num_codebooks} codebooks; expected at most {self.num_codebooks}: "
                 "pass codes[:, :Q]"
             )
-        num_codebooks = self._check_num_codebooks(num_codebooks, tokens.num_codebooks)
-        tokens = tokens.to(self.device)
-        if len(tokens) == 0 or tokens.codes.shape[2] == 0:
-            return torch.zeros(len(tokens), 0, device=self.device)
-        codes = tokens.codes[:, :num_codebooks]
-        # the decoder is late by one frame, so it runs one frame on
-        waveform, _ = self._decode_frames(
-            codes, self.decoder.initial_state(len(tokens)), codes.shape[2] + 1, tokens.lengths
+        return tokens, self._check_num_codebooks(num_codebooks, tokens.num_codebooks)
+
+    def _tokens(self, codes: Tensor, lengths: Tensor, num_samples: Tensor) -> SpeechTokens:
+        return SpeechTokens(
+            codes, lengths, num_samples, self.sample_rate, self.hop_length, self.codebook_size, self.fingerprint
         )
-        waveform = waveform[:, self.hop_length :][:, : int(tokens.num_samples.max())]
-        past_end = torch.arange(waveform.shape[1], device=self.device) >= tokens.num_samples[:, None]
-        return waveform.masked_fill_(past_end, 0.0)
+
+    def _check_num_codebooks(self, num_codebooks: int | None, most: int) -> int:
+        if num_codebooks is None:
+            return most
+        whole = isinstance(num_codebooks, (int, np.integer)) and not isinstance(num_codebooks, bool)
+        if not whole or not 1 <= num_codebooks <= most:
+            raise InputError(f"num_codebooks is {num_codebooks!r}; expected 1 to {most}")
+        return int(num_codebooks)
+
+
+class SpeechTokenizer(Tokenizer):
+    """speechtok's own tokenizer, the ``convnext`` family: causal and exact; :func:`speechtok.load` gives a trained one.
+
+    Args:
+        config: its architecture.
+    """
+
+    config: TokenizerConfig
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = config
+        self.encoder = Encoder(c.encoder, c.hop_length, c.patch_length, c.window_length, c.latent_dim)
+        self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim, c.semantic_dim)
+        self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
+        self._recorder = Recorder()
+        self.eval().requires_grad_(False)
+
+    @property
+    def sample_rate(self) -> int:  # noqa: D102, see Tokenizer
+        return self.config.sample_rate
+
+    @property
+    def hop_length(self) -> int:  # noqa: D102
+        return self.config.hop_length
+
+    @property
+    def num_codebooks(self) -> int:  # noqa: D102
+        return self.config.num_codebooks
+
+    @property
+    def codebook_size(self) -> int:  # noqa: D102
+        return self.config.codebook_size
+
+    @property
+    def lookahead(self) -> int:
+        """Samples of the future that the decoder needs for a frame, beyond its own last; the encoder needs none."""
+        return self.config.hop_length
+
+    @property
+    def device(self) -> torch.device:  # noqa: D102
+        return self.quantizer.codebooks.device
 
     def stream(self, batch_size: int = 1, num_codebooks: int | None = None) -> Stream:
         """Open a stream, which encodes and decodes piece by piece with a state of its own.
@@ -215,21 +317,6 @@ class SpeechTokenizer(nn.Module):
             raise InputError(f"batch_size is {batch_size!r}; expected a whole number from 1 on")
         return Stream(self, int(batch_size), self._check_num_codebooks(num_codebooks, self.num_codebooks))
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into ``directory``, which :func:`speechtok.load` reads.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
-        from speechtok.checkpoint import save
-
-        save(self, directory)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SpeechTokenizer":
-        self._fingerprint = None  # a conversion may round the weights, and leaves no trace in their versions
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
     @torch.no_grad()
     def record_steps(self, batch_size: int, num_codebooks: int) -> None:
         """Make a frame of ``batch_size`` rows, as streams take them, as cheap as it gets; a stream calls this itself.
@@ -241,6 +328,21 @@ class SpeechTokenizer(nn.Module):
         anything = torch.arange(batch_size * self.hop_length, device=self.device).view(batch_size, -1).sin()
         codes, _ = self._encode_frames(anything, self.encoder.initial_state(batch_size), num_codebooks)
         self._decode_frames(codes, self.decoder.initial_state(batch_size), 1)
+
+    def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
+        if x.shape[1] % self.hop_length:
+            x = F.pad(x, (0, -x.shape[1] % self.hop_length))
+        codes, _ = self._encode_frames(x, self.encoder.initial_state(len(x)), num_codebooks)
+        return codes
+
+    def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
+        # the decoder is late by one frame, so it runs one frame on
+        state = self.decoder.initial_state(len(codes))
+        waveform, _ = self._decode_frames(codes, state, codes.shape[2] + 1, lengths)
+        return waveform[:, self.hop_length :]
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return self.quantizer.decode(codes)
 
     def _encode_frames(self, x: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
         """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state, by pieces of bounded size."""
@@ -295,16 +397,3 @@ class SpeechTokenizer(nn.Module):
     def _decode_step(self, codes: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         waveform, state = self.decoder(self.quantizer.decode(codes), state)
         return waveform, *state
-
-    def _tokens(self, codes: Tensor, lengths: Tensor, num_samples: Tensor) -> SpeechTokens:
-        return SpeechTokens(
-            codes, lengths, num_samples, self.sample_rate, self.hop_length, self.codebook_size, self.fingerprint
-        )
-
-    def _check_num_codebooks(self, num_codebooks: int | None, most: int) -> int:
-        if num_codebooks is None:
-            return most
-        whole = isinstance(num_codebooks, (int, np.integer)) and not isinstance(num_codebooks, bool)
-        if not whole or not 1 <= num_codebooks <= most:
-            raise InputError(f"num_codebooks is {num_codebooks!r}; expected 1 to {most}")
-        return int(num_codebooks)

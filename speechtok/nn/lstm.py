@@ -1,0 +1,132 @@
+"""An LSTM over a whole signal, in parallel over time, to the accuracy of float32."""
+
+import torch
+from torch import Tensor, nn
+
+from speechtok.nn.exact import Prepared
+from speechtok.nn.packed import Product, pack
+
+_PIECE_STEPS = 2048
+"""Steps that are run at a time: memory stays bounded."""
+_SEGMENT_STEPS = 64
+_MOST_SEGMENTS = 32
+_CHECK_EVERY = 8
+_TOLERANCE = 1e-6
+"""Two runs whose states differ by less have met."""
+
+Weights = tuple[Product, Product]
+
+
+class ResidualLSTM(nn.Module):
+    """LSTM layers (Hochreiter and Schmidhuber 1997) around which the input is added to the output.
+
+    A step of a recurrence reads all weights to multiply them with one row, so it waits for memory. Here a long signal
+    is cut into segments that run side by side, as rows of one product: first from a state of zeros, then again, each
+    from the state in which the one before it ended, until a segment meets what it was before. LSTMs forget, so that is
+    usually after a few steps; one that does not takes as many rounds as there are segments, and gives the same.
+
+    Args:
+        dim: width ``D`` of the input and of each direction.
+        num_layers: how many layers.
+        bidirectional: whether each layer also runs backwards; the output is then twice as wide.
+    """
+
+    def __init__(self, dim: int, num_layers: int, bidirectional: bool) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(dim, dim, num_layers, batch_first=True, bidirectional=bidirectional)
+        self.directions = 2 if bidirectional else 1
+        self._prepared: list[Prepared[Weights]] = [Prepared() for _ in range(num_layers * self.directions)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x``: ``(B, T, D)``. Returns ``(B, T, D)``, or ``(B, T, 2 * D)`` if bidirectional."""
+        if torch.is_grad_enabled() and (x.requires_grad or self.lstm.weight_hh_l0.requires_grad):
+            y, _ = self.lstm(x)
+        else:
+            y = x
+            for layer in range(self.lstm.num_layers):
+                y = self._layer(y, layer)
+        skipped: Tensor = y + x.repeat(1, 1, self.directions)
+        return skipped
+
+    def _layer(self, x: Tensor, layer: int) -> Tensor:
+        batch, steps, _ = x.shape
+        width = self.lstm.hidden_size
+        y = x.new_empty(batch, steps, self.directions * width)
+        for direction in range(self.directions):
+            names = [
+                f"{kind}_l{layer}{'_reverse' * direction}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            ]
+            weights = [getattr(self.lstm, name) for name in names]
+            project, recur = self._prepared[layer * self.directions + direction](_prepare, *weights)
+            state = x.new_zeros(batch, width), x.new_zeros(batch, width)
+            starts = range(0, steps, _PIECE_STEPS)
+            for start in reversed(starts) if direction else starts:
+                piece = slice(start, start + _PIECE_STEPS)
+                gates = project(x[:, piece].flip(1) if direction else x[:, piece].contiguous())
+                hidden, state = run(gates, recur, state)
+                y[:, piece, direction * width : (direction + 1) * width] = hidden.flip(1) if direction else hidden
+        return y
+
+
+def run(gates: Tensor, recur: Product, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """All steps of one layer in one direction.
+
+    Args:
+        gates: what the input adds to the gates, ``(B, T, 4 * D)``, in PyTorch's order: input, forget, cell, output.
+        recur: what the hidden state adds to them, ``(M, D)`` to ``(M, 4 * D)``.
+        state: hidden and cell state before the first step, ``(B, D)`` each.
+
+    Returns:
+        Hidden states ``(B, T, D)``, and the state after the last step.
+    """
+    batch, steps, _ = gates.shape
+    width = state[0].shape[1]
+    count = max(1, min(_MOST_SEGMENTS, steps // _SEGMENT_STEPS))
+    length = -(-steps // count)
+    count = -(-steps // length)
+    gates = nn.functional.pad(gates, (0, 0, 0, count * length - steps))
+    gates = gates.view(batch * count, length, -1).transpose(0, 1).contiguous()
+    # begins[:, :, k]: the state in which segment k begins, and, but for the last, what segment k - 1 ends in
+    begins = gates.new_zeros(2, batch, count + 1, width)
+    begins[:, :, 0] = torch.stack(state)
+    states = gates.new_empty(2, length, batch * count, width)
+    rows = torch.arange(batch * count, device=gates.device)
+    again = False
+    while len(rows):
+        hidden, cell = begins[:, :, :-1].reshape(2, -1, width)[:, rows]
+        for step in range(length):
+            hidden, cell = _step(gates[step, rows] + recur(hidden), cell)
+            now = torch.stack([hidden, cell])
+            if again and step % _CHECK_EVERY == 0 and bool(_met(now, states[:, step, rows]).all()):
+                return _result(states, batch, steps)
+            states[:, step, rows] = now
+        ends = torch.stack([hidden, cell])
+        utterance, segment = rows // count, rows % count
+        moved = ~_met(ends, begins[:, utterance, segment + 1]) if again else torch.ones_like(rows, dtype=torch.bool)
+        begins[:, utterance, segment + 1] = ends
+        rows = (rows + 1)[moved & (segment + 1 < count)]
+        again = True
+    return _result(states, batch, steps)
+
+
+def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    enter, forget, new, leave = gates.chunk(4, 1)
+    cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
+    return leave.sigmoid() * cell.tanh(), cell
+
+
+def _met(new: Tensor, old: Tensor) -> Tensor:
+    """Whether each row of two states ``(2, M, D)`` is the same, ``(M,)``."""
+    return ((new - old).abs() <= _TOLERANCE * old.abs().clamp_min(1.0)).all(-1).all(0)
+
+
+def _result(states: Tensor, batch: int, steps: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """``states``: ``(2, steps of a segment, segments, D)``."""
+    _, length, rows, width = states.shape
+    whole = states.view(2, length, batch, rows // batch, width).permute(0, 2, 3, 1, 4).flatten(2, 3)[:, :, :steps]
+    hidden, cell = whole.unbind(0)
+    return hidden, (hidden[:, -1], cell[:, -1])
+
+
+def _prepare(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Weights:
+    return pack(weight_ih, bias_ih.float() + bias_hh.float()), pack(weight_hh)

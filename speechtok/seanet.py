@@ -1,0 +1,196 @@
+"""The published SpeechTokenizer (Zhang et al. 2023, arXiv 2308.16692) and its files."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechtok.config import SeanetConfig
+from speechtok.errors import CheckpointError, ConfigError
+from speechtok.nn.seanet import Conv, Decoder, Encoder, ResidualBlock, TransposedConv
+from speechtok.quantizer import FloatQuantizer
+from speechtok.tokenizer import Tokenizer
+
+PUBLISHED_WEIGHTS_NAME = "SpeechTokenizer.pt"
+
+
+class SeanetTokenizer(Tokenizer):
+    """A tokenizer of the ``seanet`` family, in float32; it looks into the future, so it does not stream.
+
+    Every utterance of a batch is computed alone: its codes do not depend on the others, and its LSTM is parallel over
+    time anyway.
+
+    Args:
+        config: its architecture.
+    """
+
+    config: SeanetConfig
+
+    def __init__(self, config: SeanetConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = config
+        size = c.filters, c.strides, c.latent_dim, c.residual_layers, c.residual_kernel_size, c.dilation_base
+        self.encoder = Encoder(*size, c.lstm_layers, c.bidirectional, c.activation)
+        self.quantizer = FloatQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim)
+        self.decoder = Decoder(*size, c.lstm_layers, False, c.activation)
+        self.eval().requires_grad_(False)
+
+    @property
+    def sample_rate(self) -> int:  # noqa: D102, see Tokenizer
+        return self.config.sample_rate
+
+    @property
+    def hop_length(self) -> int:  # noqa: D102
+        return self.config.hop_length
+
+    @property
+    def num_codebooks(self) -> int:  # noqa: D102
+        return self.config.num_codebooks
+
+    @property
+    def codebook_size(self) -> int:  # noqa: D102
+        return self.config.codebook_size
+
+    def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
+        codes = x.new_zeros(len(x), num_codebooks, -(-max(samples) // self.hop_length), dtype=torch.int64)
+        with torch.inference_mode():
+            for row, n, kept in zip(x, samples, codes, strict=True):
+                start = 0
+                for latent in self.encoder(row[None, :n]).split(_PIECE_FRAMES, 1):
+                    some = self.quantizer.encode(latent, num_codebooks)[0]
+                    kept[:, start : start + some.shape[1]] = some
+                    start += some.shape[1]
+        return codes
+
+    def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
+        shape = len(codes), codes.shape[2] * self.hop_length
+        waveform = torch.zeros(shape, dtype=torch.float32, device=self.device)
+        with torch.inference_mode():
+            for row, n, kept in zip(codes, lengths.tolist(), waveform, strict=True):
+                if n:
+                    kept[: n * self.hop_length] = self.decoder(self.quantizer.decode(row[None, :, :n]))[0]
+        return waveform
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return self.quantizer.decode(codes)
+
+
+_PIECE_FRAMES = 512
+"""Frames that the quantizer takes at a time."""
+
+
+def published_config(values: Mapping[str, Any]) -> SeanetConfig:
+    """Read the ``config.json`` of a published SpeechTokenizer; what only its training needs is passed over.
+
+    Raises:
+        ConfigError: a field is missing or does not describe a tokenizer.
+    """
+    names = {
+        "sample_rate": "sample_rate",
+        "strides": "strides",
+        "n_filters": "filters",
+        "n_residual_layers": "residual_layers",
+        "residual_kernel_size": "residual_kernel_size",
+        "dilation_base": "dilation_base",
+        "lstm_layers": "lstm_layers",
+        "bidirectional": "bidirectional",
+        "dimension": "latent_dim",
+        "n_q": "num_codebooks",
+        "codebook_size": "codebook_size",
+    }
+    for name in (*names, "activation"):
+        if name not in values:
+            raise ConfigError(f"the published config lacks the field {name!r}; fetch it again")
+    kinds = {"ELU": "elu", "Snake": "snake"}
+    kind = values["activation"]
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ConfigError(f"activation is {kind!r}; expected 'ELU' or 'Snake'")
+    return SeanetConfig(activation=kinds[kind], **{ours: values[theirs] for theirs, ours in names.items()})
+
+
+def from_published(weights: Mapping[str, Any], config: SeanetConfig, source: object) -> dict[str, Tensor]:
+    """Weights of a published SpeechTokenizer as those of a :class:`SeanetTokenizer`.
+
+    Weight norm (Salimans and Kingma 2016, arXiv 1602.07868) is folded into the weights. What only training needs is
+    dropped: the averages of the codebooks, and the projection of codebook 0 to its teacher's width.
+
+    Args:
+        weights: the published state dict.
+        config: what they should fit.
+        source: where they are from, for errors.
+
+    Raises:
+        CheckpointError: a weight is missing, is of another shape than the config asks for, or is unknown.
+    """
+    with torch.device("meta"):
+        model = SeanetTokenizer(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    left = {str(name): tensor for name, tensor in weights.items()}
+
+    def take(name: str, shape: tuple[int, ...]) -> Tensor:
+        if name not in left:
+            raise CheckpointError(f"{source} lacks {name}, which its config asks for; fetch both again")
+        tensor = left.pop(name)
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.layout is not torch.strided:
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise CheckpointError(f"{source}: {name} is of type {kind}; expected a dense tensor of floats")
+        if tuple(tensor.shape) != shape:
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(tensor.shape)}, and its config asks for {shape}; fetch both again"
+            )
+        return tensor.float()
+
+    taken = {}
+    for ours, theirs in _published_names(model).items():
+        shape = expected[ours]
+        if ours.endswith(".weight"):
+            length = take(f"{theirs}_g", (shape[0], 1, 1))
+            taken[ours] = torch._weight_norm(take(f"{theirs}_v", shape), length, 0)
+        elif ours.endswith(".alpha"):
+            taken[ours] = take(theirs, (1, *shape, 1)).flatten()
+        else:
+            taken[ours] = take(theirs, shape)
+    books = [
+        take(f"quantizer.vq.layers.{q}._codebook.embed", expected["quantizer.codebooks"][1:])
+        for q in range(config.num_codebooks)
+    ]
+    taken["quantizer.codebooks"] = torch.stack(books)
+    kept_from = [name for name in left if not _TRAINING_ONLY.fullmatch(name)]
+    if kept_from:
+        raise CheckpointError(f"{source} holds {kept_from[0]}, which its config does not know; fetch both again")
+    return taken
+
+
+_TRAINING_ONLY = re.compile(
+    r"transform\.(weight|bias)|quantizer\.vq\.layers\.\d+\._codebook\.(inited|cluster_size|embed_avg)"
+)
+
+
+def _published_names(model: SeanetTokenizer) -> dict[str, str]:
+    """Our names of the weights of encoder and decoder, and the published ones."""
+    names = {}
+    for half, parts in (("encoder", model.encoder.children()), ("decoder", model.decoder.children())):
+        layers = []
+        for part in parts:
+            layers += list(part) if isinstance(part, torch.nn.Sequential) else [part]
+        layers = [layer for layer in layers if not isinstance(layer, torch.nn.Identity)]
+        for place, layer in enumerate(layers):
+            there = f"{half}.model.{place}"
+            parts_of = {"": (layer, there)}
+            if isinstance(layer, ResidualBlock):
+                inner = ("enter", "block.0"), ("narrow", "block.1"), ("between", "block.2"), ("widen", "block.3")
+                parts_of = {a: (getattr(layer, a), f"{there}.{b}") for a, b in (*inner, ("shortcut", "shortcut"))}
+            for part, path in parts_of.values():
+                suffix = (
+                    ".conv.conv"
+                    if isinstance(part, Conv)
+                    else ".convtr.convtr"
+                    if isinstance(part, TransposedConv)
+                    else ""
+                )
+                for name, parameter in part.named_parameters():
+                    names[id(parameter)] = f"{path}{suffix}.{name}"
+    return {name: names[id(p)] for name, p in model.named_parameters()}
