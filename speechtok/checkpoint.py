@@ -10,9 +10,12 @@ import safetensors
 import safetensors.torch
 import torch
 
-from speechtok.config import TokenizerConfig
-from speechtok.errors import CheckpointError, MissingFileError, OutputError
+from speechtok.codecs import CODECS, load_codec
+from speechtok.config import SeanetConfig, TokenizerConfig
+from speechtok.errors import CheckpointError, InputError, MissingFileError, OutputError, SpeechtokError
 from speechtok.files import replacing
+from speechtok.hub import locate
+from speechtok.seanet import PUBLISHED_WEIGHTS_NAME, SeanetTokenizer, from_published, published_config
 from speechtok.tokenizer import SpeechTokenizer, Tokenizer
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
@@ -20,28 +23,42 @@ CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def load(name: str | os.PathLike[str] | None = None, device: torch.device | str = "cpu") -> SpeechTokenizer:
+def load(
+    name: str | os.PathLike[str] | None = None, device: torch.device | str = "cpu", revision: str | None = None
+) -> Tokenizer:
     """Load a tokenizer, ready to encode and decode.
 
     Args:
-        name: a directory that :meth:`SpeechTokenizer.save` wrote, or a ``checkpoint.pt`` of ``training/train.py``;
-            the default tokenizer, which is part of the package, if not given.
+        name: one of
+
+            - a directory that :meth:`SpeechTokenizer.save` wrote, or a ``checkpoint.pt`` of ``training/train.py``;
+            - a directory of a published SpeechTokenizer: ``config.json`` beside ``SpeechTokenizer.pt``;
+            - ``org/name`` on the Hugging Face hub, with ``/folder`` behind it for a folder of the repository;
+            - ``"encodec:…"``, ``"dac:…"`` or ``"mimi:…"`` for a codec of transformers: a directory or ``org/name``.
+
+            The default tokenizer, which is part of the package, if not given.
         device: where it computes.
+        revision: branch, tag or commit on the hub; a commit pins the very files.
 
     Raises:
-        MissingFileError: there is no such directory, or one of its files is missing.
+        MissingFileError: there is no such directory or repository, one of its files is missing, or the hub cannot be
+            reached.
         ConfigError: the config does not describe a tokenizer.
         CheckpointError: the weights are damaged, do not belong to the config, or are not safe to read.
+        InputError: there is no such codec.
     """
     if name is None:
+        if revision is not None:
+            raise InputError(f"revision is {revision!r} without a name; expected a name on the hub with it")
         with resources.as_file(resources.files("speechtok") / "assets") as directory:
             return _load_directory(directory, device)
-    path = Path(name)
-    if not os.path.exists(path):
-        raise MissingFileError(
-            f"{os.fspath(name)} does not exist; expected a directory with {CONFIG_NAME} and {WEIGHTS_NAME}"
-        )
-    return _load_directory(path, device) if path.is_dir() else _load_training_checkpoint(path, device)
+    if os.path.exists(name) and not os.path.isdir(name):
+        return _load_training_checkpoint(Path(name), device)
+    codec, colon, where = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if colon and not os.path.exists(name):
+        return load_codec(codec, where, device, revision)
+    files = CONFIG_NAME, WEIGHTS_NAME, PUBLISHED_WEIGHTS_NAME, "model-*.safetensors", "model.safetensors.index.json"
+    return _load_directory(locate(name, revision, files), device)
 
 
 def save(tokenizer: Tokenizer, directory: str | os.PathLike[str]) -> None:
@@ -70,21 +87,27 @@ def _compact(tensor: torch.Tensor) -> torch.Tensor:
     return half if torch.equal(half.float(), tensor.float()) else tensor.float().contiguous()
 
 
-def _load_directory(directory: Path, device: torch.device | str) -> SpeechTokenizer:
+def _load_directory(directory: Path, device: torch.device | str) -> Tokenizer:
     config_path, weights_path = directory / CONFIG_NAME, directory / WEIGHTS_NAME
-    for path in (config_path, weights_path):
-        if not path.is_file():
-            raise MissingFileError(f"there is no file {path}; a tokenizer needs {CONFIG_NAME} and {WEIGHTS_NAME}")
+    _check_file(config_path)
     try:
         description: Any = json.loads(config_path.read_text(encoding="utf-8"))
+        if "n_filters" in description and "config" not in description:
+            return _load_published(directory, description, device)
+        if description.get("model_type") in CODECS:
+            return load_codec(description["model_type"], directory, device)
         config, fingerprint = description["config"], description["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except SpeechtokError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{config_path} is no tokenizer's description ({error!r}); save it again") from error
+    _check_file(weights_path)
     try:
         weights = safetensors.torch.load_file(weights_path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{weights_path} is damaged ({error}); fetch or save it again") from error
-    tokenizer = _assemble(TokenizerConfig.from_dict(config), weights, weights_path, device)
+    family = SeanetConfig if isinstance(config, dict) and config.get("family") == "seanet" else TokenizerConfig
+    tokenizer = _assemble(family.from_dict(config), weights, weights_path, device)
     if tokenizer.fingerprint != fingerprint:
         raise CheckpointError(
             f"{weights_path} and {config_path} hash to {tokenizer.fingerprint}, and {CONFIG_NAME} says {fingerprint}: "
@@ -93,16 +116,37 @@ def _load_directory(directory: Path, device: torch.device | str) -> SpeechTokeni
     return tokenizer
 
 
-def _load_training_checkpoint(path: Path, device: torch.device | str) -> SpeechTokenizer:
+def _check_file(path: Path, also: str = WEIGHTS_NAME) -> None:
+    if not path.is_file():
+        raise MissingFileError(f"there is no file {path}; a tokenizer needs {CONFIG_NAME} and {also}")
+
+
+def _load_published(directory: Path, description: dict[str, Any], device: torch.device | str) -> Tokenizer:
+    path = directory / PUBLISHED_WEIGHTS_NAME
+    _check_file(path, PUBLISHED_WEIGHTS_NAME)
+    config = published_config(description)
+    weights = _unpickle(path, "the weights of a published SpeechTokenizer: fetch it again")
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{path} holds a {type(weights).__name__}; expected a state dict: fetch it again")
+    return _assemble(config, from_published(weights, config, path), path, device)
+
+
+def _unpickle(path: Path, expected: str) -> Any:
+    """Read tensors and plain values, and nothing that would run."""
     try:
-        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail anywhere in the reader: IndexError, KeyError, AssertionError, …
         cause = error.__context__ or error  # torch wraps the reason in advice on how to run the code after all
         reason = (str(cause) or type(cause).__name__).splitlines()[0].split(". Please")[0]
         raise CheckpointError(
-            f"{path} is damaged, or would run code when read ({reason}); expected a directory with {CONFIG_NAME} and "
-            f"{WEIGHTS_NAME}, or a checkpoint of training/train.py"
+            f"{path} is damaged, or would run code when read ({reason}); expected {expected}"
         ) from error
+
+
+def _load_training_checkpoint(path: Path, device: torch.device | str) -> Tokenizer:
+    checkpoint = _unpickle(
+        path, f"a directory with {CONFIG_NAME} and {WEIGHTS_NAME}, or a checkpoint of training/train.py"
+    )
     try:
         parts = dict(checkpoint)
         config, weights = parts["config"]["model"], dict(parts["tokenizer"])
@@ -112,10 +156,10 @@ def _load_training_checkpoint(path: Path, device: torch.device | str) -> SpeechT
 
 
 def _assemble(
-    config: TokenizerConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device | str
-) -> SpeechTokenizer:
+    config: TokenizerConfig | SeanetConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device | str
+) -> Tokenizer:
     with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in SpeechTokenizer(config).state_dict().items()}
+        expected = {name: tensor.shape for name, tensor in _build(config).state_dict().items()}
     for name in sorted(expected.keys() | weights.keys(), key=str):
         if name not in weights:
             raise CheckpointError(f"{source} lacks {name}, which its config asks for; save both again")
@@ -135,6 +179,11 @@ def _assemble(
         if not bool(torch.isfinite(weight).all()):
             raise CheckpointError(f"{source}: {name} holds values that are not finite numbers; fetch or save it again")
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away, and are nobody's random numbers
-        tokenizer = SpeechTokenizer(config)
+        tokenizer = _build(config)
     tokenizer.load_state_dict(weights)
-    return tokenizer.to(device)
+    tokenizer.to(device)
+    return tokenizer
+
+
+def _build(config: TokenizerConfig | SeanetConfig) -> Tokenizer:
+    return SeanetTokenizer(config) if isinstance(config, SeanetConfig) else SpeechTokenizer(config)

@@ -1,4 +1,4 @@
-"""The command line: ``speechtok encode``, ``decode``, ``roundtrip`` and ``info``."""
+"""The command line: ``speechtok encode``, ``decode``, ``roundtrip``, ``convert`` and ``info``."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from speechtok.files import replacing
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from speechtok.tokenizer import SpeechTokenizer
+    from speechtok.tokenizer import Tokenizer
     from speechtok.tokens import SpeechTokens
 
 TOKENS_SUFFIX = ".tokens"
-Work = Callable[["SpeechTokenizer", Path, Path], str]
+Work = Callable[["Tokenizer", Path, Path], str]
 """Makes the second path from the first, and says in words what it made."""
 Rows = list[tuple[str, str]]
 
@@ -88,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     roundtrip.add_argument("--plot", metavar="PNG", type=_png, help="draw waveform, spectrograms and codes of one file")
     roundtrip.set_defaults(run=_roundtrip, parser=roundtrip)
 
+    convert = commands.add_parser("convert", help="a published checkpoint to speechtok's format, as safetensors")
+    convert.add_argument("model", metavar="MODEL", help="what speechtok.load takes: a folder, or org/name on the hub")
+    convert.add_argument("-o", "--out", metavar="DIR", required=True, help="folder to write")
+    convert.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub")
+    convert.add_argument("--force", action="store_true", help="replace a tokenizer that is there")
+    convert.set_defaults(run=_convert)
+
     info = commands.add_parser("info", help="describe tokens or a tokenizer")
     info.add_argument(
         "path", nargs="?", metavar="FILE|MODEL", help="tokens file or tokenizer (default: the one in the package)"
@@ -115,7 +122,7 @@ def _png(text: str) -> Path:
 
 
 def _encode(args: argparse.Namespace) -> int:
-    def work(tokenizer: SpeechTokenizer, source: Path, target: Path) -> str:
+    def work(tokenizer: Tokenizer, source: Path, target: Path) -> str:
         tokens = tokenizer.encode(*read_audio(source), num_codebooks=args.num_codebooks)
         tokens.save(target)
         return f"{source} -> {target}: {_duration(tokens)}, codes {_shape(tokens)}, {_kbits(tokens.bitrate)}"
@@ -124,7 +131,7 @@ def _encode(args: argparse.Namespace) -> int:
 
 
 def _decode(args: argparse.Namespace) -> int:
-    def work(tokenizer: SpeechTokenizer, source: Path, target: Path) -> str:
+    def work(tokenizer: Tokenizer, source: Path, target: Path) -> str:
         from speechtok.tokens import SpeechTokens
 
         tokens = SpeechTokens.load(source)
@@ -146,14 +153,14 @@ def _roundtrip(args: argparse.Namespace) -> int:
     if args.plot:
         _require_matplotlib()
 
-    def work(tokenizer: SpeechTokenizer, source: Path, target: Path) -> str:
+    def work(tokenizer: Tokenizer, source: Path, target: Path) -> str:
         return _table(_roundtrip_file(tokenizer, source, target, args.num_codebooks, args.plot)) + "\n"
 
     return _each_file(args, work, AUDIO_SUFFIXES, ".wav")
 
 
 def _roundtrip_file(
-    tokenizer: SpeechTokenizer, source: Path, target: Path, num_codebooks: int | None, plot: Path | None
+    tokenizer: Tokenizer, source: Path, target: Path, num_codebooks: int | None, plot: Path | None
 ) -> Rows:
     waveform, sample_rate = read_audio(source)
     _warm_up(tokenizer)
@@ -181,7 +188,7 @@ def _roundtrip_file(
     return rows
 
 
-def _warm_up(tokenizer: SpeechTokenizer) -> None:
+def _warm_up(tokenizer: Tokenizer) -> None:
     """Run ten seconds: the first pay for kernels, memory and the fingerprint, and would blur a short file's speed."""
     import torch
 
@@ -189,29 +196,40 @@ def _warm_up(tokenizer: SpeechTokenizer) -> None:
     tokenizer.decode(tokenizer.encode(silence, tokenizer.sample_rate)).cpu()
 
 
+def _convert(args: argparse.Namespace) -> int:
+    from speechtok.checkpoint import CONFIG_NAME, load
+
+    out = Path(args.out)
+    if (out / CONFIG_NAME).exists() and not args.force:
+        raise OutputError(f"{out} holds a tokenizer; choose another folder, or replace it with --force")
+    tokenizer = load(args.model, revision=args.revision)
+    tokenizer.save(out)
+    print(f"{args.model} -> {out}: {tokenizer.config.family}, fingerprint {tokenizer.fingerprint}")
+    return 0
+
+
 def _info(args: argparse.Namespace) -> int:
     from speechtok.checkpoint import load
     from speechtok.tokens import SpeechTokens
 
     path = None if args.path is None else Path(args.path)
-    if path is None or path.is_dir() or path.suffix == ".pt":
-        rows = _describe_tokenizer(load(path))
+    if path is None or path.is_dir() or path.suffix == ".pt" or (":" in args.path and not path.exists()):
+        rows = _describe_tokenizer(load(args.path))
     else:
         rows = _describe_tokens(SpeechTokens.load(path))
     print(_table(rows))
     return 0
 
 
-def _describe_tokenizer(tokenizer: SpeechTokenizer) -> Rows:
+def _describe_tokenizer(tokenizer: Tokenizer) -> Rows:
     parts = {
-        "encoder": sum(p.numel() for p in tokenizer.encoder.parameters()),
-        "decoder": sum(p.numel() for p in tokenizer.decoder.parameters()),
-        "codebooks": tokenizer.quantizer.codebooks.numel(),
+        "codebooks" if name == "quantizer" else name: sum(t.numel() for t in (*part.parameters(), *part.buffers()))
+        for name, part in tokenizer.named_children()
     }
     rows = [
         ("fingerprint", tokenizer.fingerprint),
         ("frame rate", f"{tokenizer.frame_rate:g} Hz"),
-        ("bitrate", _kbits(tokenizer.frame_rate * tokenizer.num_codebooks * math.log2(tokenizer.codebook_size))),
+        ("bitrate", _kbits(tokenizer.bitrate)),
         ("parameters", f"{sum(parts.values()):,} ({', '.join(f'{name} {n:,}' for name, n in parts.items())})"),
     ]
     for name, value in dataclasses.asdict(tokenizer.config).items():
@@ -292,7 +310,7 @@ def _each_file(args: argparse.Namespace, work: Work, suffixes: Collection[str], 
     return 1 if failures else 0
 
 
-def _load_tokenizer(args: argparse.Namespace) -> SpeechTokenizer:
+def _load_tokenizer(args: argparse.Namespace) -> Tokenizer:
     import torch
 
     from speechtok.checkpoint import load

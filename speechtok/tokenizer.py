@@ -4,6 +4,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -61,6 +62,11 @@ class Tokenizer(nn.Module, ABC):
     def frame_rate(self) -> float:
         """Frames a second, in hertz."""
         return self.sample_rate / self.hop_length
+
+    @property
+    def bitrate(self) -> float:
+        """Bits a second of all codebooks, at ``log2(N)`` bits a code."""
+        return self.frame_rate * self.num_codebooks * math.log2(self.codebook_size)
 
     @property
     def device(self) -> torch.device:
@@ -190,6 +196,25 @@ class Tokenizer(nn.Module, ABC):
         from speechtok.checkpoint import save
 
         save(self, directory)
+
+    def push_to_hub(self, name: str, revision: str | None = None, private: bool = False) -> str:
+        """Put it on the Hugging Face hub, with a model card, for ``speechtok.load(name)`` (the ``lm`` extra).
+
+        Args:
+            name: of the repository, ``org/name``; it is made if there is none.
+            revision: branch to write to, made if there is none; the main one by default.
+            private: whether a new repository is hidden from others.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            InputError: the name is none.
+            OutputError: it cannot be written: not logged in, not allowed, or the hub cannot be reached.
+        """
+        from speechtok.hub import push
+
+        return push(self, name, revision, private)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tokenizer":
         self._fingerprint = None  # a conversion may round the weights, and leaves no trace in their versions

@@ -1,0 +1,152 @@
+"""What the codecs of transformers have in common here."""
+
+import os
+from abc import abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speechtok.errors import CheckpointError, MissingFileError, OutputError
+from speechtok.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """What a wrapped codec is.
+
+    Attributes:
+        family: its name.
+        sample_rate: in hertz.
+        hop_length: samples a frame.
+        num_codebooks: codebooks ``Q``.
+        codebook_size: entries ``N`` of each.
+        architecture: transformers' config, without what says nothing of the codec.
+    """
+
+    family: str
+    sample_rate: int
+    hop_length: int
+    num_codebooks: int
+    codebook_size: int
+    architecture: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+_PASSING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+
+
+class WrappedCodec(Tokenizer):
+    """A model of transformers as a tokenizer.
+
+    Every utterance is computed alone, without padding: these models do not mask it, so in padded batches their codes
+    would depend on the batch.
+
+    Args:
+        model: the model, of the class that :meth:`model_class` names.
+    """
+
+    EXAMPLE: ClassVar[str]
+    """One on the hub, for errors."""
+
+    config: CodecConfig
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.eval().requires_grad_(False)
+        architecture = {k: v for k, v in model.config.to_dict().items() if k not in _PASSING}
+        self.config = CodecConfig(model.config.model_type, *self.sizes(model), architecture)
+
+    @staticmethod
+    @abstractmethod
+    def model_class() -> Any:
+        """The class in transformers."""
+
+    @staticmethod
+    @abstractmethod
+    def sizes(model: Any) -> tuple[int, int, int, int]:
+        """Sample rate, hop length, ``Q`` and ``N`` of a model.
+
+        Raises:
+            InputError: it is of a kind that cannot be used here.
+        """
+
+    @classmethod
+    def from_directory(cls, directory: Path) -> "WrappedCodec":
+        """Read what transformers or :meth:`save` wrote, as safetensors only.
+
+        Raises:
+            MissingFileError: a file is missing.
+            CheckpointError: the weights are damaged, or do not belong to the config.
+        """
+        for name in ("config.json", "model.safetensors"):
+            if not list(directory.glob(name.replace("model.", "model*."))):
+                raise MissingFileError(f"there is no file {directory / name}; a codec needs both; fetch it again")
+        try:
+            model, info = cls.model_class().from_pretrained(
+                directory, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
+        except Exception as error:  # transformers lets through whatever its parts raise
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise CheckpointError(f"{directory} cannot be loaded ({reason}); fetch or save it again") from error
+        if info["missing_keys"] or info["unexpected_keys"]:
+            missing, unknown = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+            what = f"lacks {missing[0]}, which" if missing else f"holds {unknown[0]}, which not"
+            raise CheckpointError(f"{directory} {what} its config asks for; fetch or save both again")
+        return cls(model)
+
+    @property
+    def sample_rate(self) -> int:  # noqa: D102, see Tokenizer
+        return self.config.sample_rate
+
+    @property
+    def hop_length(self) -> int:  # noqa: D102
+        return self.config.hop_length
+
+    @property
+    def num_codebooks(self) -> int:  # noqa: D102
+        return self.config.num_codebooks
+
+    @property
+    def codebook_size(self) -> int:  # noqa: D102
+        return self.config.codebook_size
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write transformers' files into ``directory``, which :func:`speechtok.load` reads.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            self.model.save_pretrained(directory)
+        except OSError as error:
+            raise OutputError(f"cannot write to {directory}: {error}; choose a writable place") from error
+
+    @abstractmethod
+    def encode_one(self, x: Tensor, num_codebooks: int) -> Tensor:
+        """``x``: ``(1, 1, S)``. Codes ``(1, Q, T)``."""
+
+    @abstractmethod
+    def decode_one(self, codes: Tensor) -> Tensor:
+        """``codes``: ``(1, Q, T)``. Waveform ``(1, …, S)``, with about ``T * hop_length`` samples."""
+
+    def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
+        frames = -(-max(samples) // self.hop_length)
+        codes = [self.encode_one(row[None, None, :n], num_codebooks) for row, n in zip(x, samples, strict=True)]
+        return torch.cat([F.pad(some, (0, frames - some.shape[2])) for some in codes])
+
+    def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
+        waveform = torch.zeros(len(codes), codes.shape[2] * self.hop_length, device=self.device)
+        for row, n, kept in zip(codes, lengths.tolist(), waveform, strict=True):
+            if n:
+                audio = self.decode_one(row[None, :, :n]).flatten()[: n * self.hop_length]
+                kept[: len(audio)] = audio
+        return waveform
