@@ -273,7 +273,6 @@ class Opus:
             format="OGG",
             subtype="OPUS",
             compression_level=self.level,
-            bitrate_mode="VARIABLE",
         )
         bits = 8.0 * sum(map(len, ogg_packets(file.getvalue())[2:]))  # after two packets of headers
         file.seek(0)

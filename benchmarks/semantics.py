@@ -1,18 +1,25 @@
-"""How much of what is said the codes carry: phone-normalised mutual information (PNMI) of every codebook.
+"""How much of what is said the codes carry: phone-normalised mutual information (PNMI) of every codebook, and what
+codebook 0 is like as a language.
 
-``python -m benchmarks.semantics --data DIR/test.jsonl`` prints a Markdown table; needs the ``bench`` extra, and phones
-in the manifest. Each frame has the phone that is spoken in its middle. Silence is a phone, and fillers of the aligner
+``python -m benchmarks.semantics --data DIR/test.jsonl`` prints two Markdown tables; needs the ``bench`` extra, and
+phones in the manifest. Each frame has the phone that is spoken in its middle. Silence is a phone, and fillers of the aligner
 (``+NOISE+``, …) are silence; a second column leaves all of it out. Frames outside every row of an alignment do not
 count.
 
 The references are k-means with as many clusters as a codebook has entries, fitted on ``train.jsonl`` beside the
 manifest: of 39 MFCCs and deltas, and of a teacher's features if ``--teacher`` is given. Chance is codebook 0 with its
 frames in random order: the fewer frames, the higher the PNMI that as many labels get by coincidence.
+
+The second table: the ABX error rate of phones within and across speakers, tokens a phone (runs of one label), how well
+a linear probe tells the speaker from an utterance's labels (codebook 0 against all codebooks: what leaks), and a
+trigram model's perplexity of a label that is not a repeat, with the bits a second of speech that it needs; the model
+learns from ``train.jsonl``. Each is defined in :mod:`benchmarks.units`.
 """
 
 import argparse
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +29,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import speechtok
-from benchmarks.reconstruction import read_manifest
+from benchmarks.evaluate import read_items
+from benchmarks.units import Trigrams, abx, segments, speaker_leakage, tokens_per_phone, without_repeats
 from speechtok.audio import resample
 from speechtok.errors import InputError, SpeechtokError
 from speechtok.quality import PhoneScore, phone_score
@@ -32,7 +40,10 @@ from training.phones import SILENCE, Phone, phones_at, read_alignments
 from training.teachers import AVERAGE, Layer, Teacher, load_teacher
 
 FIT_FRAMES = 200_000
-"""Frames that k-means is fitted on; more change PNMI by less than a point."""
+"""Frames that k-means and the trigram model are fitted on; more change PNMI by less than a point."""
+
+Labeller = Callable[[Tensor, int, Tensor], Tensor]
+"""Waveform ``(S,)``, its sample rate, and the frames' centres in seconds ``(T,)``, to labels ``(Q, T)``."""
 
 
 @dataclass(frozen=True)
@@ -74,56 +85,154 @@ class Aligned:
         """Index of silence among the phones."""
         return self.names.index(SILENCE)
 
-    def label(self, labels: Callable[[Tensor, int, Tensor], Tensor], name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Label every frame of every file.
+    def centres(self, waveform: Tensor, rate: int) -> Tensor:
+        """Of the frames of ``(S,)`` at a rate, in seconds, ``(T,)``."""
+        samples = -(-len(waveform) * self.sample_rate // rate)
+        return frame_centres(-(-samples // self.hop_length), self.hop_length, self.sample_rate)
+
+    def label_each(self, labels: Labeller, name: str) -> "Labelled":
+        """Label every frame of every file; those that fail are left out.
 
         Args:
-            labels: waveform ``(S,)``, its sample rate, and the frames' centres in seconds ``(T,)``, to ``(Q, T)``.
+            labels: the labels of a file.
             name: for the progress bar.
-
-        Returns:
-            Labels ``(Q, T)`` of all files end to end, and phones ``(T,)``; files that fail are left out.
         """
-        found, phones = [], []
+        paths, found, phones, seconds = [], [], [], 0.0
         for path, alignment in tqdm(self.alignments.items(), desc=name, unit="file"):
             try:
                 waveform, rate = speechtok.read_audio(path)
-                samples = -(-len(waveform) * self.sample_rate // rate)
-                centres = frame_centres(-(-samples // self.hop_length), self.hop_length, self.sample_rate)
+                centres = self.centres(waveform, rate)
                 grid = labels(waveform, rate, centres)
             except (SpeechtokError, RuntimeError) as error:
                 self.failures[path] = str(error)
                 continue
+            paths.append(path)
             found.append(grid.numpy())
             phones.append(phones_at(alignment, centres.numpy(), self.names))
+            seconds += len(waveform) / rate
         if not found:
             raise InputError(f"none of {len(self.alignments)} files could be labelled: {self.failures}")
-        return np.concatenate(found, 1), np.concatenate(phones)
+        return Labelled(paths, found, phones, seconds)
+
+    def label(self, labels: Labeller, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Labels ``(Q, T)`` of all files end to end, and phones ``(T,)``: see :meth:`label_each`."""
+        return self.label_each(labels, name).joined
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Files with labels and phones.
+
+    Attributes:
+        paths: of the files.
+        grids: labels of each, ``(Q, T)``.
+        phones: of each, ``(T,)``.
+        seconds: of all.
+    """
+
+    paths: list[Path]
+    grids: list[np.ndarray]
+    phones: list[np.ndarray]
+    seconds: float
+
+    @property
+    def joined(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels ``(Q, T)`` of all files end to end, and phones ``(T,)``."""
+        return np.concatenate(self.grids, 1), np.concatenate(self.phones)
+
+
+@dataclass(frozen=True)
+class Language:
+    """One row of the second table; NaN where the manifest has not what it takes.
+
+    Attributes:
+        name: of the labels.
+        abx_within: error rate.
+        abx_across: error rate.
+        tokens: a phone.
+        speaker: accuracy of the probe on these labels.
+        perplexity: of a label that is not a repeat.
+        bits: a second.
+    """
+
+    name: str
+    abx_within: float
+    abx_across: float
+    tokens: float
+    speaker: float
+    perplexity: float
+    bits: float
+
+
+def language(
+    name: str,
+    labelled: Labelled,
+    speakers: dict[Path, str | None],
+    silence: int,
+    train: Sequence[np.ndarray],
+    size: int,
+) -> Language:
+    """Measure the first row of the labels.
+
+    Args:
+        name: of the row.
+        labelled: what is measured.
+        speakers: of the files; those without one count for tokens and perplexity only.
+        silence: the phone that is left out of ABX and tokens a phone.
+        train: labels ``(T,)`` that the language model learns from.
+        size: number of labels.
+    """
+    rows = [grid[0] for grid in labelled.grids]
+    who = [speakers.get(path) for path in labelled.paths]
+    files = list(zip(rows, labelled.phones, who, strict=True))
+    spoken = [s for row, phones, speaker in files for s in segments(row, phones, speaker or "", [silence])]
+    known = [segment for segment in spoken if segment.speaker]
+    probe = speaker_leakage([row[None] for row in rows], who, size)
+    short = [without_repeats(row) for row in rows]
+    bits = Trigrams([without_repeats(row) for row in train], size).bits(short)
+    return Language(
+        name,
+        abx(known, across=False),
+        abx(known, across=True),
+        tokens_per_phone(spoken),
+        probe.accuracy if probe else math.nan,
+        2 ** (bits / sum(map(len, short))),
+        bits / labelled.seconds,
+    )
 
 
 def codebook_scores(tokenizer: speechtok.SpeechTokenizer, aligned: Aligned) -> list[Score]:
     """Score of every codebook, the semantic one first, and of chance."""
+    return _scores(aligned.label_each(codes_of(tokenizer), "codes"), aligned.silence)
+
+
+def codes_of(tokenizer: speechtok.SpeechTokenizer) -> Labeller:
+    """Labels that are the codes, codebook 0 first."""
 
     def labels(waveform: Tensor, rate: int, centres: Tensor) -> Tensor:
         tokens = tokenizer.encode(waveform, rate)
         return torch.cat([tokens.semantic[:, None], tokens.acoustic], 1)[0, :, : len(centres)]
 
-    codes, phones = aligned.label(labels, "codes")
-    rows = [score(f"codebook {stage}", row, phones, aligned.silence) for stage, row in enumerate(codes)]
+    return labels
+
+
+def _scores(labelled: Labelled, silence: int) -> list[Score]:
+    codes, phones = labelled.joined
+    rows = [score(f"codebook {stage}", row, phones, silence) for stage, row in enumerate(codes)]
     counted = phones >= 0
     shuffled = np.random.default_rng(0).permutation(codes[0][counted])
-    return [*rows, score("chance", shuffled, phones[counted], aligned.silence)]
+    return [*rows, score("chance", shuffled, phones[counted], silence)]
 
 
-def cluster_score(
+def clusters_of(
     name: str, teacher: Teacher, aligned: Aligned, train: Sequence[Path], clusters: int, seed: int = 0
-) -> Score:
-    """Score of k-means on the features of a teacher at the tokenizer's frame centres, fitted on other audio.
+) -> Labeller:
+    """Labels by k-means on the features of a teacher at the tokenizer's frame centres, fitted on other audio.
 
     Args:
-        name: of the row.
+        name: for the progress bar.
         teacher: the model.
-        aligned: what is scored.
+        aligned: has the frame grid.
         train: files that k-means is fitted on, or as many of them as have enough frames.
         clusters: of k-means.
         seed: of the order of the files, and of k-means.
@@ -133,21 +242,25 @@ def cluster_score(
     def features(waveform: Tensor, rate: int, centres: Tensor) -> Tensor:
         return teacher.at(teacher(resample(waveform[None], rate, teacher.sample_rate)), centres)[0]
 
-    order = np.random.default_rng(seed).permutation(len(train))
-    pieces, count = [], 0
-    with tqdm(total=FIT_FRAMES, desc=f"{name}: fitting", unit="frame") as bar:
-        for index in order:
+    pieces = list(each_for_fit(features, aligned, train, f"{name}: fitting", seed))
+    centroids = fit_clusters(torch.cat(pieces).numpy(), clusters, seed)
+    return lambda *frame: assign(features(*frame), centroids)[None]
+
+
+def each_for_fit(
+    labels: Labeller, aligned: Aligned, train: Sequence[Path], name: str, seed: int = 0
+) -> Iterator[Tensor]:
+    """What ``labels`` gives of files in a random order, until there are :data:`FIT_FRAMES` frames."""
+    count = 0
+    with tqdm(total=FIT_FRAMES, desc=name, unit="frame") as bar:
+        for index in np.random.default_rng(seed).permutation(len(train)):
             waveform, rate = speechtok.read_audio(train[index])
-            samples = -(-len(waveform) * aligned.sample_rate // rate)
-            frames = -(-samples // aligned.hop_length)
-            pieces.append(features(waveform, rate, frame_centres(frames, aligned.hop_length, aligned.sample_rate)))
-            count += frames
-            bar.update(frames)
+            centres = aligned.centres(waveform, rate)
+            yield labels(waveform, rate, centres)
+            count += len(centres)
+            bar.update(len(centres))
             if count >= FIT_FRAMES:
                 break
-    centroids = fit_clusters(torch.cat(pieces).numpy(), clusters, seed)
-    labels, phones = aligned.label(lambda *frame: assign(features(*frame), centroids)[None], name)
-    return score(name, labels[0], phones, aligned.silence)
 
 
 def table(scores: Sequence[Score]) -> str:
@@ -162,6 +275,31 @@ def table(scores: Sequence[Score]) -> str:
             f"| {row.all.cluster_purity:.3f} |"
         )
     return "\n".join(lines)
+
+
+def language_table(rows: Sequence[Language], all_codebooks: float, chance: float) -> str:
+    """Second table, as Markdown.
+
+    Args:
+        rows: of the labels.
+        all_codebooks: accuracy of the speaker probe on all codebooks.
+        chance: share of the most frequent speaker.
+    """
+    lines = [
+        "| labels | ABX within, % | ABX across, % | tokens a phone | speaker probe, % | perplexity | bit/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        values = (100 * row.abx_within, 100 * row.abx_across, row.tokens, 100 * row.speaker, row.perplexity, row.bits)
+        cells = [_cell(value, digits) for value, digits in zip(values, (1, 1, 2, 1, 1, 0), strict=True)]
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+    lines.append(f"| all codebooks | | | | {_cell(100 * all_codebooks, 1)} | | |")
+    lines.append(f"| chance | 50.0 | 50.0 | | {_cell(100 * chance, 1)} | | |")
+    return "\n".join(lines)
+
+
+def _cell(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,16 +317,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         alignments = read_alignments(manifest)
         if not alignments:
             raise InputError(f"--data is {arguments.data!r}, whose utterances have no 'phones'; expected alignments")
-        train = read_manifest(str(manifest.parent / "train.jsonl"))
+        train = [item.path for item in read_items(str(manifest.parent / "train.jsonl"))]
+        speakers = {item.path: item.speaker for item in read_items(str(manifest))}
         tokenizer = speechtok.load(arguments.model)
         teachers = {"MFCC": load_teacher("mfcc")}
         if arguments.teacher:
             teachers[f"{arguments.teacher}, layer {layer}"] = load_teacher(arguments.teacher, layer)
         aligned = Aligned(alignments, tokenizer.config.hop_length, tokenizer.sample_rate)
-        scores = codebook_scores(tokenizer, aligned)
-        clusters = tokenizer.codebook_size
-        for name, teacher in teachers.items():
-            scores.append(cluster_score(f"k-means ({clusters}) on {name}", teacher, aligned, train, clusters))
+        size, labeller = tokenizer.codebook_size, codes_of(tokenizer)
+        codes = aligned.label_each(labeller, "codes")
+        scores = _scores(codes, aligned.silence)
+        learned = [grid[0].numpy() for grid in each_for_fit(labeller, aligned, train, "codes to learn from")]
+        languages = [language("codebook 0", codes, speakers, aligned.silence, learned, size)]
+        leakage = speaker_leakage(codes.grids, [speakers.get(path) for path in codes.paths], size)
+        for teacher_name, teacher in teachers.items():
+            name = f"k-means ({size}) on {teacher_name}"
+            labeller = clusters_of(name, teacher, aligned, train, size)
+            labelled = aligned.label_each(labeller, name)
+            labels, phones = labelled.joined
+            scores.append(score(name, labels[0], phones, aligned.silence))
+            learned = [grid[0].numpy() for grid in each_for_fit(labeller, aligned, train, f"{name}: to learn from")]
+            languages.append(language(name, labelled, speakers, aligned.silence, learned, size))
     except SpeechtokError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -198,7 +347,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"tokenizer {tokenizer.fingerprint}, {len(alignments) - len(aligned.failures)} utterances, "
         f"{scores[0].all.frames} aligned frames, {scores[0].spoken.frames} of them not silent\n"
     )
-    print(table(scores))
+    print(f"{table(scores)}\n")
+    print(language_table(languages, *((leakage.accuracy, leakage.chance) if leakage else (math.nan, math.nan))))
+    if leakage:
+        print(f"\nthe probe tells {leakage.speakers} speakers apart")
+    else:
+        print("\nno speaker probe: the manifest has not two speakers with 5 utterances each")
     return 1 if aligned.failures else 0
 
 

@@ -53,7 +53,8 @@ def test_every_codebook_and_reference_is_scored_and_failures_are_told(model, dat
     captured = capsys.readouterr()
     assert "broken.wav cannot be read" in captured.err
     assert "3 utterances" in captured.out
-    rows = [line.split("|")[1].strip() for line in captured.out.splitlines() if line.startswith("| ")]
+    first, second = captured.out.split("| labels | ABX")
+    rows = [line.split("|")[1].strip() for line in first.splitlines() if line.startswith("| ")]
     assert rows[1:] == [
         "codebook 0",
         "codebook 1",
@@ -62,7 +63,7 @@ def test_every_codebook_and_reference_is_scored_and_failures_are_told(model, dat
         "k-means (32) on MFCC",
         "k-means (32) on mfcc, layer 1",
     ]
-    clusters = [line for line in captured.out.splitlines() if "k-means" in line]
+    clusters = [line for line in first.splitlines() if "k-means" in line]
     assert clusters[0].split("|")[2:] == clusters[1].split("|")[2:]
     assert float(clusters[0].split("|")[2]) > 0.6  # tones that never change are easy to tell apart
 
