@@ -6,21 +6,39 @@
 >>> speechtok.write_audio("out.wav", tok.decode(tokens), tok.sample_rate)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from speechtok.audio import read_audio, write_audio
 from speechtok.checkpoint import load
-from speechtok.config import ConvNeXtConfig, TokenizerConfig
+from speechtok.config import ConvNeXtConfig, SeanetConfig, TokenizerConfig
+from speechtok.seanet import SeanetTokenizer
 from speechtok.streaming import NO_CODE, Stream
-from speechtok.tokenizer import SpeechTokenizer
+from speechtok.tokenizer import SpeechTokenizer, Tokenizer
 from speechtok.tokens import SpeechTokens
+
+if TYPE_CHECKING:
+    from speechtok.lm.vocabulary import AudioVocabulary
 
 __all__ = [
     "NO_CODE",
+    "AudioVocabulary",
     "ConvNeXtConfig",
+    "SeanetConfig",
+    "SeanetTokenizer",
     "SpeechTokenizer",
     "SpeechTokens",
     "Stream",
+    "Tokenizer",
     "TokenizerConfig",
     "load",
     "read_audio",
     "write_audio",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AudioVocabulary":  # speechtok.lm imports speechtok, so not the reverse until somebody asks
+        from speechtok.lm.vocabulary import AudioVocabulary
+
+        return AudioVocabulary
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

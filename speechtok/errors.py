@@ -21,6 +21,10 @@ class FingerprintError(TokensError):
     """Tokens made by another tokenizer than the one asked to decode them."""
 
 
+class VocabularyError(InputError):
+    """Ids, a pattern, a text tokenizer or a language model that do not fit an audio vocabulary."""
+
+
 class StreamError(InputError):
     """A stream used after its end, or a row of it after its utterance's."""
 

@@ -1,0 +1,91 @@
+from collections.abc import Callable
+
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+CORPUS = ["Say the sentence: hello world.", "What was said in this recording?", "über 12 Boote, naïve café …"] * 3
+
+CHAT = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def _wrapped(tokenizer: Tokenizer, **marks: str) -> PreTrainedTokenizerFast:
+    text_tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks)
+    text_tokenizer.chat_template = CHAT
+    return text_tokenizer
+
+
+def sentencepiece_style() -> PreTrainedTokenizerFast:
+    """Unigram pieces with ▁ for spaces, as Llama 2 and T5."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    marks = ["<unk>", "<s>", "</s>", "<pad>"]
+    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=marks, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return _wrapped(tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+
+
+def bpe_style() -> PreTrainedTokenizerFast:
+    """Lower-cased words with a marked end, as the first GPT: a normalizer that would spoil our tokens."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.BPEDecoder()
+    trainer = trainers.BpeTrainer(
+        vocab_size=150, special_tokens=["<unk>", "</s>"], end_of_word_suffix="</w>", show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return _wrapped(tokenizer, unk_token="<unk>", eos_token="</s>")
+
+
+def tiktoken_style() -> PreTrainedTokenizerFast:
+    """Bytes, cut by a regular expression, with marks after the words, as GPT-4, Llama 3 and Qwen."""
+    tokenizer = Tokenizer(models.BPE())
+    pattern = r"\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+"
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(pattern, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.add_special_tokens([AddedToken("<|endoftext|>", special=True), AddedToken("</s>", special=True)])
+    return _wrapped(tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+
+
+STYLES = {"sentencepiece": sentencepiece_style, "bpe": bpe_style, "tiktoken": tiktoken_style}
+
+
+@pytest.fixture(params=list(STYLES))
+def text_tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
+    """A new one of each style."""
+    return STYLES[request.param]()
+
+
+@pytest.fixture
+def tiktoken() -> PreTrainedTokenizerFast:
+    return tiktoken_style()
+
+
+@pytest.fixture
+def new_model() -> Callable[..., LlamaForCausalLM]:
+    def make(ids: int, tied: bool = True) -> LlamaForCausalLM:
+        config = LlamaConfig(
+            vocab_size=ids,
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            tie_word_embeddings=tied,
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=None,
+        )
+        return LlamaForCausalLM(config).eval()
+
+    return make
