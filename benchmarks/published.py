@@ -60,7 +60,8 @@ def _normed(conv: nn.Module) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # the published weights have the names of this older function
         normed: nn.Module = nn.utils.weight_norm(conv)
-    normed.weight_g.data *= 0.5 + torch.rand_like(normed.weight_g)  # so that folding it in does something
+    normed.weight_g.data *= 1.5 + torch.rand_like(normed.weight_g)  # as drawn, signals would fade from layer to layer
+    normed.bias.data *= 0.1
     return normed
 
 

@@ -1,5 +1,6 @@
 """EnCodec (Défossez et al. 2022, arXiv 2210.13438)."""
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -28,7 +29,7 @@ class EncodecTokenizer(WrappedCodec):
                 f"{c.chunk_length_s} s; expected a mono one without either: try {EncodecTokenizer.EXAMPLE}"
             )
         most = model.quantizer.get_num_quantizers_for_bandwidth(max(c.target_bandwidths))
-        return c.sampling_rate, int(model.encoder.hop_length), min(most, len(model.quantizer.layers)), c.codebook_size
+        return c.sampling_rate, math.prod(c.upsampling_ratios), min(most, len(model.quantizer.layers)), c.codebook_size
 
     def encode_one(self, x: Tensor, num_codebooks: int) -> Tensor:  # noqa: D102
         encoded = self.model.encode(x, bandwidth=max(self.model.config.target_bandwidths))

@@ -62,9 +62,10 @@ class Conv(Linear):
         self.stride, self.dilation = stride, dilation
         self.padding = (kernel_size - 1) * dilation - (stride - 1)
         self.taps = kernel_size // stride
+        self.shifts_after = stride == 1 and outputs < kernel_size  # few numbers come out: shift these
 
     def matrix(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102, see Linear
-        if len(bias) < self.taps:  # a row for each tap, without bias
+        if self.shifts_after:  # a row for each tap, without bias
             return weight.transpose(1, 2).flatten(0, 1), torch.zeros_like(weight[:, 0]).flatten()
         return weight.transpose(1, 2).flatten(1), bias
 
@@ -76,7 +77,7 @@ class Conv(Linear):
             x = x.reshape(len(x), -1, self.stride * x.shape[2])
         frames = x.shape[1] - (self.taps - 1) * self.dilation
         shifts = range(0, self.taps * self.dilation, self.dilation)
-        if len(self.bias) < self.taps:  # few numbers come out: shift these
+        if self.shifts_after:
             y = self.product(x).view(*x.shape[:2], len(self.bias), self.taps)
             return torch.stack([y[:, s : s + frames, :, tap] for tap, s in enumerate(shifts)]).sum(0) + self.bias
         return self.product(torch.cat([x[:, s : s + frames] for s in shifts], 2) if self.taps > 1 else x)
