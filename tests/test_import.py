@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-HEAVY = ["fairseq2", "matplotlib", "torchaudio", "transformers", "vector_quantize_pytorch"]
+HEAVY = ["fairseq2", "huggingface_hub", "matplotlib", "torchaudio", "transformers", "vector_quantize_pytorch"]
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +17,12 @@ def imported() -> list[str]:
 def test_importing_speechtok_imports_nothing_heavy(imported, name):
     assert "speechtok" in imported
     assert not [module for module in imported if module.split(".")[0] == name]
+
+
+def test_the_vocabulary_comes_when_it_is_asked_for_and_brings_nothing_heavy(imported):
+    assert "speechtok.lm" not in imported
+    code = "import sys, speechtok; speechtok.AudioVocabulary, speechtok.lm; print('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_every_public_name_is_importable():

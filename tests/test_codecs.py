@@ -1,0 +1,246 @@
+"""The codecs of transformers behind our API, with small random weights; and the README's table of what all can do."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    DacConfig,
+    DacFeatureExtractor,
+    DacModel,
+    EncodecConfig,
+    EncodecModel,
+    MimiConfig,
+    MimiModel,
+)
+
+from benchmarks.published import BASE, Reference, write_published
+from speechtok import AudioVocabulary, Tokenizer, load
+from speechtok.codecs import CODECS
+from speechtok.errors import CheckpointError, InputError, MissingFileError, StreamError, TokensError
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+MODELS = {
+    "encodec": lambda: EncodecModel(
+        EncodecConfig(num_filters=4, hidden_size=16, codebook_size=1024, target_bandwidths=[1.5, 3.0, 6.0])
+    ),
+    "dac": lambda: DacModel(
+        DacConfig(
+            encoder_hidden_size=4, decoder_hidden_size=32, hidden_size=64, n_codebooks=5, codebook_size=64,
+            downsampling_ratios=[2, 4, 5, 8], upsampling_ratios=[8, 5, 4, 2], sampling_rate=16_000,
+        )
+    ),
+    "mimi": lambda: MimiModel(
+        MimiConfig(
+            num_filters=4, hidden_size=16, codebook_size=64, codebook_dim=8, vector_quantization_hidden_dimension=8,
+            num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=8, intermediate_size=16,
+            num_quantizers=6, upsample_groups=16,
+        )
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def models() -> dict:
+    torch.manual_seed(0)
+    made = {name: make().eval() for name, make in MODELS.items()}
+    for codebook in (m for model in made.values() for m in model.modules() if hasattr(m, "embed_sum")):
+        codebook.embed_sum.normal_()
+    for layer in made["encodec"].quantizer.layers:
+        layer.codebook.embed.normal_(std=0.1)
+    return made
+
+
+@pytest.fixture(scope="module")
+def folders(models, tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("codecs")
+    for name, model in models.items():
+        model.save_pretrained(root / name)
+    return {name: root / name for name in models}
+
+
+@pytest.fixture(scope="module")
+def tokenizers(folders, tiny, tmp_path_factory) -> dict[str, Tokenizer]:
+    small = {**BASE, "n_filters": 2, "dimension": 8, "semantic_dimension": 4, "codebook_size": 16, "n_q": 3}
+    published = tmp_path_factory.mktemp("published")
+    write_published(Reference(small), small, published)
+    wrapped = {name: load(f"{name}:{folder}") for name, folder in folders.items()}
+    return {"speechtok": tiny, "published": load(published), **wrapped}
+
+
+def theirs(name: str, model, x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        if name == "encodec":
+            return model.encode(x[None, None], bandwidth=6.0).audio_codes[0]
+        return model.encode(x[None, None]).audio_codes
+
+
+# --- what transformers gives
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_codes_of_an_utterance_are_those_of_transformers(name, models, tokenizers, speech):
+    tok = tokenizers[name]
+    x = torch.from_numpy(speech(1.0, sample_rate=tok.sample_rate))[: 12 * tok.hop_length]
+    expected = theirs(name, models[name], x)
+    assert expected.unique().numel() > 10
+    assert torch.equal(tok.encode(x, tok.sample_rate).codes, expected)
+    assert torch.equal(tok.encode(x, tok.sample_rate, num_codebooks=2).codes, expected[:, :2])
+
+
+@pytest.mark.parametrize("name", ["encodec", "mimi"])
+def test_codes_of_any_length_are_those_of_transformers(name, models, tokenizers, speech):
+    tok = tokenizers[name]
+    x = torch.from_numpy(speech(0.7, sample_rate=tok.sample_rate))[:-123]
+    assert torch.equal(tok.encode(x, tok.sample_rate).codes, theirs(name, models[name], x))
+
+
+def test_dac_completes_the_last_frame_as_its_feature_extractor(models, tokenizers, speech):
+    x = speech(0.51)
+    whole = DacFeatureExtractor(sampling_rate=16_000, hop_length=320)(x, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        expected = models["dac"].encode(whole["input_values"]).audio_codes
+    assert torch.equal(tokenizers["dac"].encode(x, 16_000).codes, expected)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_audio_is_that_of_transformers(name, models, tokenizers, speech):
+    tok, model = tokenizers[name], models[name]
+    codes = tok.encode(speech(0.5, sample_rate=tok.sample_rate), tok.sample_rate).codes
+    with torch.no_grad():
+        if name == "encodec":
+            expected = model.decode(codes[None], [None]).audio_values
+        elif name == "dac":
+            expected = model.decode(audio_codes=codes).audio_values
+        else:
+            expected = model.decode(codes).audio_values
+    expected = expected.flatten()
+    audio = tok.decode(codes)[0]
+    assert audio.shape == (codes.shape[2] * tok.hop_length,)
+    assert torch.equal(audio[: len(expected)], expected[: len(audio)])
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_saved_as_transformers_does_it_is_the_same_tokenizer(name, tokenizers, tmp_path):
+    tok = tokenizers[name]
+    tok.save(tmp_path)
+    assert load(tmp_path).fingerprint == tok.fingerprint
+    assert MODELS[name]().__class__.from_pretrained(tmp_path).config.model_type == name
+
+
+# --- the README's table
+
+
+def matrix() -> dict[str, dict[str, str]]:
+    """Rows and columns of the table of the section "Other codecs"."""
+    section = README[README.index("## Other codecs") :]
+    lines = [line.strip("| ").split("|") for line in re.findall(r"^\|.*\|$", section, re.MULTILINE)]
+    head, _, *rows = [[cell.strip() for cell in line] for line in lines]
+    return {row[0].strip("`"): dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+NAMES = {"speechtok": "speechtok", "SpeechTokenizer": "published", "EnCodec": "encodec", "DAC": "dac", "Mimi": "mimi"}
+
+
+def can(tok: Tokenizer, what: str, speech) -> bool:
+    rate = tok.sample_rate
+    if what == "load":
+        return isinstance(tok, Tokenizer) and len(tok.fingerprint) == 16
+    if what == "encode":
+        tokens = tok.encode(speech(0.4), 16_000)
+        return tokens.codes.shape == (1, tok.num_codebooks, -(-int(tokens.num_samples) // tok.hop_length))
+    if what == "decode":
+        tokens = tok.encode(speech(0.4), 16_000)
+        return tok.decode(tokens).shape == (1, int(tokens.num_samples))
+    if what == "batch with lengths":
+        rows = [torch.from_numpy(speech(seconds, seed, rate)) for seed, seconds in enumerate((0.4, 0.15, 0.3))]
+        batch = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        tokens = tok.encode(batch, rate, lengths=[len(row) for row in rows])
+        audio = tok.decode(tokens)
+        alone = [tok.encode(row, rate) for row in rows]
+        return all(
+            torch.equal(tokens[i].codes, alone[i].codes) and torch.equal(audio[i, : len(row)], tok.decode(alone[i])[0])
+            for i, row in enumerate(rows)
+        )
+    if what == "streaming":
+        try:
+            tok.stream().close()
+        except StreamError:
+            return False
+        return True
+    assert what == "vocabulary"
+    vocabulary = AudioVocabulary(tok)
+    tokens = tok.encode(speech(0.2), 16_000)
+    return torch.equal(vocabulary.to_codes(vocabulary.to_ids(tokens)).codes, tokens.codes)
+
+
+@pytest.mark.parametrize("what", ["load", "encode", "decode", "batch with lengths", "streaming", "vocabulary"])
+@pytest.mark.parametrize("row", NAMES)
+def test_the_table_in_the_readme_is_what_codecs_can(row, what, tokenizers, speech):
+    assert matrix()[row][what] == ("yes" if can(tokenizers[NAMES[row]], what, speech) else "no")
+
+
+def test_the_table_has_every_codec():
+    assert set(matrix()) == set(NAMES)
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("encodecs:a", "'encodec'"),
+        ("MIMI:a", "'mimi'"),
+        ("dacc:a", "'dac'"),
+        ("zzz:a", "known ones: encodec, dac, mimi"),
+    ],
+)
+def test_a_codec_that_does_not_exist_suggests_the_nearest(name, hint):
+    with pytest.raises(InputError, match=f"there is no codec .*{hint}"):
+        load(name)
+
+
+def test_a_codec_without_a_place_names_an_example():
+    with pytest.raises(
+        InputError, match="expected a directory or a name on the hub, as encodec:facebook/encodec_24khz"
+    ):
+        load("encodec:")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(name, folders, tmp_path):
+    shutil.copytree(folders["dac"], tmp_path / "dac")
+    (tmp_path / "dac" / name).unlink()
+    with pytest.raises(MissingFileError, match=name):
+        load(f"dac:{tmp_path / 'dac'}")
+
+
+def test_half_a_download_is_refused(folders, tmp_path):
+    shutil.copytree(folders["mimi"], tmp_path / "mimi")
+    data = (tmp_path / "mimi" / "model.safetensors").read_bytes()
+    (tmp_path / "mimi" / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        load(tmp_path / "mimi")
+
+
+def test_weights_of_another_codec_are_refused(folders, tmp_path):
+    shutil.copytree(folders["dac"], tmp_path / "dac")
+    shutil.copy(folders["mimi"] / "model.safetensors", tmp_path / "dac")
+    with pytest.raises(CheckpointError, match=r"lacks .*, which its config asks for"):
+        load(tmp_path / "dac")
+
+
+def test_an_encodec_that_fits_no_grid_is_refused(tmp_path):
+    EncodecModel(EncodecConfig(num_filters=4, hidden_size=16, audio_channels=2)).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"has 2 channels.*try encodec:facebook/encodec_24khz"):
+        load(tmp_path)
+
+
+def test_codes_out_of_range_are_refused(tokenizers):
+    tok = tokenizers["dac"]
+    with pytest.raises(TokensError):
+        tok.decode(torch.full((1, 2, 3), tok.codebook_size))
