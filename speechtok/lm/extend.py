@@ -10,7 +10,7 @@ from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
 from speechtok.errors import FingerprintError, VocabularyError
 from speechtok.lm.vocabulary import AudioVocabulary
-from speechtok.tokenizer import SpeechTokenizer
+from speechtok.tokenizer import Tokenizer
 
 _KEY = "speechtok"
 
@@ -68,7 +68,7 @@ def vocabulary_of(text_tokenizer: PreTrainedTokenizerBase) -> dict[str, Any] | N
     return kept
 
 
-def extend_model(model: PreTrainedModel, vocabulary: AudioVocabulary, tokenizer: SpeechTokenizer) -> None:
+def extend_model(model: PreTrainedModel, vocabulary: AudioVocabulary, tokenizer: Tokenizer) -> None:
     """Give a model rows for the vocabulary's ids, in its input and output embeddings, in place.
 
     The row of a code is its codebook vector, turned into the model's width, with the mean and the spread of the model's
@@ -117,7 +117,7 @@ def _weight(embeddings: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def _fill(weight: Tensor, vocabulary: AudioVocabulary, tokenizer: SpeechTokenizer) -> None:
+def _fill(weight: Tensor, vocabulary: AudioVocabulary, tokenizer: Tokenizer) -> None:
     """``weight``: ``(ids, W)``. Overwrite the rows of the vocabulary."""
     width = weight.shape[1]
     text = weight[: vocabulary.offset].float()

@@ -10,7 +10,7 @@ from transformers.generation.streamers import BaseStreamer
 from speechtok.errors import FingerprintError, InputError, VocabularyError
 from speechtok.lm.reader import Reader
 from speechtok.lm.vocabulary import AudioVocabulary
-from speechtok.tokenizer import SpeechTokenizer
+from speechtok.tokenizer import Tokenizer
 
 
 class SpeechLogitsProcessor(LogitsProcessor):
@@ -65,9 +65,7 @@ class AudioStreamer(BaseStreamer):
         FingerprintError: the vocabulary is another tokenizer's.
     """
 
-    def __init__(
-        self, vocabulary: AudioVocabulary, tokenizer: SpeechTokenizer, play: Callable[[Tensor], object]
-    ) -> None:
+    def __init__(self, vocabulary: AudioVocabulary, tokenizer: Tokenizer, play: Callable[[Tensor], object]) -> None:
         if tokenizer.fingerprint != vocabulary.fingerprint:
             raise FingerprintError(
                 f"the vocabulary is that of tokenizer {vocabulary.fingerprint}, and this is "

@@ -15,7 +15,7 @@ from speechtok.errors import MissingFileError, VocabularyError
 from speechtok.lm.extend import extend_tokenizer, vocabulary_of
 from speechtok.lm.patterns import Pattern
 from speechtok.lm.vocabulary import SLOT, AudioVocabulary
-from speechtok.tokenizer import SpeechTokenizer
+from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
 
 _FOLDER = "speech_tokenizer"
@@ -50,7 +50,7 @@ class SpeechProcessor:
     """
 
     def __init__(
-        self, text_tokenizer: PreTrainedTokenizerBase, tokenizer: SpeechTokenizer, vocabulary: AudioVocabulary
+        self, text_tokenizer: PreTrainedTokenizerBase, tokenizer: Tokenizer, vocabulary: AudioVocabulary
     ) -> None:
         if vocabulary.fingerprint != tokenizer.fingerprint:
             raise VocabularyError(

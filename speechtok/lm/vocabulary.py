@@ -14,7 +14,7 @@ from speechtok.lm.reader import GridReader, LineReader, Reader
 from speechtok.tokens import SpeechTokens, check_codes
 
 if TYPE_CHECKING:
-    from speechtok.tokenizer import SpeechTokenizer
+    from speechtok.tokenizer import Tokenizer
 
 BEGIN, END, PAD, SLOT = "<|speech_begin|>", "<|speech_end|>", "<|speech_pad|>", "<|speech|>"
 """Marks: of begin and end of an utterance, of nothing, and of the place in a text where an utterance belongs."""
@@ -74,7 +74,7 @@ class AudioVocabulary:
 
     def __init__(
         self,
-        tokenizer: "SpeechTokenizer | TokenizerFacts",
+        tokenizer: "Tokenizer | TokenizerFacts",
         pattern: str | Pattern | Mapping[str, Any] = "flatten",
         num_codebooks: int | None = None,
         offset: int = 0,
