@@ -192,6 +192,8 @@ class Evaluation:
             try:
                 decoded, bits, codes = code(self.codecs[spec], waveform, sample_rate)
                 before, after = align(whole, decoded, self.settings.delays[spec])
+                if not len(before):
+                    raise InputError(f"nothing is left of {len(decoded)} samples after the codec's delay")
                 original = shared if len(before) == len(whole) else Speech(before, item.text, item.language)
                 copy = Speech(after.contiguous())
                 scores = {

@@ -2,9 +2,9 @@
 codebook 0 is like as a language.
 
 ``python -m benchmarks.semantics --data DIR/test.jsonl`` prints two Markdown tables; needs the ``bench`` extra, and
-phones in the manifest. Each frame has the phone that is spoken in its middle. Silence is a phone, and fillers of the aligner
-(``+NOISE+``, …) are silence; a second column leaves all of it out. Frames outside every row of an alignment do not
-count.
+phones in the manifest. Each frame has the phone that is spoken in its middle. Silence is a phone, and fillers of the
+aligner (``+NOISE+``, …) are silence; a second column leaves all of it out. Frames outside every row of an alignment do
+not count.
 
 The references are k-means with as many clusters as a codebook has entries, fitted on ``train.jsonl`` beside the
 manifest: of 39 MFCCs and deltas, and of a teacher's features if ``--teacher`` is given. Chance is codebook 0 with its

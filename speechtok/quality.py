@@ -31,7 +31,7 @@ def pesq_wb(before: Tensor, after: Tensor, sample_rate: int) -> float:
     """
     pesq: Any = importlib.import_module("pesq")
     pair = [resample(x[None], sample_rate, _PESQ_RATE)[0].numpy() for x in (before, after)]
-    pieces = -(-len(pair[0]) // (_PESQ_SECONDS * _PESQ_RATE))
+    pieces = max(1, -(-len(pair[0]) // (_PESQ_SECONDS * _PESQ_RATE)))
     scores = []
     for x, y in zip(*(np.array_split(waveform, pieces) for waveform in pair), strict=True):
         if not x.any() or not y.any():

@@ -4,88 +4,102 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 import speechtok
-from benchmarks.reconstruction import (
-    Reconstruction,
-    Score,
-    Utterance,
-    main,
-    measure,
-    perplexities,
-    read_manifest,
-    table,
-)
+from benchmarks import evaluate
+from benchmarks.reconstruction import main, read_manifest
 from speechtok.errors import InputError
-
-HALF = speechtok.ConvNeXtConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
+from speechtok.quality import pesq_wb, stoi
+from tests.benchmarks.test_evaluate import Here
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    config = speechtok.TokenizerConfig(latent_dim=8, codebook_size=32, num_codebooks=4, encoder=HALF, decoder=HALF)
+    from tests.conftest import make_tokenizer
+
     directory = tmp_path_factory.mktemp("model")
-    speechtok.SpeechTokenizer(config).save(directory)
+    make_tokenizer().save(directory)
     return str(directory)
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     envelope = np.sin(np.arange(32_000) / 2000) ** 2
-    for index in range(3):
+    for index in range(2):
         soundfile.write(folder / f"{index}.wav", envelope * rng.standard_normal(32_000) * 0.1, 16_000)
-    soundfile.write(folder / "3.wav", np.zeros(16_000), 16_000)
-    (folder / "4.wav").write_text("no audio")
-    (folder / "test.jsonl").write_text("\n".join(json.dumps({"audio": f"{i}.wav"}) for i in range(5)))
-    return folder / "test.jsonl"
+    soundfile.write(folder / "2.wav", np.zeros(16_000), 16_000)
+    (folder / "3.wav").write_text("no audio")
+    (folder / "test.jsonl").write_text("\n".join(json.dumps({"audio": f"{i}.wav"}) for i in range(4)))
+    return folder
 
 
-def test_the_numbers_do_not_depend_on_the_number_of_workers(model, manifest):
-    paths = read_manifest(str(manifest))
-    alone = [Reconstruction(model, [4, 1])(path) for path in paths[:2]]
-    pooled = measure(paths[:2], model, [4, 1], workers=2)
-    assert [u.path for u in pooled] == paths[:2]
-    assert [u.scores for u in pooled] == [u.scores for u in alone]
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are tested with the evaluation; here they would only take time."""
+
+    def start(*arguments: object) -> Here:
+        evaluate._start_worker(*arguments[3])  # type: ignore[index]
+        return Here()
+
+    monkeypatch.setattr(evaluate, "ProcessPoolExecutor", start)
 
 
-def test_a_file_that_fails_and_a_silent_one_leave_the_others_done(model, manifest, capsys):
-    assert main(["--data", str(manifest.parent), "--model", model, "--num-codebooks", "4", "--workers", "1"]) == 1
+def test_without_codecs_the_tokenizer_is_scored_with_its_numbers_of_codebooks(model, data, capsys):
+    arguments = ["--data", str(data), "--model", model, "--num-codebooks", "4", "1", "--workers", "1"]
+    assert main(arguments) == 1
     captured = capsys.readouterr()
-    assert "4.wav cannot be read as audio" in captured.err
-    assert "4 utterances" in captured.out
+    assert "3.wav cannot be read as audio" in captured.err
+    assert "3 utterances" in captured.out
     assert "nan" not in captured.out
+    lines = [line.split("|")[1:-1] for line in captured.out.splitlines() if line.startswith("| ")]
+    assert [cell.strip() for cell in lines[0]] == ["codec", "kbit/s", "PESQ-WB ↑", "STOI ↑"]
+    assert [line[0].strip() for line in lines[1:]] == [f"speechtok:4@{model}", f"speechtok:1@{model}"]
+    assert [float(line[1]) for line in lines[1:]] == [1.0, 0.25]
+    assert "perplexity of the codebooks (of 32)" in captured.out
 
 
-def test_scores_are_those_of_the_reference_libraries(model, manifest):
-    from pesq import pesq
-    from pystoi import stoi
-
-    path = read_manifest(str(manifest))[0]
-    utterance = Reconstruction(model, [4])(path)
+def test_scores_are_those_of_the_functions_without_the_benchmark(model, data, tmp_path, capsys):
+    arguments = ["--data", str(data), "--model", model, "--num-codebooks", "4", "--limit", "2", "--metric", "pesq"]
+    assert main([*arguments, "--metric", "stoi", "--out", str(tmp_path), "--examples", "1"]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    row = report["codecs"][f"speechtok:4@{model}"]
     tokenizer = speechtok.load(model)
-    waveform, _ = speechtok.read_audio(path)
-    decoded = tokenizer.decode(tokenizer.encode(waveform, 16_000))[0].numpy()
-    assert utterance.scores[4].pesq == pytest.approx(pesq(16_000, waveform.numpy(), decoded, "wb"))
-    assert utterance.scores[4].stoi == pytest.approx(stoi(waveform.numpy(), decoded, 16_000))
-    assert utterance.scores[4].bits == 100 * 4 * 5
+    waveform, _ = speechtok.read_audio(data / "0.wav")
+    decoded = tokenizer.decode(tokenizer.encode(waveform, 16_000))[0]
+    delay = round(row["delay_ms"] * 16)
+    before, after = evaluate.align(waveform, decoded, delay)
+    assert row["scores"]["pesq"][0] == pytest.approx(pesq_wb(before, after, 16_000), abs=1e-6)
+    assert row["scores"]["stoi"][0] == pytest.approx(stoi(before, after, 16_000), abs=1e-6)
+    assert (tmp_path / "report.html").read_text().count("<audio") == 2
+    assert report["command"].endswith("--examples 1")
 
 
-def test_the_table_means_over_utterances_and_measures_the_rate():
-    utterances = [
-        Utterance(Path("a"), {2: Score(2.0, 0.8, 3000, 1.0)}, np.zeros((2, 1), np.int32)),
-        Utterance(Path("b"), {2: Score(3.0, 0.6, 1000, 3.0)}, np.zeros((2, 1), np.int32)),
-        Utterance(Path("c"), {}, np.empty((0, 0), np.int32), "broken"),
-    ]
-    assert table(utterances, [2]).splitlines()[-1] == "| 2 | 1.00 | 2.500 | 0.7000 |"
+def test_unknown_codecs_and_metrics_are_named_and_the_rest_is_done(data, tmp_path, capsys):
+    arguments = ["--data", str(data), "--limit", "2", "--codec", "identity", "--codec", "nosuch", "--metric", "stoi"]
+    assert main([*arguments, "--metric", "nope", "--out", str(tmp_path), "--examples", "0"]) == 1
+    captured = capsys.readouterr()
+    assert "left out: nosuch: codec 'nosuch' is unknown" in captured.err
+    assert "left out: nope: metric 'nope' is unknown" in captured.err
+    assert "| identity | 256.00 | 1.0000 |" in captured.out
+    text = (tmp_path / "report.md").read_text()
+    assert "codec **nosuch** is absent" in text
+    assert "metric **nope** is absent" in text
 
 
-def test_perplexity_is_the_number_of_codes_used_evenly():
-    codes = np.array([[0, 1, 2, 3], [5, 5, 5, 5]], np.int32)
-    assert perplexities([Utterance(Path("a"), {1: Score(1, 1, 1, 1)}, codes)], 8) == pytest.approx([4, 1])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--codec", "nosuch"], "none of 1 codecs can be used"),
+        (["--codec", "identity", "--model", "x"], "--model is 'x' beside --codec"),
+        (["--limit", "0"], "--limit is 0"),
+        (["--workers", "0"], "--workers is 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(data, arguments, says, capsys):
+    assert main(["--data", str(data), *arguments]) == 1
+    assert says in capsys.readouterr().err
 
 
 def test_a_missing_manifest_is_named(tmp_path, capsys):

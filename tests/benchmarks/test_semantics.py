@@ -63,6 +63,14 @@ def test_every_codebook_and_reference_is_scored_and_failures_are_told(model, dat
         "k-means (32) on MFCC",
         "k-means (32) on mfcc, layer 1",
     ]
+    languages = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in second.splitlines() if line[:2] == "| "}
+    assert list(languages) == ["codebook 0", *rows[-2:], "all codebooks", "chance"]
+    assert [cell.strip() for cell in languages["chance"]] == ["50.0", "50.0", "", "–", "", ""]
+    assert "not two speakers" in second
+    tokens, perplexity, bits = (float(languages["codebook 0"][place]) for place in (2, 4, 5))
+    assert 1 <= tokens <= 15  # frames of the longest phone
+    assert 1 < perplexity < 64
+    assert bits > 0
     clusters = [line for line in first.splitlines() if "k-means" in line]
     assert clusters[0].split("|")[2:] == clusters[1].split("|")[2:]
     assert float(clusters[0].split("|")[2]) > 0.6  # tones that never change are easy to tell apart
@@ -114,3 +122,21 @@ def test_what_cannot_be_measured_is_named(model, data, tmp_path, capsys):
     (tmp_path / "test.jsonl").write_text(json.dumps({"audio": "a.wav", "phones": [["AA", 0, 1]]}))
     assert main(["--data", str(tmp_path), "--model", model]) == 1
     assert "train.jsonl" in capsys.readouterr().err
+
+
+def test_speakers_count_in_abx_and_the_probe(model, data, tmp_path, capsys):
+    rows = [json.loads(line) for line in (data / "train.jsonl").read_text().splitlines()]
+    for copy in range(2):
+        for row in rows[:5]:
+            twin = row | {"audio": str(data / row["audio"]), "id": f"{copy}{row['audio']}", "speaker": "ab"[copy]}
+            link = tmp_path / f"{copy}{row['audio']}"
+            link.symlink_to(data / row["audio"])
+            rows.append(twin | {"audio": link.name})
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows[5:])))
+    assert main(["--data", str(tmp_path), "--model", model]) == 0
+    out = capsys.readouterr().out
+    assert "the probe tells 2 speakers apart" in out
+    clusters = next(line for line in out.split("| labels | ABX")[1].splitlines() if "k-means" in line).split("|")
+    assert float(clusters[2]) < 15  # tones are easy to tell apart, by one speaker
+    assert float(clusters[3]) < 15  # and by another, who says the same
