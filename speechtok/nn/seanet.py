@@ -245,7 +245,7 @@ class Decoder(nn.Module):
         return _by_pieces(self.back, x, frames, self.halo, 1, self.hop_length).squeeze(2)
 
 
-_PIECE_FRAMES = 50
+_PIECE_FRAMES = 100
 """Frames that convolutions take at a time: memory stays bounded, and caches warm."""
 
 
