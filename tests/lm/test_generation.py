@@ -1,0 +1,181 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LogitsProcessorList
+
+import speechtok
+from speechtok.errors import FingerprintError, InputError, VocabularyError
+from speechtok.lm import AudioStreamer, Parallel, Semantic, SpeechLogitsProcessor, extend_model
+
+from ..conftest import make_tokenizer  # isort: skip
+
+TOK = make_tokenizer()
+OFFSET = 20
+VOCABULARIES = [
+    *(speechtok.AudioVocabulary(TOK, name, offset=OFFSET) for name in ("flatten", "semantic", "coarse_first", "delay")),
+    speechtok.AudioVocabulary(TOK, Semantic(4), offset=OFFSET),
+    speechtok.AudioVocabulary(TOK, "flatten", 2, offset=OFFSET),
+    speechtok.AudioVocabulary(TOK, "parallel"),
+    speechtok.AudioVocabulary(TOK, Parallel((0, 1, 1, 2))),
+]
+
+
+def played(vocab, prompt, generated):
+    """The chunks of a streamed generation."""
+    chunks = []
+    streamer = AudioStreamer(vocab, TOK, chunks.append)
+    streamer.put(torch.tensor(prompt).T if vocab.is_grid else torch.tensor(prompt)[None])
+    for step in generated:
+        streamer.put(torch.tensor(step).view(-1))
+    streamer.end()
+    return chunks
+
+
+def joined(chunks):
+    return torch.cat([torch.zeros(0), *chunks])
+
+
+def codes_of(frames, seed=0):
+    codes = torch.randint(32, (1, 4, frames), generator=torch.Generator().manual_seed(seed))
+    codes[:, 0] //= 16  # runs
+    return codes
+
+
+@pytest.mark.parametrize("vocab", VOCABULARIES, ids=repr)
+@pytest.mark.parametrize("frames", [0, 1, 2, 9])
+def test_a_streamed_generation_is_what_decoding_it_whole_gives(vocab, frames):
+    ids = vocab.to_ids(codes_of(frames))[0]
+    for cut in (0, 1, len(ids) // 2, len(ids)):  # what of it the prompt has
+        prompt, generated = ids[:cut].tolist(), ids[cut:].tolist()
+        if not cut:
+            prompt = [[0] * vocab.num_codebooks] if vocab.is_grid else [1, 2]
+        audio = joined(played(vocab, prompt, generated))
+        whole = TOK.decode(vocab.to_codes(ids))[0]
+        heard = vocab.to_codes(ids[:cut]) if cut else None
+        if cut == len(ids) and not vocab.is_grid:
+            assert not len(audio)  # it was the prompt's
+        elif vocab.pattern.name != "coarse_first":
+            assert torch.equal(audio, whole[0 if heard is None else int(heard.num_samples) :])
+        elif cut <= 1:
+            assert torch.equal(audio, whole)
+
+
+@settings(max_examples=40)
+@given(
+    st.sampled_from(VOCABULARIES), st.lists(st.integers(-3, 3000), max_size=12), st.integers(0, 20), st.integers(1, 6)
+)
+def test_whatever_is_generated_its_valid_prefix_is_played(vocab, noise, place, frames):
+    steps = vocab.to_ids(codes_of(frames))[0].tolist()
+    noise = [[value] * vocab.num_codebooks if vocab.is_grid else value for value in noise]
+    generated = [*steps[:place], *noise]
+    audio = joined(played(vocab, [[0] * vocab.num_codebooks] if vocab.is_grid else [1, 2], generated))
+    if noise and vocab.begin_id in (noise[0][:1] if vocab.is_grid else noise):
+        return  # another utterance follows
+    expected = TOK.decode(vocab.to_codes(generated or [], strict=False))[0] if place else torch.zeros(0)
+    assert len(audio) == len(expected)
+    if vocab.pattern.name != "coarse_first":  # interrupted, it goes on with fewer codebooks
+        assert torch.equal(audio, expected)
+
+
+def test_the_first_audio_comes_with_the_fewest_ids_that_the_decoder_can_do_with():
+    for name, first in (("flatten", 2 * 4), ("delay", 4 * 5 // 2 + 4), ("semantic", 2), ("coarse_first", 3 * 9 + 2)):
+        vocab = speechtok.AudioVocabulary(TOK, name)
+        chunks = []
+        streamer = AudioStreamer(vocab, TOK, chunks.append)
+        streamer.put(torch.tensor([[vocab.begin_id]]))
+        for count, id_ in enumerate(vocab.to_ids(codes_of(9))[0, 1:], 1):
+            streamer.put(id_[None])
+            assert bool(chunks) == (count >= first), name
+
+
+def test_a_streamer_can_be_used_again_and_plays_several_utterances():
+    vocab = VOCABULARIES[0]
+    one, two = vocab.to_ids(codes_of(3, 1))[0].tolist(), vocab.to_ids(codes_of(2, 2))[0].tolist()
+    expected = [TOK.decode(codes_of(3, 1))[0], TOK.decode(codes_of(2, 2))[0]]
+    audio = joined(played(vocab, [1], [*one, 5, *two, 6]))
+    assert torch.equal(audio, torch.cat(expected))
+    audio = joined(played(vocab, [1], [*one[:-1], *two]))  # its end is missing
+    assert torch.equal(audio, torch.cat(expected))
+    chunks = []
+    streamer = AudioStreamer(vocab, TOK, chunks.append)
+    for ids in (one, two):
+        streamer.put(torch.tensor([[1, 2]]))
+        for id_ in ids:
+            streamer.put(torch.tensor([id_]))
+        streamer.end()
+    assert torch.equal(joined(chunks), torch.cat(expected))
+
+
+def test_several_sequences_and_another_tokenizer_are_refused():
+    streamer = AudioStreamer(VOCABULARIES[0], TOK, print)
+    with pytest.raises(InputError, match="batch of one"):
+        streamer.put(torch.zeros(2, 5, dtype=torch.int64))
+    with pytest.raises(FingerprintError, match="pass the tokenizer"):
+        AudioStreamer(VOCABULARIES[0], make_tokenizer(1), print)
+
+
+@pytest.mark.parametrize("vocab", [v for v in VOCABULARIES if not v.is_grid], ids=repr)
+def test_a_model_that_knows_nothing_speaks_validly_and_is_heard_while_it_does(vocab, new_model):
+    torch.manual_seed(0)
+    model = new_model(OFFSET + 3)
+    extend_model(model, vocab, TOK)
+    prompt = torch.tensor([[1, 2, vocab.begin_id]])
+    chunks = []
+    out = model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        do_sample=True,
+        max_new_tokens=30,
+        eos_token_id=vocab.end_id,
+        pad_token_id=0,
+        logits_processor=LogitsProcessorList([SpeechLogitsProcessor(vocab)]),
+        streamer=AudioStreamer(vocab, TOK, chunks.append),
+    )
+    tokens = vocab.to_codes(out[0, 2:])  # strict: nothing invalid
+    if vocab.pattern.name != "coarse_first":
+        assert torch.equal(joined(chunks), TOK.decode(tokens)[0])
+
+
+def test_beams_are_valid_too(new_model):
+    torch.manual_seed(0)
+    vocab, model = VOCABULARIES[3], new_model(OFFSET)
+    extend_model(model, vocab, TOK)
+    prompt = torch.tensor([[1, vocab.begin_id], [2, vocab.begin_id]])
+    out = model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        num_beams=3,
+        max_new_tokens=15,
+        pad_token_id=vocab.pad_id,
+        logits_processor=LogitsProcessorList([SpeechLogitsProcessor(vocab)]),
+    )
+    for row in out:
+        for span in vocab.spans(row):
+            vocab.to_codes(row[span])
+
+
+def test_outside_of_speech_any_text_is_let_through_and_no_codes():
+    vocab = VOCABULARIES[0]
+    scores = SpeechLogitsProcessor(vocab)(torch.tensor([[1, 2], [1, vocab.begin_id]]), torch.zeros(2, vocab.end + 3))
+    assert scores[0].isfinite().nonzero().flatten().tolist() == [
+        *(*range(OFFSET), vocab.begin_id),
+        *range(vocab.end, vocab.end + 3),
+    ]
+    first = [*range(vocab.first_code, vocab.first_code + 32)]
+    assert scores[1].isfinite().nonzero().flatten().tolist() == [vocab.end_id, *first]
+
+
+def test_heads_of_a_grid_are_held_to_it_each():
+    vocab = VOCABULARIES[-1]  # late by 0, 1, 1, 2
+    rows = torch.tensor([[vocab.begin_id, 3]] * 4)
+    rows[1:, 1] = vocab.pad_id
+    scores = SpeechLogitsProcessor(vocab)(rows, torch.zeros(4, vocab.size))
+    allowed = [row.isfinite().nonzero().flatten().tolist() for row in scores]
+    codes = [*range(32)]
+    assert allowed == [[*codes, vocab.end_id], codes, codes, [vocab.pad_id]]
+
+
+def test_a_model_smaller_than_the_vocabulary_is_named():
+    with pytest.raises(VocabularyError, match="extend_model"):
+        SpeechLogitsProcessor(VOCABULARIES[0])(torch.tensor([[1]]), torch.zeros(1, OFFSET))
