@@ -507,7 +507,9 @@ def test_quality_is_measured_at_16_khz_between_audio_of_equal_length(tmp_path, m
         return 3.14159
 
     monkeypatch.setitem(sys.modules, "pesq", SimpleNamespace(pesq=pesq))
-    monkeypatch.setitem(sys.modules, "pystoi", SimpleNamespace(stoi=lambda before, after, rate, extended: rate / 100_000))
+    monkeypatch.setitem(
+        sys.modules, "pystoi", SimpleNamespace(stoi=lambda before, after, rate, extended: rate / 100_000)
+    )
     make_tokenizer(0, sample_rate=24_000).save(tmp_path / "model")
     wav = write(tmp_path / "a.wav", chirp(0.5, rate=44_100), 44_100)
     assert main(["roundtrip", str(wav), str(tmp_path / "b.wav"), "--model", str(tmp_path / "model")]) == 0
