@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from speechtok.codecs import CODECS, load_codec
-from speechtok.config import SeanetConfig, TokenizerConfig
+from speechtok.config import ModelConfig, SeanetConfig, model_config
 from speechtok.errors import CheckpointError, InputError, MissingFileError, OutputError, SpeechtokError
 from speechtok.files import replacing
 from speechtok.hub import locate
@@ -106,8 +106,7 @@ def _load_directory(directory: Path, device: torch.device | str) -> Tokenizer:
         weights = safetensors.torch.load_file(weights_path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{weights_path} is damaged ({error}); fetch or save it again") from error
-    family = SeanetConfig if isinstance(config, dict) and config.get("family") == "seanet" else TokenizerConfig
-    tokenizer = _assemble(family.from_dict(config), weights, weights_path, device)
+    tokenizer = _assemble(model_config(config), weights, weights_path, device)
     if tokenizer.fingerprint != fingerprint:
         raise CheckpointError(
             f"{weights_path} and {config_path} hash to {tokenizer.fingerprint}, and {CONFIG_NAME} says {fingerprint}: "
@@ -152,14 +151,14 @@ def _load_training_checkpoint(path: Path, device: torch.device | str) -> Tokeniz
         config, weights = parts["config"]["model"], dict(parts["tokenizer"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{path} is no checkpoint of training/train.py; expected one, or a directory") from error
-    return _assemble(TokenizerConfig.from_dict(config), weights, path, device)
+    return _assemble(model_config(config), weights, path, device)
 
 
 def _assemble(
-    config: TokenizerConfig | SeanetConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device | str
+    config: ModelConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device | str
 ) -> Tokenizer:
     with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in _build(config).state_dict().items()}
+        expected = {name: tensor.shape for name, tensor in build(config).state_dict().items()}
     for name in sorted(expected.keys() | weights.keys(), key=str):
         if name not in weights:
             raise CheckpointError(f"{source} lacks {name}, which its config asks for; save both again")
@@ -179,11 +178,12 @@ def _assemble(
         if not bool(torch.isfinite(weight).all()):
             raise CheckpointError(f"{source}: {name} holds values that are not finite numbers; fetch or save it again")
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away, and are nobody's random numbers
-        tokenizer = _build(config)
+        tokenizer = build(config)
     tokenizer.load_state_dict(weights)
     tokenizer.to(device)
     return tokenizer
 
 
-def _build(config: TokenizerConfig | SeanetConfig) -> Tokenizer:
+def build(config: ModelConfig) -> SpeechTokenizer | SeanetTokenizer:
+    """A tokenizer of this config, with random weights."""
     return SeanetTokenizer(config) if isinstance(config, SeanetConfig) else SpeechTokenizer(config)

@@ -5,7 +5,8 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
 
 from speechtok.errors import ConfigError
 
@@ -29,11 +30,13 @@ def from_mapping(cls: type[_D], values: Mapping[str, Any], where: str = "config"
             raise ConfigError(f"{where} has an unknown field {name!r}; {hint}")
         kind = fields[name].type
         path = f"{where}.{name}"
+        if isinstance(kind, UnionType):
+            kind = _of_family(get_args(kind), value, path)
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             value = from_mapping(kind, value, path)
         elif kind is float and type(value) is int:
             value = float(value)
-        elif isinstance(kind, type) and type(value) is not kind:
+        elif isinstance(kind, type) and get_origin(kind) is None and type(value) is not kind:
             raise ConfigError(f"{path} is {value!r}; expected a value of type {kind.__name__}")
         arguments[name] = value
     missing = [
@@ -44,6 +47,15 @@ def from_mapping(cls: type[_D], values: Mapping[str, Any], where: str = "config"
     if missing:
         raise ConfigError(f"{where} lacks the field {missing[0]!r}; add it")
     return cls(**arguments)
+
+
+def _of_family(kinds: tuple[Any, ...], values: Any, where: str) -> Any:
+    """The one of ``kinds`` whose ``family`` the values name; the first if they name none."""
+    families = {kind.family: kind for kind in kinds}
+    name = values.get("family", kinds[0].family) if isinstance(values, Mapping) else kinds[0].family
+    if not isinstance(name, str) or name not in families:
+        raise ConfigError(f"{where}.family is {name!r}; expected {' or '.join(map(repr, families))}")
+    return families[name]
 
 
 def _check_whole(name: str, value: int, least: int, most: int) -> None:
@@ -146,8 +158,7 @@ class TokenizerConfig:
         A field that came later is left out where its value means what older versions did, so that no tokenizer changes
         its fingerprint with a new version.
         """
-        added = {f.name: f.metadata["absent"] for f in dataclasses.fields(self) if "absent" in f.metadata}
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in added or v != added[k]}
+        return _to_dict(self)
 
 
 @dataclass(frozen=True)
@@ -164,6 +175,7 @@ class SeanetConfig:
         dilation_base: the dilation of each block is that of the one before times this.
         lstm_layers: of the LSTM at frame rate; 0 for none.
         bidirectional: whether the LSTM of the encoder runs backwards too.
+        causal: whether convolutions see the past alone; as published, they see as much of the future.
         activation: ``"elu"`` or ``"snake"``.
         latent_dim: width ``D`` of the latent and of every codebook vector.
         num_codebooks: residual-VQ stages ``Q``.
@@ -179,6 +191,7 @@ class SeanetConfig:
     dilation_base: int = 2
     lstm_layers: int = 2
     bidirectional: bool = True
+    causal: bool = field(default=False, metadata={"absent": False})
     activation: str = "elu"
     latent_dim: int = 1024
     num_codebooks: int = 8
@@ -201,8 +214,13 @@ class SeanetConfig:
         _check_whole("latent_dim", self.latent_dim, 1, 65_536)
         _check_whole("num_codebooks", self.num_codebooks, 1, 1_024)
         _check_whole("codebook_size", self.codebook_size, 2, 32_768)
-        if type(self.bidirectional) is not bool:
-            raise ConfigError(f"bidirectional is {self.bidirectional!r}; expected true or false")
+        for name in ("bidirectional", "causal"):
+            if type(getattr(self, name)) is not bool:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected true or false")
+        if self.causal and self.bidirectional and self.lstm_layers:
+            raise ConfigError(
+                "causal is true with bidirectional true, an LSTM that starts at the end; expected bidirectional false"
+            )
         if self.activation not in ("elu", "snake"):
             raise ConfigError(f"activation is {self.activation!r}; expected 'elu' or 'snake'")
 
@@ -211,11 +229,36 @@ class SeanetConfig:
         """Samples a frame."""
         return math.prod(self.strides)
 
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second, in hertz."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def semantic_dim(self) -> int:
+        """0: all codebooks look at all numbers of the latent; see :class:`TokenizerConfig`."""
+        return 0
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SeanetConfig":
         """Inverse of :meth:`to_dict`. Raises :class:`~speechtok.errors.ConfigError`; see :func:`from_mapping`."""
         return from_mapping(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {**dataclasses.asdict(self), "strides": list(self.strides)}
+        """Plain values, ready for JSON; see :meth:`TokenizerConfig.to_dict`."""
+        return {**_to_dict(self), "strides": list(self.strides)}
+
+
+ModelConfig = TokenizerConfig | SeanetConfig
+"""A tokenizer of either family; :func:`from_mapping` takes the one that the field ``family`` names."""
+
+
+def model_config(values: Any) -> ModelConfig:
+    """Inverse of ``to_dict``, of either family. Raises ConfigError; see :func:`from_mapping`."""
+    kind: type[ModelConfig] = _of_family(get_args(ModelConfig), values, "config")
+    return kind.from_dict(values)
+
+
+def _to_dict(config: ModelConfig) -> dict[str, Any]:
+    added = {f.name: f.metadata["absent"] for f in dataclasses.fields(config) if "absent" in f.metadata}
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in added or v != added[k]}

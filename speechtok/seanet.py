@@ -9,18 +9,15 @@ from torch import Tensor
 
 from speechtok.config import SeanetConfig
 from speechtok.errors import CheckpointError, ConfigError
-from speechtok.nn.seanet import Conv, Decoder, Encoder, ResidualBlock, TransposedConv
+from speechtok.nn.seanet import PIECE_FRAMES, Conv, Decoder, Encoder, ResidualBlock, TransposedConv
 from speechtok.quantizer import FloatQuantizer
-from speechtok.tokenizer import Tokenizer
+from speechtok.utterances import UtteranceTokenizer
 
 PUBLISHED_WEIGHTS_NAME = "SpeechTokenizer.pt"
 
 
-class SeanetTokenizer(Tokenizer):
-    """A tokenizer of the ``seanet`` family, in float32; it looks into the future, so it does not stream.
-
-    Every utterance of a batch is computed alone: its codes do not depend on the others, and its LSTM is parallel over
-    time anyway.
+class SeanetTokenizer(UtteranceTokenizer):
+    """A tokenizer of the ``seanet`` family, in float32; its LSTM is parallel over time instead of over utterances.
 
     Args:
         config: its architecture.
@@ -32,54 +29,33 @@ class SeanetTokenizer(Tokenizer):
         super().__init__()
         c = config
         self.config = config
-        size = c.filters, c.strides, c.latent_dim, c.residual_layers, c.residual_kernel_size, c.dilation_base
-        self.encoder = Encoder(*size, c.lstm_layers, c.bidirectional, c.activation)
+        blocks = c.residual_layers, c.residual_kernel_size, c.dilation_base, c.activation, c.causal
+        self.encoder = Encoder(c.filters, c.strides, c.latent_dim, *blocks, c.lstm_layers, c.bidirectional)
         self.quantizer = FloatQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim)
-        self.decoder = Decoder(*size, c.lstm_layers, False, c.activation)
+        self.decoder = Decoder(c.filters, c.strides, c.latent_dim, *blocks, c.lstm_layers)
+        self.why_no_stream = (
+            "it is causal, but a float32 model, whose codes in pieces may be others than those of the whole"
+            if c.causal
+            else "it is not causal, a frame depends on audio that comes later"
+        )
         self.eval().requires_grad_(False)
 
-    @property
-    def sample_rate(self) -> int:  # noqa: D102, see Tokenizer
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:  # noqa: D102
-        return self.config.hop_length
-
-    @property
-    def num_codebooks(self) -> int:  # noqa: D102
-        return self.config.num_codebooks
-
-    @property
-    def codebook_size(self) -> int:  # noqa: D102
-        return self.config.codebook_size
-
-    def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
-        codes = x.new_zeros(len(x), num_codebooks, -(-max(samples) // self.hop_length), dtype=torch.int64)
+    def encode_one(self, x: Tensor, num_codebooks: int) -> Tensor:  # noqa: D102, see UtteranceTokenizer
         with torch.inference_mode():
-            for row, n, kept in zip(x, samples, codes, strict=True):
-                start = 0
-                for latent in self.encoder(row[None, :n]).split(_PIECE_FRAMES, 1):
-                    some = self.quantizer.encode(latent, num_codebooks)[0]
-                    kept[:, start : start + some.shape[1]] = some
-                    start += some.shape[1]
-        return codes
+            return torch.cat([self.quantizer.encode(piece, num_codebooks) for piece in self.encoder.pieces(x)], 2)
 
-    def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        shape = len(codes), codes.shape[2] * self.hop_length
-        waveform = torch.zeros(shape, dtype=torch.float32, device=self.device)
+    def decode_one(self, codes: Tensor) -> Tensor:  # noqa: D102
         with torch.inference_mode():
-            for row, n, kept in zip(codes, lengths.tolist(), waveform, strict=True):
-                if n:
-                    kept[: n * self.hop_length] = self.decoder(self.quantizer.decode(row[None, :, :n]))[0]
-        return waveform
+            latent = (self.quantizer.decode(piece) for piece in torch.split(codes, PIECE_FRAMES, 2))
+            waveform = torch.empty(1, codes.shape[2] * self.hop_length, dtype=torch.float32, device=codes.device)
+            start = 0
+            for piece in self.decoder.pieces(latent):
+                waveform[:, start : start + piece.shape[1]] = piece
+                start += piece.shape[1]
+            return waveform
 
     def _embed(self, codes: Tensor) -> Tensor:
         return self.quantizer.decode(codes)
-
-
-_PIECE_FRAMES = 512
-"""Frames that the quantizer takes at a time."""
 
 
 def published_config(values: Mapping[str, Any]) -> SeanetConfig:

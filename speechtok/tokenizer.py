@@ -34,29 +34,32 @@ class Tokenizer(nn.Module, ABC):
     config: Any
     """What it is made of; its ``to_dict()`` is part of the fingerprint."""
 
+    why_no_stream = "its model takes whole utterances here"
+    """The reason that :meth:`stream` gives."""
+
     def __init__(self) -> None:
         super().__init__()
         self._fingerprint: tuple[tuple[tuple[int, int, int], ...], str] | None = None
 
     @property
-    @abstractmethod
     def sample_rate(self) -> int:
         """Of the waveforms that it makes, in hertz."""
+        return int(self.config.sample_rate)
 
     @property
-    @abstractmethod
     def hop_length(self) -> int:
         """Samples a frame."""
+        return int(self.config.hop_length)
 
     @property
-    @abstractmethod
     def num_codebooks(self) -> int:
         """Codebooks ``Q``."""
+        return int(self.config.num_codebooks)
 
     @property
-    @abstractmethod
     def codebook_size(self) -> int:
         """Entries ``N`` of each codebook."""
+        return int(self.config.codebook_size)
 
     @property
     def frame_rate(self) -> float:
@@ -153,8 +156,9 @@ class Tokenizer(nn.Module, ABC):
             return torch.zeros(len(tokens), 0, device=self.device)
         codes = tokens.codes[:, :num_codebooks]
         waveform = self._decode(codes, tokens.lengths)[:, : int(tokens.num_samples.max())]
-        past_end = torch.arange(waveform.shape[1], device=self.device) >= tokens.num_samples[:, None]
-        return waveform.masked_fill_(past_end, 0.0)
+        for row, n in zip(waveform, tokens.num_samples.tolist(), strict=True):  # a mask would be larger than the audio
+            row[n:] = 0.0
+        return waveform
 
     @torch.no_grad()
     def embed(self, tokens: SpeechTokens | Tensor, num_codebooks: int | None = None) -> Tensor:
@@ -177,14 +181,14 @@ class Tokenizer(nn.Module, ABC):
         return vectors.masked_fill(past_end[..., None], 0.0)
 
     def stream(self, batch_size: int = 1, num_codebooks: int | None = None) -> Stream:
-        """Open a stream, which encodes and decodes piece by piece, if the tokenizer is causal.
+        """Open a stream, which encodes and decodes piece by piece, if the tokenizer can.
 
         Raises:
-            StreamError: it is not, as all but speechtok's own are not here.
+            StreamError: it cannot, as all but speechtok's own cannot here.
         """
         raise StreamError(
-            f"{type(self).__name__} cannot stream: it is not causal, a frame depends on audio that comes later; encode "
-            "whole utterances, or stream with speechtok's own tokenizer, speechtok.load()"
+            f"{type(self).__name__} cannot stream: {self.why_no_stream}; encode whole utterances, or stream with "
+            "speechtok's own tokenizer, speechtok.load()"
         )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
@@ -298,22 +302,6 @@ class SpeechTokenizer(Tokenizer):
         self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
         self._recorder = Recorder()
         self.eval().requires_grad_(False)
-
-    @property
-    def sample_rate(self) -> int:  # noqa: D102, see Tokenizer
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:  # noqa: D102
-        return self.config.hop_length
-
-    @property
-    def num_codebooks(self) -> int:  # noqa: D102
-        return self.config.num_codebooks
-
-    @property
-    def codebook_size(self) -> int:  # noqa: D102
-        return self.config.codebook_size
 
     @property
     def lookahead(self) -> int:

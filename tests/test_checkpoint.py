@@ -175,7 +175,7 @@ def test_an_edited_fingerprint_is_refused_with_both(model, tiny):
         (lambda c: c["encoder"].update(depth=4), "config.encoder has an unknown field 'depth'"),
         (lambda c: c.update(sample_rate="16000"), "config.sample_rate is '16000'; expected a value of type int"),
         (lambda c: c.update(encoder=[1]), r"config.encoder is \[1\]; expected a table"),
-        (lambda c: c.update(family="sea"), "family is 'sea'; expected 'convnext'"),
+        (lambda c: c.update(family="sea"), "family is 'sea'; expected 'convnext' or 'seanet'"),
         (lambda c: c.update(latent_dim=2**62), "latent_dim is 4611686018427387904; expected"),
         (lambda c: c["decoder"].update(frame_depth=10**9), "frame_depth is 1000000000; expected"),
     ],

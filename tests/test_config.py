@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechtok import ConvNeXtConfig, TokenizerConfig
-from speechtok.config import from_mapping
+from speechtok import ConvNeXtConfig, SeanetConfig, TokenizerConfig
+from speechtok.config import from_mapping, model_config
 from speechtok.errors import ConfigError
 
 halves = st.builds(
@@ -163,6 +163,26 @@ def test_a_field_without_default_must_be_given_and_an_int_serves_as_float():
 def test_a_field_that_came_later_changes_no_fingerprint_where_it_means_what_was():
     assert "semantic_dim" not in TokenizerConfig().to_dict()
     assert TokenizerConfig.from_dict(TokenizerConfig(semantic_dim=3).to_dict()).semantic_dim == 3
+
+
+def test_a_causal_seanet_is_another_one_and_the_published_keeps_its_fingerprint():
+    assert "causal" not in SeanetConfig().to_dict()
+    causal = SeanetConfig(causal=True, bidirectional=False)
+    assert SeanetConfig.from_dict(causal.to_dict()) == causal
+    with pytest.raises(ConfigError, match="causal is true with bidirectional true"):
+        SeanetConfig(causal=True)
+    with pytest.raises(ConfigError, match="causal is 1; expected true or false"):
+        SeanetConfig(causal=1)
+
+
+def test_the_family_says_which_config_it_is():
+    assert model_config({"filters": 8, "family": "seanet"}) == SeanetConfig(filters=8)
+    assert model_config({"latent_dim": 8}) == TokenizerConfig(latent_dim=8)
+    for family in ("conv", 1, None, []):
+        with pytest.raises(ConfigError, match=r"family is .*; expected 'convnext' or 'seanet'"):
+            model_config({"family": family})
+    with pytest.raises(ConfigError, match="unknown field 'filters'"):
+        model_config({"filters": 8})
 
 
 @pytest.mark.parametrize("semantic_dim", [-1, 64, True, 0.5])

@@ -1,13 +1,17 @@
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.published import BASE, Reference, write_published
-from speechtok import SeanetTokenizer, SpeechTokens, load, read_audio
+from speechtok import SeanetConfig, SeanetTokenizer, SpeechTokens, load, read_audio
 from speechtok.cli import main
 from speechtok.errors import CheckpointError, ConfigError, FingerprintError, MissingFileError, StreamError
 
@@ -145,6 +149,60 @@ def test_the_codes_of_a_batch_are_those_of_each_utterance_alone(tok):
 def test_streaming_says_that_it_is_not_causal(tok):
     with pytest.raises(StreamError, match=r"cannot stream: it is not causal.*encode whole utterances"):
         tok.stream()
+
+
+CAUSAL = SeanetConfig(filters=4, latent_dim=16, codebook_size=32, num_codebooks=2, causal=True, bidirectional=False)
+
+
+@pytest.fixture(scope="module")
+def causal() -> SeanetTokenizer:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return SeanetTokenizer(CAUSAL)
+
+
+def test_streaming_a_causal_one_does_not_say_that_it_is_not_causal(causal):
+    with pytest.raises(StreamError, match=r"cannot stream: it is causal, but a float32 model.*encode whole utterances"):
+        causal.stream()
+
+
+@given(st.integers(1, 6_000))
+@settings(max_examples=15)
+def test_a_code_of_a_causal_one_depends_on_no_later_sample(causal, start):
+    waveform = speech(0.4)
+    other = torch.cat([waveform[:start], torch.randn(6_400 - start, generator=torch.Generator().manual_seed(start))])
+    codes, changed = (causal.encode(x, RATE).codes for x in (waveform, other))
+    assert torch.equal(codes[..., : start // 320], changed[..., : start // 320])
+    assert torch.equal(causal.encode(waveform[:start], RATE).codes[..., : start // 320], codes[..., : start // 320])
+
+
+def test_a_causal_one_is_loaded_as_it_was_saved(causal, tmp_path):
+    causal.save(tmp_path)
+    loaded = load(tmp_path)
+    assert (loaded.config, loaded.fingerprint) == (CAUSAL, causal.fingerprint)
+
+
+MEMORY = """
+import resource, torch
+from speechtok import SeanetConfig, SeanetTokenizer
+
+def peak(minutes):
+    x = torch.zeros(int(minutes * 60 * 16_000))
+    tok.decode(tok.encode(x, 16_000))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+torch.set_num_threads(1)
+size = {"filters": 8, "residual_layers": 0, "latent_dim": 8, "codebook_size": 8, "num_codebooks": 1}
+tok = SeanetTokenizer(SeanetConfig(**size, lstm_layers=1, causal=True, bidirectional=False))
+print(peak(0.5), peak(2))
+"""
+
+
+def test_memory_does_not_grow_with_what_the_layers_hold_of_long_audio():
+    """90 s more are 6 MB of samples, and 46 MB in the first layer at sample rate."""
+    printed = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True).stdout
+    short, long = map(int, printed.split())
+    assert long - short < 4 * 6
 
 
 def test_it_says_what_it_is(tok):

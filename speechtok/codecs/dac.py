@@ -25,7 +25,7 @@ class DacTokenizer(WrappedCodec):
         return c.sampling_rate, int(c.hop_length), c.n_codebooks, c.codebook_size
 
     def encode_one(self, x: Tensor, num_codebooks: int) -> Tensor:  # noqa: D102
-        whole = F.pad(x, (0, -x.shape[2] % self.hop_length))
+        whole = F.pad(x[None], (0, -x.shape[1] % self.hop_length))
         codes: Tensor = self.model.encode(whole, n_quantizers=num_codebooks).audio_codes
         return codes
 

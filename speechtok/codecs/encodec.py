@@ -32,7 +32,7 @@ class EncodecTokenizer(WrappedCodec):
         return c.sampling_rate, math.prod(c.upsampling_ratios), min(most, len(model.quantizer.layers)), c.codebook_size
 
     def encode_one(self, x: Tensor, num_codebooks: int) -> Tensor:  # noqa: D102
-        encoded = self.model.encode(x, bandwidth=max(self.model.config.target_bandwidths))
+        encoded = self.model.encode(x[None], bandwidth=max(self.model.config.target_bandwidths))
         codes: Tensor = encoded.audio_codes[0][:, :num_codebooks]
         return codes
 

@@ -24,7 +24,7 @@ class MimiTokenizer(WrappedCodec):
         return c.sampling_rate, round(c.sampling_rate / c.frame_rate), c.num_quantizers, c.codebook_size
 
     def encode_one(self, x: Tensor, num_codebooks: int) -> Tensor:  # noqa: D102
-        codes: Tensor = self.model.encode(x, num_quantizers=num_codebooks).audio_codes
+        codes: Tensor = self.model.encode(x[None], num_quantizers=num_codebooks).audio_codes
         return codes
 
     def decode_one(self, codes: Tensor) -> Tensor:  # noqa: D102

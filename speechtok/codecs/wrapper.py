@@ -6,12 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from speechtok.errors import CheckpointError, MissingFileError, OutputError
-from speechtok.tokenizer import Tokenizer
+from speechtok.utterances import UtteranceTokenizer
 
 
 @dataclass(frozen=True)
@@ -42,11 +38,10 @@ class CodecConfig:
 _PASSING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 
 
-class WrappedCodec(Tokenizer):
+class WrappedCodec(UtteranceTokenizer):
     """A model of transformers as a tokenizer.
 
-    Every utterance is computed alone, without padding: these models do not mask it, so in padded batches their codes
-    would depend on the batch.
+    These models do not mask padding, so in padded batches their codes would depend on the batch.
 
     Args:
         model: the model, of the class that :meth:`model_class` names.
@@ -102,22 +97,6 @@ class WrappedCodec(Tokenizer):
             raise CheckpointError(f"{directory} {what} its config asks for; fetch or save both again")
         return cls(model)
 
-    @property
-    def sample_rate(self) -> int:  # noqa: D102, see Tokenizer
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:  # noqa: D102
-        return self.config.hop_length
-
-    @property
-    def num_codebooks(self) -> int:  # noqa: D102
-        return self.config.num_codebooks
-
-    @property
-    def codebook_size(self) -> int:  # noqa: D102
-        return self.config.codebook_size
-
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write transformers' files into ``directory``, which :func:`speechtok.load` reads.
 
@@ -129,24 +108,3 @@ class WrappedCodec(Tokenizer):
             self.model.save_pretrained(directory)
         except OSError as error:
             raise OutputError(f"cannot write to {directory}: {error}; choose a writable place") from error
-
-    @abstractmethod
-    def encode_one(self, x: Tensor, num_codebooks: int) -> Tensor:
-        """``x``: ``(1, 1, S)``. Codes ``(1, Q, T)``."""
-
-    @abstractmethod
-    def decode_one(self, codes: Tensor) -> Tensor:
-        """``codes``: ``(1, Q, T)``. Waveform ``(1, …, S)``, with about ``T * hop_length`` samples."""
-
-    def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
-        frames = -(-max(samples) // self.hop_length)
-        codes = [self.encode_one(row[None, None, :n], num_codebooks) for row, n in zip(x, samples, strict=True)]
-        return torch.cat([F.pad(some, (0, frames - some.shape[2])) for some in codes])
-
-    def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        waveform = torch.zeros(len(codes), codes.shape[2] * self.hop_length, device=self.device)
-        for row, n, kept in zip(codes, lengths.tolist(), waveform, strict=True):
-            if n:
-                audio = self.decode_one(row[None, :, :n]).flatten()[: n * self.hop_length]
-                kept[: len(audio)] = audio
-        return waveform

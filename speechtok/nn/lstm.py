@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from speechtok.nn.exact import Prepared
 from speechtok.nn.packed import Product, pack
 
-_PIECE_STEPS = 2048
+PIECE_STEPS = 2048
 """Steps that are run at a time: memory stays bounded."""
 _SEGMENT_STEPS = 64
 _MOST_SEGMENTS = 32
@@ -14,6 +14,8 @@ _CHECK_EVERY = 8
 _TOLERANCE = 1e-6
 """Two runs whose states differ by less have met."""
 
+LSTMState = tuple[Tensor, Tensor]
+"""Hidden and cell state of one layer in one direction, ``(B, D)`` each."""
 Weights = tuple[Product, Product]
 
 
@@ -37,44 +39,66 @@ class ResidualLSTM(nn.Module):
         self.directions = 2 if bidirectional else 1
         self._prepared: list[Prepared[Weights]] = [Prepared() for _ in range(num_layers * self.directions)]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``x``: ``(B, T, D)``. Returns ``(B, T, D)``, or ``(B, T, 2 * D)`` if bidirectional."""
-        if torch.is_grad_enabled() and (x.requires_grad or self.lstm.weight_hh_l0.requires_grad):
-            y, _ = self.lstm(x)
-        else:
-            y = x
-            for layer in range(self.lstm.num_layers):
-                y = self._layer(y, layer)
-        skipped: Tensor = y + x.repeat(1, 1, self.directions)
-        return skipped
+    def initial_state(self, batch_size: int) -> list[LSTMState]:
+        """Zeros, for every layer and direction."""
+        device = next(self.lstm.parameters()).device
+        zeros = torch.zeros(batch_size, self.lstm.hidden_size, dtype=torch.float32, device=device)
+        return [(zeros, zeros)] * len(self._prepared)
 
-    def _layer(self, x: Tensor, layer: int) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """``x``: a whole signal, ``(B, T, D)``. Returns ``(B, T, D)``, or ``(B, T, 2 * D)`` if bidirectional."""
+        if torch.is_grad_enabled() and (x.requires_grad or self.lstm.weight_hh_l0.requires_grad):
+            y: Tensor = self.lstm(x)[0]
+            return y + x.repeat(1, 1, self.directions)
+        return self.advance(x, self.initial_state(len(x)))[0]
+
+    def advance(self, x: Tensor, state: list[LSTMState]) -> tuple[Tensor, list[LSTMState]]:
+        """The next steps of a signal, without gradient; both directions only of one that is whole.
+
+        Args:
+            x: ``(B, T, D)``.
+            state: before the first step.
+
+        Returns:
+            ``(B, T, D)``, or ``(B, T, 2 * D)`` if bidirectional; and the state after the last step.
+        """
+        y, after = x, []
+        for layer in range(self.lstm.num_layers):
+            first = layer * self.directions
+            y, states = self._layer(y, layer, state[first : first + self.directions])
+            after += states
+        for direction in y.chunk(self.directions, 2):
+            direction += x
+        return y, after
+
+    def _layer(self, x: Tensor, layer: int, state: list[LSTMState]) -> tuple[Tensor, list[LSTMState]]:
         batch, steps, _ = x.shape
         width = self.lstm.hidden_size
         y = x.new_empty(batch, steps, self.directions * width)
-        for direction in range(self.directions):
+        after = []
+        for direction, now in enumerate(state):
             names = [
                 f"{kind}_l{layer}{'_reverse' * direction}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             ]
             weights = [getattr(self.lstm, name) for name in names]
             project, recur = self._prepared[layer * self.directions + direction](_prepare, *weights)
-            state = x.new_zeros(batch, width), x.new_zeros(batch, width)
-            starts = range(0, steps, _PIECE_STEPS)
+            starts = range(0, steps, PIECE_STEPS)
             for start in reversed(starts) if direction else starts:
-                piece = slice(start, start + _PIECE_STEPS)
+                piece = slice(start, start + PIECE_STEPS)
                 gates = project(x[:, piece].flip(1) if direction else x[:, piece].contiguous())
-                hidden, state = run(gates, recur, state)
+                hidden, now = run(gates, recur, now)
                 y[:, piece, direction * width : (direction + 1) * width] = hidden.flip(1) if direction else hidden
-        return y
+            after.append(now)
+        return y, after
 
 
-def run(gates: Tensor, recur: Product, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def run(gates: Tensor, recur: Product, state: LSTMState) -> tuple[Tensor, LSTMState]:
     """All steps of one layer in one direction.
 
     Args:
         gates: what the input adds to the gates, ``(B, T, 4 * D)``, in PyTorch's order: input, forget, cell, output.
         recur: what the hidden state adds to them, ``(M, D)`` to ``(M, 4 * D)``.
-        state: hidden and cell state before the first step, ``(B, D)`` each.
+        state: before the first step.
 
     Returns:
         Hidden states ``(B, T, D)``, and the state after the last step.
@@ -120,12 +144,12 @@ def _met(new: Tensor, old: Tensor) -> Tensor:
     return ((new - old).abs() <= _TOLERANCE * old.abs().clamp_min(1.0)).all(-1).all(0)
 
 
-def _result(states: Tensor, batch: int, steps: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def _result(states: Tensor, batch: int, steps: int) -> tuple[Tensor, LSTMState]:
     """``states``: ``(2, steps of a segment, segments, D)``."""
     _, length, rows, width = states.shape
     whole = states.view(2, length, batch, rows // batch, width).permute(0, 2, 3, 1, 4).flatten(2, 3)[:, :, :steps]
     hidden, cell = whole.unbind(0)
-    return hidden, (hidden[:, -1], cell[:, -1])
+    return hidden, (hidden[:, -1].clone(), cell[:, -1].clone())  # no views: they would keep all steps alive
 
 
 def _prepare(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Weights:

@@ -2,19 +2,20 @@
 2210.13438) and SpeechTokenizer (Zhang et al. 2023, arXiv 2308.16692) have it.
 
 The width is the innermost axis, so that every convolution is one matrix product: one with a stride is one of two taps
-over blocks of samples, and so is its transpose. Convolutions look into the future and mirror the signal at its ends.
-Their weights have PyTorch's layout, weight norm folded in.
+over blocks of samples, and so is its transpose. Convolutions look into the future and mirror the signal at its ends, as
+published; or they are causal, and what is before the signal, and completes its last frame, is silence. Their weights
+have PyTorch's layout, weight norm folded in.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechtok.nn.exact import Prepared
-from speechtok.nn.lstm import ResidualLSTM
+from speechtok.nn.lstm import PIECE_STEPS, LSTMState, ResidualLSTM
 from speechtok.nn.packed import Product, pack
 
 
@@ -37,9 +38,10 @@ class Linear(nn.Module):
 
     def product(self, x: Tensor) -> Tensor:
         """``x``: ``(..., K)``. Returns ``(..., N)``."""
-        if torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
-            return F.linear(x, *self.matrix(self.weight, self.bias))
-        return self._prepared(lambda *weights: pack(*self.matrix(*weights)), self.weight, self.bias)(x)
+        weight = self.weight  # with weight norm, it is computed anew each time
+        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+            return F.linear(x, *self.matrix(weight, self.bias))
+        return self._prepared(lambda *weights: pack(*self.matrix(*weights)), weight, self.bias)(x)
 
     def matrix(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Weights ``(N, K)`` and bias ``(N,)`` of the product."""
@@ -47,7 +49,7 @@ class Linear(nn.Module):
 
 
 class Conv(Linear):
-    """Convolution over ``(B, T, D)`` that mirrors the signal at its ends; gives ``ceil(T / stride)`` frames.
+    """Convolution over ``(B, T, D)``; gives ``ceil(T / stride)`` frames.
 
     Args:
         inputs: width of the input.
@@ -55,12 +57,17 @@ class Conv(Linear):
         kernel_size: taps; ``2 * stride`` if there is a stride.
         stride: frames of the input for one of the output.
         dilation: frames from one tap to the next.
+        causal: an output sees no frame after the last of its own ``stride``.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel_size: int, stride: int = 1, dilation: int = 1, causal: bool = False
+    ) -> None:
         super().__init__((outputs, inputs, kernel_size), outputs, inputs * kernel_size)
-        self.stride, self.dilation = stride, dilation
-        self.padding = (kernel_size - 1) * dilation - (stride - 1)
+        self.stride, self.dilation, self.causal = stride, dilation, causal
+        padding = (kernel_size - 1) * dilation - (stride - 1)
+        self.right = 0 if causal else padding // 2
+        self.left = padding - self.right
         self.taps = kernel_size // stride
         self.shifts_after = stride == 1 and outputs < kernel_size  # few numbers come out: shift these
 
@@ -71,8 +78,9 @@ class Conv(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x``: ``(B, T, D)``."""
-        right = self.padding // 2
-        x = mirrored(x, self.padding - right, right + -x.shape[1] % self.stride)
+        right = self.right + -x.shape[1] % self.stride
+        # a mirror at the beginning would show what comes later
+        x = F.pad(x, (0, 0, self.left, right)) if self.causal else mirrored(x, self.left, right)
         if self.stride > 1:
             x = x.reshape(len(x), -1, self.stride * x.shape[2])
         frames = x.shape[1] - (self.taps - 1) * self.dilation
@@ -90,11 +98,13 @@ class TransposedConv(Linear):
         inputs: width of the input.
         outputs: width of the output.
         stride: frames of the output for one of the input; there are twice as many taps.
+        causal: the output's frames see none of the input after their own.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, causal: bool = False) -> None:
         super().__init__((inputs, outputs, 2 * stride), outputs, 2 * inputs)
         self.stride = stride
+        self.after = stride if causal else stride // 2  # frames that one of the input reaches past its own
 
     def matrix(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102, see Linear
         # a block of the output is the first half of the taps times its frame, and the second times the one before
@@ -107,7 +117,7 @@ class TransposedConv(Linear):
         x = F.pad(x, (0, 0, 1, 1))
         y = self.product(torch.cat([x[:, 1:], x[:, :-1]], 2))
         y = y.view(len(y), y.shape[1] * self.stride, -1)
-        return y[:, self.stride - self.stride // 2 : y.shape[1] - self.stride // 2]
+        return y[:, self.stride - self.after : y.shape[1] - self.after]
 
 
 class ELU(nn.Module):
@@ -144,12 +154,13 @@ class ResidualBlock(nn.Module):
         kernel_size: taps of the first convolution.
         dilation: its dilation.
         kind: of activation.
+        causal: see :class:`Conv`.
     """
 
-    def __init__(self, dim: int, kernel_size: int, dilation: int, kind: str) -> None:
+    def __init__(self, dim: int, kernel_size: int, dilation: int, kind: str, causal: bool) -> None:
         super().__init__()
         self.enter = activation(kind, dim)
-        self.narrow = Conv(dim, dim // 2, kernel_size, dilation=dilation)
+        self.narrow = Conv(dim, dim // 2, kernel_size, dilation=dilation, causal=causal)
         self.between = activation(kind, dim // 2)
         self.widen = Conv(dim // 2, dim, 1)
         self.shortcut = Conv(dim, dim, 1)
@@ -170,9 +181,10 @@ class Encoder(nn.Module):
         residual_layers: residual blocks before each stride.
         residual_kernel_size: their taps.
         dilation_base: the dilation of each is that of the one before times this.
+        kind: of activation.
+        causal: see :class:`Conv`.
         lstm_layers: of the LSTM at frame rate; 0 for none.
         bidirectional: whether it runs backwards too.
-        kind: of activation.
     """
 
     def __init__(
@@ -183,30 +195,39 @@ class Encoder(nn.Module):
         residual_layers: int,
         residual_kernel_size: int,
         dilation_base: int,
+        kind: str,
+        causal: bool,
         lstm_layers: int,
         bidirectional: bool,
-        kind: str,
     ) -> None:
         super().__init__()
         self.hop_length = math.prod(strides)
         dim = filters
-        layers: list[nn.Module] = [Conv(1, dim, 7)]
+        layers: list[nn.Module] = [Conv(1, dim, 7, causal=causal)]
         for stride in reversed(strides):
             for layer in range(residual_layers):
-                layers.append(ResidualBlock(dim, residual_kernel_size, dilation_base**layer, kind))
-            layers += [activation(kind, dim), Conv(dim, 2 * dim, 2 * stride, stride)]
+                layers.append(ResidualBlock(dim, residual_kernel_size, dilation_base**layer, kind, causal))
+            layers += [activation(kind, dim), Conv(dim, 2 * dim, 2 * stride, stride, causal=causal)]
             dim *= 2
         self.front = nn.Sequential(*layers)
         self.halo = _halo(self.front, self.hop_length)
         self.lstm = ResidualLSTM(dim, lstm_layers, bidirectional) if lstm_layers else nn.Identity()
         dim *= 1 + (bidirectional and lstm_layers > 0)
-        self.back = nn.Sequential(activation(kind, dim), Conv(dim, latent_dim, 7))
+        self.back = nn.Sequential(activation(kind, dim), Conv(dim, latent_dim, 7, causal=causal))
 
     def forward(self, waveform: Tensor) -> Tensor:
         """``waveform``: ``(B, S)``. Returns the latent ``(B, T, D)`` with ``T = ceil(S / hop_length)``."""
-        frames = -(-waveform.shape[1] // self.hop_length)
-        x = self.lstm(_by_pieces(self.front, waveform[..., None], frames, self.halo, self.hop_length, 1))
-        return _by_pieces(self.back, x, frames, 7, 1, 1)
+        latent: Tensor = self.back(self.lstm(self.front(waveform[..., None])))
+        return latent
+
+    def pieces(self, waveform: Tensor) -> Iterator[Tensor]:
+        """What :meth:`forward` gives, end to end, without gradient: memory stays bounded if the LSTM has one direction.
+
+        With two, its layers at frame rate are held whole.
+        """
+        samples = torch.split(waveform[..., None], PIECE_FRAMES * self.hop_length, 1)
+        x = _by_pieces(self.front, samples, self.halo, self.hop_length, 1)
+        return _by_pieces(self.back, _recurrent(self.lstm, x), 7, 1, 1)
 
 
 class Decoder(nn.Module):
@@ -220,56 +241,84 @@ class Decoder(nn.Module):
         residual_layers: int,
         residual_kernel_size: int,
         dilation_base: int,
-        lstm_layers: int,
-        bidirectional: bool,
         kind: str,
+        causal: bool,
+        lstm_layers: int,
     ) -> None:
         super().__init__()
         self.hop_length = math.prod(strides)
         dim = filters * 2 ** len(strides)
-        self.front = Conv(latent_dim, dim, 7)
-        self.lstm = ResidualLSTM(dim, lstm_layers, bidirectional) if lstm_layers else nn.Identity()
+        self.front = Conv(latent_dim, dim, 7, causal=causal)
+        self.lstm = ResidualLSTM(dim, lstm_layers, False) if lstm_layers else nn.Identity()
         layers: list[nn.Module] = []
         for stride in strides:
-            layers += [activation(kind, dim), TransposedConv(dim, dim // 2, stride)]
+            layers += [activation(kind, dim), TransposedConv(dim, dim // 2, stride, causal)]
             dim //= 2
             for layer in range(residual_layers):
-                layers.append(ResidualBlock(dim, residual_kernel_size, dilation_base**layer, kind))
-        self.back = nn.Sequential(*layers, activation(kind, dim), Conv(dim, 1, 7))
+                layers.append(ResidualBlock(dim, residual_kernel_size, dilation_base**layer, kind, causal))
+        self.back = nn.Sequential(*layers, activation(kind, dim), Conv(dim, 1, 7, causal=causal))
         self.halo = _halo(self.back, self.hop_length)
 
     def forward(self, latent: Tensor) -> Tensor:
         """``latent``: ``(B, T, D)``. Returns ``(B, T * hop_length)``."""
-        frames = latent.shape[1]
-        x = self.lstm(_by_pieces(self.front, latent, frames, 7, 1, 1))
-        return _by_pieces(self.back, x, frames, self.halo, 1, self.hop_length).squeeze(2)
+        waveform: Tensor = self.back(self.lstm(self.front(latent)))
+        return waveform.squeeze(2)
+
+    def pieces(self, latent: Iterable[Tensor]) -> Iterator[Tensor]:
+        """``latent``: in pieces of whole frames. What :meth:`forward` gives, end to end, in bounded memory."""
+        x = _recurrent(self.lstm, _by_pieces(self.front, latent, 7, 1, 1))
+        return (piece.squeeze(2) for piece in _by_pieces(self.back, x, self.halo, 1, self.hop_length))
 
 
-_PIECE_FRAMES = 100
+PIECE_FRAMES = 100
 """Frames that convolutions take at a time: memory stays bounded, and caches warm."""
 
 
-def _by_pieces(net: nn.Module, x: Tensor, frames: int, halo: int, before: int, after: int) -> Tensor:
-    """``net`` of ``x``, ``frames`` frames of ``before`` steps each, which become ``after`` steps each.
+def _by_pieces(net: nn.Module, x: Iterable[Tensor], halo: int, before: int, after: int) -> Iterator[Tensor]:
+    """``net`` of a signal in pieces ``(B, frames * before, D)``, as pieces ``(B, frames * after, D)``.
 
-    Every piece has ``halo`` frames more on both sides, as far as its net reaches; what comes of them is dropped.
+    The last piece may end within a frame. What a frame becomes depends on ``halo`` frames on either side of it at most,
+    so that those are known before it is given: pieces overlap, and what comes of the overlaps is dropped.
     """
-    if torch.is_grad_enabled():
-        y: Tensor = net(x)
-        return y
-    result: Tensor | None = None
-    pieces = max(1, frames // _PIECE_FRAMES)
-    for piece in range(pieces):  # the last is the longest: the end of a signal is mirrored in it
-        start, end = piece * _PIECE_FRAMES, (piece + 1) * _PIECE_FRAMES if piece + 1 < pieces else frames
-        first = max(0, start - halo)
-        y = net(x[:, first * before : (end + halo) * before])
-        if pieces == 1:
-            return y
-        if result is None:
-            result = y.new_empty(len(y), frames * after, y.shape[2])
-        result[:, start * after : end * after] = y[:, (start - first) * after : (end - first) * after]
-    assert result is not None
-    return result
+    held: Tensor | None = None
+    done = 0  # frames of what is held that were given, and are there for the sake of the next
+    for piece in x:
+        if held is not None:
+            if held.shape[1] // before - done > halo:
+                y = net(held)
+                given = held.shape[1] // before - halo
+                yield y[:, done * after : given * after]
+                held, done = held[:, max(0, given - halo) * before :], min(given, halo)
+            piece = torch.cat([held, piece], 1)
+        held = piece
+    if held is not None:
+        yield net(held)[:, done * after :]
+
+
+def _recurrent(lstm: nn.Module, x: Iterable[Tensor]) -> Iterator[Tensor]:
+    """An LSTM, or none, over a signal in pieces ``(B, T, D)``: parallel over time, so over long pieces at a time."""
+    if not isinstance(lstm, ResidualLSTM):
+        yield from x
+    elif lstm.directions == 2:
+        yield from torch.split(lstm(torch.cat(list(x), 1)), PIECE_FRAMES, 1)
+    else:
+        state: list[LSTMState] | None = None
+        for piece in _at_least(x, PIECE_STEPS):
+            y, state = lstm.advance(piece, state or lstm.initial_state(len(piece)))
+            yield from torch.split(y, PIECE_FRAMES, 1)
+
+
+def _at_least(x: Iterable[Tensor], frames: int) -> Iterator[Tensor]:
+    """The same signal in pieces of ``frames`` frames, ``(B, frames, D)``, and what is left."""
+    held: list[Tensor] = []
+    for piece in x:
+        held.append(piece)
+        if sum(some.shape[1] for some in held) >= frames:
+            whole = torch.cat(held, 1)
+            yield whole[:, :frames]
+            held = [whole[:, frames:]]
+    if held and sum(some.shape[1] for some in held):
+        yield torch.cat(held, 1)
 
 
 def _halo(net: nn.Module, hop_length: int) -> int:
@@ -280,9 +329,9 @@ def _halo(net: nn.Module, hop_length: int) -> int:
     for conv in convs:
         if isinstance(conv, TransposedConv):
             step //= conv.stride
-            reach += (conv.stride - conv.stride // 2) * step
+            reach += max(conv.after, conv.stride - conv.after) * step
         else:
-            reach += (conv.padding - conv.padding // 2) * step
+            reach += conv.left * step
             step *= conv.stride
     return -(-reach // hop_length)
 

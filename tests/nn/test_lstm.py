@@ -47,6 +47,17 @@ def test_a_signal_of_several_pieces_is_step_by_step():
         assert torch.allclose(lstm(x), step_by_step(lstm, x), atol=1e-5)
 
 
+def test_pieces_that_hand_on_their_state_are_the_whole():
+    lstm = make_lstm(4, 2, bidirectional=False)
+    x = noise(2, 500, 4)
+    state, pieces = lstm.initial_state(2), []
+    for piece in x.split((1, 140, 200, 159), 1):
+        y, state = lstm.advance(piece, state)
+        pieces.append(y)
+    with torch.no_grad():
+        assert torch.allclose(torch.cat(pieces, 1), step_by_step(lstm, x), atol=1e-5)
+
+
 def test_gradients_flow():
     x = noise(1, 10, 8).requires_grad_()
     make_lstm()(x).sum().backward()

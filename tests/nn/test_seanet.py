@@ -1,11 +1,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechtok.nn import seanet
 from speechtok.nn.seanet import Conv, Decoder, Encoder, TransposedConv, mirrored
+
+ENDS = [pytest.param(False, id="mirrored"), pytest.param(True, id="causal")]
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -16,7 +18,8 @@ def noise(*shape: int) -> torch.Tensor:
 def test_a_convolution_is_that_of_pytorch(frames, kernel_size, dilation, inputs, outputs, graded):
     conv = Conv(inputs, outputs, kernel_size, dilation=dilation)
     x = noise(2, frames, inputs)
-    ends = mirrored(x, conv.padding - conv.padding // 2, conv.padding // 2)
+    padding = (kernel_size - 1) * dilation
+    ends = mirrored(x, padding - padding // 2, padding // 2)
     expected = F.conv1d(ends.transpose(1, 2), conv.weight, conv.bias, dilation=dilation).transpose(1, 2)
     with torch.set_grad_enabled(graded):
         assert torch.allclose(conv(x), expected, atol=1e-5)
@@ -45,21 +48,40 @@ def test_a_transposed_convolution_is_that_of_pytorch(frames, stride, outputs):
 
 @pytest.mark.parametrize("samples", [1, 500, 30 * 50, 30 * 199 + 1, 30 * 251 + 7, 30 * 400])
 @pytest.mark.parametrize("dilation_base", [1, 2])
-def test_pieces_join_without_a_seam(samples, dilation_base, monkeypatch):
-    size = 4, (5, 3, 2), 6, 2, 3, dilation_base, 1
-    encoder, decoder = Encoder(*size, True, "elu"), Decoder(*size, False, "snake")
+@pytest.mark.parametrize("causal", ENDS)
+def test_pieces_join_without_a_seam(samples, dilation_base, causal, monkeypatch):
+    monkeypatch.setattr(seanet, "PIECE_STEPS", 130)
+    size = 4, (5, 3, 2), 6, 2, 3, dilation_base
+    encoder, decoder = Encoder(*size, "elu", causal, 1, not causal), Decoder(*size, "snake", causal, 1)
     waveform = noise(1, samples)
     with torch.no_grad():
         latent = encoder(waveform)
-        audio = decoder(latent)
-        monkeypatch.setattr(seanet, "_PIECE_FRAMES", 10**9)
-        assert torch.allclose(latent, encoder(waveform), atol=1e-5)
+        assert torch.allclose(torch.cat(list(encoder.pieces(waveform)), 1), latent, atol=1e-5)
+        audio = torch.cat(list(decoder.pieces(latent.split(seanet.PIECE_FRAMES, 1))), 1)
         assert torch.allclose(audio, decoder(latent), atol=1e-5)
 
 
-def test_gradients_reach_every_weight():
-    size = 4, (5, 2), 6, 1, 3, 2, 1
-    encoder, decoder = Encoder(*size, True, "snake"), Decoder(*size, False, "elu")
+@settings(max_examples=40)
+@given(st.integers(0, 1000), st.integers(0, 2), st.integers(1, 7), st.integers(1, 3), st.integers(0, 2))
+def test_a_causal_network_sees_nothing_of_the_future(start, layers, kernel_size, dilation_base, lstm_layers):
+    size = 2, (5, 2), 3, layers, kernel_size, dilation_base
+    encoder, decoder = Encoder(*size, "elu", True, lstm_layers, False), Decoder(*size, "snake", True, lstm_layers)
+    waveform = noise(1, 1003)
+    other = waveform.clone()
+    other[:, start:] = -3.0
+    with torch.no_grad():
+        before, after = encoder(waveform), encoder(other)
+        frame = start // 10  # the first one that has heard a sample that differs
+        assert torch.equal(before[:, :frame], after[:, :frame])
+        assert not torch.equal(before[:, frame], after[:, frame])
+        after = torch.cat([before[:, :frame], after[:, frame:]], 1)
+        assert torch.equal(decoder(before)[:, : frame * 10], decoder(after)[:, : frame * 10])
+
+
+@pytest.mark.parametrize("causal", ENDS)
+def test_gradients_reach_every_weight(causal):
+    size = 4, (5, 2), 6, 1, 3, 2
+    encoder, decoder = Encoder(*size, "snake", causal, 1, not causal), Decoder(*size, "elu", causal, 1)
     decoder(encoder(noise(2, 200))).square().sum().backward()
     for part in (encoder, decoder):
         assert all(parameter.grad is not None for parameter in part.parameters())
