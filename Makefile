@@ -44,10 +44,10 @@ clean:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/demo.ready: setup.cfg constraints.txt | $(VENV)/bin/python
+$(VENV)/demo.ready: setup.cfg setup.py speechtok/nn/native.c constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable ".[plot]"
 	touch $@
 
-$(VENV)/test.ready: setup.cfg constraints.txt | $(VENV)/bin/python
+$(VENV)/test.ready: setup.cfg setup.py speechtok/nn/native.c constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable ".[bench,dev,lm,train]"
 	touch $@ $(VENV)/demo.ready

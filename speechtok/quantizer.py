@@ -52,16 +52,24 @@ class ResidualQuantizer(nn.Module):
         """``codes``: int64 ``(B, Q, T)``, ``Q`` any prefix. Returns the sum of their vectors, ``(B, T, D)``."""
         return sum_of_vectors(self.codebooks, codes)
 
-    def _prepare(self, codebooks: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    def levels(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """For each stage: what it takes away; the levels that choose it; two over their size; their squares."""
+        return self._levels(self.codebooks)
+
+    def _levels(self, codebooks: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         stages = []
         for stage, codebook in enumerate(codebooks.float()):
             usual = codebook[:, self.semantic_dim :].contiguous()
             looked_at = usual if stage else codebook[:, : self.semantic_dim or None]
             levels, size = weight_levels(looked_at, one_size=True)
             squared = levels.to(torch.int32).square().sum(1, dtype=torch.int32).float()
-            stages.append((usual, prepare(levels), size[0].reciprocal() * 2, squared))
+            stages.append((usual, levels, size[0].reciprocal() * 2, squared))
         return stages
+
+    def _prepare(self, codebooks: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        return [
+            (usual, prepare(levels), per_size, squared) for usual, levels, per_size, squared in self._levels(codebooks)
+        ]
 
 
 class FloatQuantizer(nn.Module):

@@ -1,6 +1,5 @@
 """The tokenizer: waveform to tokens and back."""
 
-import functools
 import hashlib
 import itertools
 import json
@@ -19,7 +18,7 @@ from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resam
 from speechtok.config import TokenizerConfig
 from speechtok.errors import FingerprintError, InputError, StreamError, TokensError
 from speechtok.nn.convnext import Decoder, Encoder, State
-from speechtok.nn.recording import Recorder, Step
+from speechtok.nn.native import Native, NativeSteps
 from speechtok.quantizer import ResidualQuantizer
 from speechtok.streaming import Stream
 from speechtok.tokens import SpeechTokens, check_codes
@@ -300,7 +299,7 @@ class SpeechTokenizer(Tokenizer):
         self.encoder = Encoder(c.encoder, c.hop_length, c.patch_length, c.window_length, c.latent_dim)
         self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim, c.semantic_dim)
         self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
-        self._recorder = Recorder()
+        self._native = Native()
         self.eval().requires_grad_(False)
 
     @property
@@ -315,9 +314,6 @@ class SpeechTokenizer(Tokenizer):
     def stream(self, batch_size: int = 1, num_codebooks: int | None = None) -> Stream:
         """Open a stream, which encodes and decodes piece by piece with a state of its own.
 
-        The first stream of a batch size takes some tenths of a second to open: it records the steps of a frame, which
-        makes them faster for all streams after.
-
         Args:
             batch_size: utterances at a time, ``B``.
             num_codebooks: codebooks to encode with, from the first; all by default.
@@ -329,18 +325,6 @@ class SpeechTokenizer(Tokenizer):
         if not whole or batch_size < 1:
             raise InputError(f"batch_size is {batch_size!r}; expected a whole number from 1 on")
         return Stream(self, int(batch_size), self._check_num_codebooks(num_codebooks, self.num_codebooks))
-
-    @torch.no_grad()
-    def record_steps(self, batch_size: int, num_codebooks: int) -> None:
-        """Make a frame of ``batch_size`` rows, as streams take them, as cheap as it gets; a stream calls this itself.
-
-        See :mod:`speechtok.nn.recording`.
-        """
-        for name in ("encode", "decode"):
-            self._recorder.expect((name, batch_size, num_codebooks))
-        anything = torch.arange(batch_size * self.hop_length, device=self.device).view(batch_size, -1).sin()
-        codes, _ = self._encode_frames(anything, self.encoder.initial_state(batch_size), num_codebooks)
-        self._decode_frames(codes, self.decoder.initial_state(batch_size), 1)
 
     def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
         if x.shape[1] % self.hop_length:
@@ -361,15 +345,18 @@ class SpeechTokenizer(Tokenizer):
         """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state, by pieces of bounded size."""
         batch, frames, hop = len(x), x.shape[1] // self.hop_length, self.hop_length
         piece = max(1, _PIECE_FRAMES // batch)
-        step: Step = functools.partial(self._encode_step, num_codebooks)
+        native = self.native_steps(batch * min(piece, frames))
         # inference mode saves time on every operation; what is made in it cannot be trained on, so this is made before
         codes = torch.empty(batch, num_codebooks, frames, dtype=torch.int64, device=x.device)
         with torch.inference_mode():
-            if frames == 1:
-                step = self._recorder(("encode", batch, num_codebooks), step, (self.encoder, self.quantizer), x, *state)
             for start in range(0, frames, piece):
-                some, *state_after = step(x[:, start * hop : (start + piece) * hop], *state)
-                codes[:, :, start : start + piece], state = some, tuple(state_after)
+                signal = x[:, start * hop : (start + piece) * hop]
+                if native is not None:
+                    some, state = native.encode(signal, state, num_codebooks)
+                else:
+                    latent, state = self.encoder(signal, state)
+                    some = self.quantizer.encode(latent, num_codebooks)
+                codes[:, :, start : start + piece] = some
         return codes, state
 
     def _decode_frames(
@@ -381,32 +368,36 @@ class SpeechTokenizer(Tokenizer):
         """
         batch, hop = len(state[0]), self.hop_length
         piece = max(1, _PIECE_FRAMES // batch)
+        native = self.native_steps(batch * min(piece, frames))
         waveform = torch.empty(batch, frames * hop, dtype=torch.float32, device=self.device)
         with torch.inference_mode():
-            if codes is not None and codes.shape[2] == frames == 1 and lengths is None:
-                key, modules = ("decode", batch, codes.shape[1]), (self.decoder, self.quantizer)
-                step = self._recorder(key, self._decode_step, modules, codes, *state)
-                some, *state_after = step(codes, *state)
-                return waveform.copy_(some), tuple(state_after)
             for start in range(0, frames, piece):
                 count = min(piece, frames - start)
-                if codes is None:
-                    latent = torch.zeros(batch, count, self.config.latent_dim, dtype=torch.float32, device=self.device)
+                some_codes = None if codes is None else codes[:, :, start : start + count]
+                left = None if lengths is None else (lengths - start).clamp(0, count)
+                if native is not None:
+                    some, state = native.decode(some_codes, state, count, left)
                 else:
-                    latent = self.quantizer.decode(codes[:, :, start : start + count])
-                    if latent.shape[1] < count:
-                        latent = F.pad(latent, (0, 0, 0, count - latent.shape[1]))
-                if lengths is not None:
-                    past_end = torch.arange(start, start + count, device=latent.device) >= lengths[:, None]
-                    latent = latent.masked_fill(past_end[..., None], 0.0)
-                some, state = self.decoder(latent, state)
+                    some, state = self.decoder(self._latent(some_codes, batch, count, left), state)
                 waveform[:, start * hop : (start + count) * hop] = some
         return waveform, state
 
-    def _encode_step(self, num_codebooks: int, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        latent, state = self.encoder(x, state)
-        return self.quantizer.encode(latent, num_codebooks), *state
+    def _latent(self, codes: Tensor | None, batch: int, frames: int, lengths: Tensor | None) -> Tensor:
+        """Of ``codes``, or of the first ``lengths`` ones of each row, and zeros after them: ``(B, T, D)``."""
+        if codes is None:
+            return torch.zeros(batch, frames, self.config.latent_dim, dtype=torch.float32, device=self.device)
+        latent = self.quantizer.decode(codes)
+        if latent.shape[1] < frames:
+            latent = F.pad(latent, (0, 0, 0, frames - latent.shape[1]))
+        if lengths is not None:
+            past_end = torch.arange(frames, device=latent.device) >= lengths[:, None]
+            latent = latent.masked_fill(past_end[..., None], 0.0)
+        return latent
 
-    def _decode_step(self, codes: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        waveform, state = self.decoder(self.quantizer.decode(codes), state)
-        return waveform, *state
+    def native_steps(self, frames: int) -> NativeSteps | None:
+        """What computes ``frames`` frames, over all rows, faster than the modules, if anything does.
+
+        It is made from the weights when it is first needed (some hundredths of a second); a stream does so at once.
+        """
+        steps = self._native(self.encoder, self.quantizer, self.decoder) if frames else None
+        return steps if steps is not None and steps.faster(frames) else None

@@ -484,7 +484,7 @@ class TestMistakes:
             self.tok.stream(num_codebooks=num_codebooks)
 
 
-def test_frames_one_at_a_time_run_as_recorded_without_python_in_the_network(new_tokenizer, audio, monkeypatch):
+def test_frames_one_at_a_time_run_without_pytorch_in_the_network(new_tokenizer, audio, monkeypatch):
     tok = new_tokenizer()
     with tok.stream() as s:
         for half in (tok.encoder, tok.decoder):

@@ -86,7 +86,8 @@ class ExactLinear(nn.Module):
             # a sum of whole numbers again, which float32 holds up to some width; the size of a level does not matter
             wide = self.fine or x.shape[1] * TOP_LEVEL**2 >= 2**24
             squares = (levels.double() if wide else levels).square()
-            size = squares.sum(-1, keepdim=True).sqrt().float().clamp_min(1.0).reciprocal()
+            # PyTorch's root of a float is not always the nearest float; that of a double, then rounded, is
+            size = squares.sum(-1, keepdim=True).double().sqrt().float().clamp_min(1.0).reciprocal()
         if torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
             weight, weight_size, bias = self._scaled(self.weight, self.bias)
             return self._product(F.linear, levels, weight) * size * weight_size + bias
@@ -102,6 +103,10 @@ class ExactLinear(nn.Module):
     def _scaled(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels, size = weight_levels(weight)
         return levels, size * weight.shape[1] ** 0.5 if self.normed else size, bias
+
+    def levels(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Levels of the weights, ``(N, K)``, what a level is worth in each output, ``(N,)``, and the bias, float32."""
+        return self._scaled(self.weight.float(), self.bias.float())
 
     def _prepare(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels, size, bias = self._scaled(weight.float(), bias.float())

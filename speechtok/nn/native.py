@@ -1,0 +1,375 @@
+"""Few frames at a time without PyTorch: the step of a tokenizer as one call of compiled code (``native.c``).
+
+A frame is some hundred operations on a few numbers each, and PyTorch spends most of its time on calling them. The
+arithmetic is exact (:mod:`speechtok.nn.exact`), so the same operations written in C give the same bits; that they do is
+tried before they are used. Where the library was not compiled, or disagrees, or on another device than a CPU, the
+modules run themselves.
+"""
+
+import ctypes
+import functools
+import importlib.machinery
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechtok.nn.convnext import BlockStack, Decoder, Encoder, State, hann_window
+from speechtok.nn.convolution import CausalConvNeXtBlock, CausalDepthwiseConv
+from speechtok.nn.exact import ExactLinear
+from speechtok.quantizer import ResidualQuantizer
+
+_MOST_FRAMES = 4, 64, 64
+"""In each of the ways to compute: up to how many frames, over all rows, one thread is faster than PyTorch's."""
+_TILE = 64
+_Pointer = ctypes.c_void_p
+
+
+def _structure(name: str, *fields: tuple[str, Any]) -> type[ctypes.Structure]:
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
+
+
+# as native.c has them
+_int, _float = ctypes.c_int64, ctypes.c_float
+_Matrix = _structure("_Matrix", ("inputs", _int), ("outputs", _int), ("levels", _Pointer), ("offset", _Pointer))
+_Linear = _structure(
+    "_Linear",
+    ("matrix", _Matrix),
+    ("normed", _int),
+    ("fine", _int),
+    ("floor", _float),
+    ("size", _Pointer),
+    ("bias", _Pointer),
+)
+_Block = _structure(
+    "_Block",
+    ("dim", _int),
+    ("kernel_size", _int),
+    ("weight", _Pointer),
+    ("bias", _Pointer),
+    ("expand", _Linear),
+    ("contract", _Linear),
+)
+_Stage = _structure("_Stage", ("matrix", _Matrix), ("per_size", _float), ("squared", _Pointer), ("usual", _Pointer))
+_Quantizer = _structure(
+    "_Quantizer",
+    ("num_codebooks", _int),
+    ("codebook_size", _int),
+    ("dim", _int),
+    ("semantic_dim", _int),
+    ("stages", _Pointer),
+    ("codebooks", _Pointer),
+)
+_Encoder = _structure(
+    "_Encoder",
+    ("patches", _int),
+    ("patch_length", _int),
+    ("window_length", _int),
+    ("patch_depth", _int),
+    ("frame_depth", _int),
+    ("gain", _float),
+    ("embed", _Linear),
+    ("merge", _Linear),
+    ("project", _Linear),
+    ("patch_blocks", _Pointer),
+    ("frame_blocks", _Pointer),
+)
+_Decoder = _structure(
+    "_Decoder",
+    ("patches", _int),
+    ("patch_length", _int),
+    ("patch_depth", _int),
+    ("frame_depth", _int),
+    ("project", _Linear),
+    ("split", _Linear),
+    ("head", _Linear),
+    ("patch_blocks", _Pointer),
+    ("frame_blocks", _Pointer),
+    ("window", _Pointer),
+)
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled code, if it was compiled for this machine."""
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_native{suffix}")
+        if path.exists():
+            try:
+                loaded = ctypes.CDLL(str(path))
+                loaded.speechtok_ways.restype = ctypes.c_int64
+                for function, tensors in ((loaded.speechtok_encode, 1), (loaded.speechtok_decode, 2)):
+                    function.restype = ctypes.c_int
+                    function.argtypes = [_int, *[_Pointer] * (2 + tensors), *[_int] * 3, *[_Pointer] * 3]
+            except (OSError, AttributeError):  # of another system, or another version
+                continue
+            return loaded
+    return None
+
+
+class NativeSteps:
+    """A tokenizer's encoder, quantizer and decoder for :func:`library`, as their weights are now.
+
+    Args:
+        encoder, quantizer, decoder: the modules, on the CPU.
+        way: which of the ways to compute that this processor has, the fastest by default.
+
+    Raises:
+        OSError: nothing was compiled for this machine.
+    """
+
+    def __init__(
+        self, encoder: Encoder, quantizer: ResidualQuantizer, decoder: Decoder, way: int | None = None
+    ) -> None:
+        compiled = library()
+        if compiled is None:
+            raise OSError("speechtok was installed without its compiled steps")
+        self._library = compiled
+        self._way = compiled.speechtok_ways() - 1 if way is None else way
+        self._kept: list[Any] = []  # what the structures point to
+        self._patch_length = encoder.patch_length
+        self._hop_length = encoder.patch_length * encoder.patches_per_frame
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            self._quantizer = self._of_quantizer(quantizer)
+            self._encoder = _Encoder(
+                encoder.patches_per_frame,
+                encoder.patch_length,
+                encoder.window_length,
+                len(encoder.patch_blocks.blocks),
+                len(encoder.frame_blocks.blocks),
+                encoder.GAIN,
+                *(self._of_linear(linear) for linear in (encoder.embed, encoder.merge, encoder.project)),
+                *(self._of_blocks(stack.blocks) for stack in (encoder.patch_blocks, encoder.frame_blocks)),
+            )
+            self._decoder = _Decoder(
+                decoder.patches_per_frame,
+                decoder.patch_length,
+                len(decoder.patch_blocks.blocks),
+                len(decoder.frame_blocks.blocks),
+                *(self._of_linear(linear) for linear in (decoder.project, decoder.split, decoder.head)),
+                *(self._of_blocks(stack.blocks) for stack in (decoder.patch_blocks, decoder.frame_blocks)),
+                self._address(hann_window(2 * decoder.patch_length, torch.device("cpu"))),
+            )
+
+    def faster(self, frames: int) -> bool:
+        """Whether ``frames`` frames, over all rows, are best computed here; one thread does it."""
+        alone = self._way == len(_MOST_FRAMES) - 1 and torch.get_num_threads() == 1
+        return alone or frames <= _MOST_FRAMES[self._way]
+
+    def encode(self, waveform: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
+        """``waveform``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the encoder's next state."""
+        waveform = waveform.contiguous()
+        batch, frames = len(waveform), waveform.shape[1] // self._hop_length
+        codes = torch.empty(batch, frames, num_codebooks, dtype=torch.int64)
+        next_state = self._call(
+            self._library.speechtok_encode, self._encoder, (waveform,), (batch, frames, num_codebooks), state, codes
+        )
+        return codes.transpose(1, 2), next_state
+
+    def decode(
+        self, codes: Tensor | None, state: State, frames: int, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Waveform ``(B, frames * hop_length)``, a frame late, and the decoder's next state.
+
+        Args:
+            codes: ``(B, Q, T)``, ``T`` at most ``frames``, each a code that there is; none by default.
+            state: of the decoder.
+            frames: to decode.
+            lengths: ``(B,)``, how many of a row's codes count, from 0 to ``T``; all of them by default. What follows is
+                a latent of zeros.
+        """
+        batch = len(state[0])
+        num_codebooks, given = (0, 0) if codes is None else codes.shape[1:]
+        if codes is None:
+            codes = torch.empty(batch, num_codebooks, 0, dtype=torch.int64)
+        if lengths is None:
+            lengths = torch.full((batch,), given)
+        codes = F.pad(codes, (0, frames - given)).transpose(1, 2).contiguous()
+        waveform = torch.empty(batch, frames * self._hop_length, dtype=torch.float32)
+        next_state = self._call(
+            self._library.speechtok_decode,
+            self._decoder,
+            (codes, lengths),
+            (batch, frames, num_codebooks),
+            state,
+            waveform,
+        )
+        return waveform, next_state
+
+    def _call(
+        self,
+        step: Any,
+        half: ctypes.Structure,
+        given: tuple[Tensor, ...],
+        sizes: tuple[int, int, int],
+        state: State,
+        out: Tensor,
+    ) -> State:
+        state = tuple(s.contiguous() for s in state)
+        next_state = tuple(torch.empty_like(s) for s in state)
+        failed = step(
+            self._way,
+            ctypes.addressof(half),
+            ctypes.addressof(self._quantizer),
+            *(x.data_ptr() for x in given),
+            *sizes,
+            _addresses(state),
+            _addresses(next_state),
+            out.data_ptr(),
+        )
+        if failed:
+            raise MemoryError(f"no memory for a step of {sizes[0]} rows and {sizes[1]} frames")
+        return next_state
+
+    def _address(self, tensor: Tensor) -> int:
+        tensor = tensor.detach().contiguous()
+        if tensor.is_inference():
+            tensor = tensor.clone()
+        self._kept.append(tensor)
+        return tensor.data_ptr()
+
+    def _array(self, structures: Sequence[ctypes.Structure]) -> int | None:
+        if not structures:
+            return None
+        array = (type(structures[0]) * len(structures))(*structures)
+        self._kept.append(array)
+        return ctypes.addressof(array)
+
+    def _of_matrix(self, levels: Tensor) -> ctypes.Structure:
+        """``levels``: ``(N, K)``."""
+        outputs, inputs = levels.shape
+        levels = F.pad(levels.to(torch.int8), (0, -inputs % 4, 0, -outputs % _TILE))
+        offset = 128 * levels.sum(1, dtype=torch.int32)
+        tiles = levels.view(-1, _TILE, levels.shape[1] // 4, 4).transpose(1, 2)
+        return _Matrix(inputs, outputs, self._address(tiles), self._address(offset))
+
+    def _of_linear(self, linear: ExactLinear) -> ctypes.Structure:
+        levels, size, bias = linear.levels()
+        return _Linear(
+            self._of_matrix(levels),
+            linear.normed,
+            linear.fine,
+            linear.floor or 0.0,
+            self._address(size),
+            self._address(bias),
+        )
+
+    def _of_blocks(self, blocks: Iterable[nn.Module]) -> int | None:
+        structures = []
+        for block in cast(Iterable[CausalConvNeXtBlock], blocks):
+            kernel_size, dim = block.conv.weight.shape
+            weight, bias = (self._address(part.float()) for part in (block.conv.weight, block.conv.bias))
+            linears = self._of_linear(block.expand), self._of_linear(block.contract)
+            structures.append(_Block(dim, kernel_size, weight, bias, *linears))
+        return self._array(structures)
+
+    def _of_quantizer(self, quantizer: ResidualQuantizer) -> ctypes.Structure:
+        num_codebooks, codebook_size, dim = quantizer.codebooks.shape
+        stages = [
+            _Stage(self._of_matrix(levels), per_size.item(), self._address(squared), self._address(usual))
+            for usual, levels, per_size, squared in quantizer.levels()
+        ]
+        codebooks = self._address(quantizer.codebooks.float())
+        return _Quantizer(num_codebooks, codebook_size, dim, quantizer.semantic_dim, self._array(stages), codebooks)
+
+
+def _addresses(tensors: Sequence[Tensor]) -> Any:
+    return (_Pointer * len(tensors))(*[t.data_ptr() for t in tensors])
+
+
+class Native:
+    """The compiled steps of a tokenizer, kept for as long as its modules have the weights that they had.
+
+    Changes that PyTorch counts are seen, other weights or submodules in the place of the old ones, and hooks, which a
+    step needs Python for; what writes through ``.data`` or a NumPy view is not.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[_Weights, NativeSteps | None] | None = None
+
+    def __call__(self, encoder: Encoder, quantizer: ResidualQuantizer, decoder: Decoder) -> NativeSteps | None:
+        """The steps, if there are any that give what the modules give."""
+        if library() is None:
+            return None
+        modules = encoder, quantizer, decoder
+        kept = self._kept  # another thread may replace it meanwhile, with an equal one
+        if kept is None or not kept[0].of(modules):
+            weights = _Weights(modules)
+            if not weights.usable or weights.hooked():
+                return None
+            with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
+                steps = NativeSteps(*modules)
+                kept = self._kept = weights, steps if _agree(steps, *modules) else None
+        return kept[1]
+
+    def __reduce__(self) -> tuple[type["Native"], tuple[()]]:
+        """Copies and pickles start empty."""
+        return Native, ()
+
+
+def _agree(steps: NativeSteps, encoder: Encoder, quantizer: ResidualQuantizer, decoder: Decoder) -> bool:
+    """Whether they give what the modules give, to the bit, from several states on."""
+    batch, num_codebooks = 2, len(quantizer.codebooks)
+    heard, said = encoder.initial_state(batch), decoder.initial_state(batch)
+    for frames in (1, 2, 1):
+        samples = batch * frames * encoder.patches_per_frame * encoder.patch_length
+        waveform = torch.arange(samples, dtype=torch.float32).view(batch, -1).mul(0.7).sin() * 0.1
+        codes, heard_next = steps.encode(waveform, heard, num_codebooks)
+        audio, said_next = steps.decode(codes, said, frames)
+        latent, heard = encoder(waveform, heard)
+        expected = quantizer.encode(latent, num_codebooks)
+        again, said = decoder(quantizer.decode(expected), said)
+        pairs = zip((codes, audio, *heard_next, *said_next), (expected, again, *heard, *said), strict=True)
+        if not all(torch.equal(x, y) for x, y in pairs):
+            return False
+    return True
+
+
+_KNOWN = {
+    Encoder,
+    ResidualQuantizer,
+    Decoder,
+    BlockStack,
+    CausalConvNeXtBlock,
+    CausalDepthwiseConv,
+    ExactLinear,
+    nn.ModuleList,
+}
+"""What native.c computes; anything else in their place runs itself."""
+
+
+class _Weights:
+    """What some modules consist of, to tell quickly whether they still do."""
+
+    def __init__(self, modules: tuple[nn.Module, ...]) -> None:
+        self._modules = modules
+        owned = [m for module in modules for m in module.modules()]
+        self._parts = [
+            (owner, name, part)
+            for m in owned
+            for owner in (m._modules, m._parameters, m._buffers)
+            for name, part in owner.items()
+        ]
+        self._hooks = [hooks for m in owned for hooks in (m._forward_hooks, m._forward_pre_hooks)]
+        self._weights = [part for _, _, part in self._parts if isinstance(part, Tensor)]
+        # tensors made in inference mode count no versions: nothing tells of a change
+        on_cpu = all(weight.device.type == "cpu" and not weight.is_inference() for weight in self._weights)
+        self.usable = on_cpu and all(type(m) in _KNOWN for m in owned)
+        self._versions = self._count() if self.usable else []
+
+    def of(self, modules: tuple[nn.Module, ...]) -> bool:
+        """Whether these are the modules, and all is as it was."""
+        if modules != self._modules or self._count() != self._versions or self.hooked():
+            return False
+        return all(owner.get(name) is part for owner, name, part in self._parts)
+
+    def hooked(self) -> bool:
+        """Whether any module has a hook."""
+        return any(self._hooks)
+
+    def _count(self) -> list[int]:
+        # one list of all: quicker than pairs
+        return [weight._version for weight in self._weights] + [weight.data_ptr() for weight in self._weights]

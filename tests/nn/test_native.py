@@ -1,0 +1,239 @@
+"""The compiled steps give what the modules give, to the bit, and only where they do are they used."""
+
+import copy
+import dataclasses
+import pickle
+import shutil
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechtok import ConvNeXtConfig, SpeechTokenizer, TokenizerConfig
+from speechtok.nn import native
+from speechtok.nn.native import Native, NativeSteps, library
+
+needs_library = pytest.mark.skipif(library() is None, reason="installed without its compiled steps")
+WAYS = range(library().speechtok_ways()) if library() else []
+
+halves = st.builds(
+    ConvNeXtConfig,
+    patch_dim=st.integers(1, 40),
+    patch_depth=st.integers(1, 2),
+    frame_dim=st.integers(1, 90),
+    frame_depth=st.integers(1, 2),
+    kernel_size=st.integers(1, 4),
+    expansion=st.integers(1, 3),
+)
+configs = st.builds(
+    TokenizerConfig,
+    hop_length=st.just(24),
+    patch_length=st.sampled_from([4, 8, 24]),
+    window_length=st.sampled_from([24, 48]),
+    latent_dim=st.integers(2, 70),
+    num_codebooks=st.integers(1, 3),
+    codebook_size=st.sampled_from([2, 3, 64, 65, 200]),
+    encoder=halves,
+    decoder=halves,
+)
+
+
+def test_where_there_is_a_compiler_the_steps_were_compiled():
+    assert library() is not None or shutil.which("cc") is None
+
+
+def modules(tok: SpeechTokenizer):
+    return tok.encoder, tok.quantizer, tok.decoder
+
+
+def noise(tok: SpeechTokenizer, batch: int, frames: int, seed: int = 0):
+    return torch.randn(batch, frames * tok.hop_length, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def by_modules(tok, x, heard, said, num_codebooks):
+    latent, heard = tok.encoder(x, heard)
+    codes = tok.quantizer.encode(latent, num_codebooks)
+    audio, said = tok.decoder(tok.quantizer.decode(codes), said)
+    return codes, audio, heard, said
+
+
+def by_steps(steps, x, heard, said, num_codebooks, frames):
+    codes, heard = steps.encode(x, heard, num_codebooks)
+    audio, said = steps.decode(codes, said, frames)
+    return codes, audio, heard, said
+
+
+def assert_equal(results, expected):
+    for result, other in zip(results, expected, strict=True):
+        for x, y in zip(result, other, strict=True) if isinstance(result, tuple) else [(result, other)]:
+            assert torch.equal(x, y)
+
+
+@needs_library
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=30)
+@given(
+    config=configs,
+    semantic=st.booleans(),
+    batch=st.integers(1, 5),
+    pieces=st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    scale=st.sampled_from([0.0, 1e-38, 1e-6, 0.1, 1e4]),
+    seed=st.integers(0, 9),
+)
+def test_steps_give_codes_audio_and_states_of_the_modules_to_the_bit(
+    new_tokenizer, way, config, semantic, batch, pieces, scale, seed
+):
+    if semantic:
+        config = dataclasses.replace(config, semantic_dim=config.latent_dim // 2)
+    tok = new_tokenizer(seed, config)
+    steps = NativeSteps(*modules(tok), way)
+    states = tok.encoder.initial_state(batch), tok.decoder.initial_state(batch)
+    states_expected = states
+    num_codebooks = 1 + seed % config.num_codebooks
+    for frames in pieces:
+        x = scale * noise(tok, batch, frames, seed)
+        before = [[state.clone() for state in half] for half in states]
+        *results, heard, said = by_steps(steps, x, *states, num_codebooks, frames)
+        assert_equal(map(tuple, states), map(tuple, before))  # what was passed in is as it was
+        *expected, heard_expected, said_expected = by_modules(tok, x, *states_expected, num_codebooks)
+        assert_equal((*results, heard, said), (*expected, heard_expected, said_expected))
+        states, states_expected = (heard, said), (heard_expected, said_expected)
+
+
+@needs_library
+@pytest.mark.parametrize("way", WAYS)
+def test_of_equal_vectors_the_first_is_chosen(new_tokenizer, way):
+    config = TokenizerConfig(latent_dim=6, codebook_size=150, num_codebooks=2)
+    tok = new_tokenizer(0, config)
+    with torch.no_grad():
+        tok.quantizer.codebooks[:] = tok.quantizer.codebooks[:, torch.arange(150) % 7]
+    codes, _ = NativeSteps(*modules(tok), way).encode(noise(tok, 2, 9), tok.encoder.initial_state(2), 2)
+    assert codes.max() < 7
+    assert len(codes.unique()) > 1
+
+
+@needs_library
+@pytest.mark.parametrize("way", WAYS)
+@given(lengths=st.lists(st.integers(0, 3), min_size=3, max_size=3), more=st.integers(0, 2))
+def test_what_follows_the_codes_is_a_latent_of_zeros(tiny, way, lengths, more):
+    codes = torch.arange(36).view(3, 4, 3) % tiny.config.codebook_size
+    kept = torch.arange(3) < torch.tensor(lengths)[:, None]
+    latent = tiny.quantizer.decode(codes) * kept[..., None]
+    latent = torch.nn.functional.pad(latent, (0, 0, 0, more))
+    with torch.no_grad():
+        expected, state_expected = tiny.decoder(latent, tiny.decoder.initial_state(3))
+    steps = NativeSteps(*modules(tiny), way)
+    audio, state = steps.decode(codes, tiny.decoder.initial_state(3), 3 + more, torch.tensor(lengths))
+    assert_equal((audio, state), (expected, state_expected))
+    if not any(lengths):
+        assert torch.equal(steps.decode(None, tiny.decoder.initial_state(3), 3 + more)[0], expected)
+
+
+@needs_library
+def test_steps_in_several_threads_at_once_do_not_meet(tiny):
+    steps = NativeSteps(*modules(tiny))
+    signals = [noise(tiny, 1, 40, seed) for seed in range(8)]
+    expected = [by_modules(tiny, x, *initial(tiny), 4)[:2] for x in signals]
+    results: list = [None] * len(signals)
+
+    def run(i):
+        for _ in range(5):
+            results[i] = by_steps(steps, signals[i], *initial(tiny), 4, 40)[:2]
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(signals))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result, other in zip(results, expected, strict=True):
+        assert_equal(result, other)
+
+
+def initial(tok):
+    return tok.encoder.initial_state(1), tok.decoder.initial_state(1)
+
+
+@needs_library
+def test_signals_and_codes_that_are_not_contiguous(tiny):
+    x = noise(tiny, 4, 3)
+    steps = NativeSteps(*modules(tiny))
+    state = tuple(s.repeat_interleave(2, 0)[::2] for s in tiny.encoder.initial_state(2))
+    codes, _ = steps.encode(x[::2], state, 4)
+    expected, _ = steps.encode(x[::2].clone(), tiny.encoder.initial_state(2), 4)
+    assert torch.equal(codes, expected)
+    audio, _ = steps.decode(codes.repeat_interleave(2, 0)[::2], tiny.decoder.initial_state(2), 3)
+    assert torch.equal(audio, steps.decode(expected, tiny.decoder.initial_state(2), 3)[0])
+
+
+@needs_library
+class TestNative:
+    def test_steps_are_kept_until_the_weights_change(self, new_tokenizer):
+        tok, kept = new_tokenizer(), Native()
+        steps = kept(*modules(tok))
+        assert steps is not None
+        assert kept(*modules(tok)) is steps
+        with torch.no_grad():
+            tok.decoder.head.bias.add_(1.0)
+        again = kept(*modules(tok))
+        assert again is not None
+        assert again is not steps
+        assert kept(*modules(new_tokenizer())) is not again
+
+    def test_steps_that_give_something_else_are_not_used(self, new_tokenizer, monkeypatch):
+        encode = NativeSteps.encode
+        monkeypatch.setattr(NativeSteps, "encode", lambda *args: (encode(*args)[0] ^ 1, encode(*args)[1]))
+        assert Native()(*modules(new_tokenizer())) is None
+
+    def test_without_a_library_the_modules_run(self, new_tokenizer, speech, monkeypatch):
+        tok, audio = new_tokenizer(), torch.from_numpy(speech(0.5))
+        with tok.stream() as s:
+            codes = s.encode(audio)
+            expected = codes, s.decode(codes)
+        monkeypatch.setattr(native, "library", lambda: None)
+        assert tok.native_steps(1) is None
+        with tok.stream() as s:
+            codes = s.encode(audio)
+            assert_equal((codes, s.decode(codes)), expected)
+        with pytest.raises(OSError, match="installed without its compiled steps"):
+            NativeSteps(*modules(tok))
+
+    def test_modules_of_other_kinds_run_themselves(self, new_tokenizer):
+        class Louder(torch.nn.Module):
+            def __init__(self, inner):
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, x):
+                return 2 * self.inner(x)
+
+        tok = new_tokenizer()
+        tok.encoder.project = Louder(tok.encoder.project)
+        assert Native()(*modules(tok)) is None
+
+    def test_weights_that_count_no_versions_run_themselves(self, new_tokenizer):
+        with torch.inference_mode():
+            tok = new_tokenizer()
+        assert Native()(*modules(tok)) is None
+
+    def test_half_precision_weights_too(self, new_tokenizer):
+        assert Native()(*modules(new_tokenizer().half())) is not None
+
+    def test_copies_and_pickles_make_their_own(self, new_tokenizer):
+        tok = new_tokenizer()
+        x = noise(tok, 1, 2)
+        expected = tok.encode(x, tok.sample_rate).codes
+        for other in (copy.deepcopy(tok), pickle.loads(pickle.dumps(tok))):
+            assert torch.equal(other.encode(x, tok.sample_rate).codes, expected)
+            assert other.native_steps(1) is not tok.native_steps(1) is not None
+
+    def test_many_frames_go_to_threads_where_there_are_some(self, tiny):
+        steps = tiny.native_steps(1)
+        try:
+            torch.set_num_threads(2)
+            assert steps.faster(1)
+            assert not steps.faster(512)
+        finally:
+            torch.set_num_threads(1)
