@@ -1,0 +1,1 @@
+"""What speechtok is for, as programs to read and change."""

@@ -1,0 +1,152 @@
+"""Utterances to batches of ids: what a model reads, and what of it is to be learned."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer as TextTokenizer
+from tokenizers import decoders, models, pre_tokenizers
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from examples.speech_lm.config import SpeechLmConfig
+from examples.speech_lm.prepare import Utterance
+from speechtok.lm import AudioVocabulary, SpeechCollator, SpeechProcessor
+from speechtok.lm.collator import IGNORE
+
+SAY = "Say: {text}\n"
+"""Before speech that says a text."""
+
+SAID = "<|speech|>\nSaid:"
+"""Before the text that speech says, and a space."""
+
+
+class Examples(Protocol):
+    """What is learned from, by number."""
+
+    lengths: list[int]
+    """About as many ids as each has."""
+
+    def batch(self, indices: Sequence[int], epoch: int) -> dict[str, Tensor]:
+        """``input_ids``, ``attention_mask`` and ``labels``, int64 ``(B, L)``."""
+        ...
+
+
+class LanguageExamples:
+    """Speech and text: each utterance to hear and write down, and if it has a text, to say.
+
+    Hearing begins with nothing, so that speech itself is learned too: it is what continues speech.
+
+    Args:
+        utterances: with the vocabulary's codebooks.
+        processor: of text and speech.
+        tasks: of ``"hear"``, ``"say"`` and ``"write"``, which is hearing without learning the speech.
+    """
+
+    def __init__(
+        self, utterances: Sequence[Utterance], processor: SpeechProcessor, tasks: Sequence[str] = ("hear", "say")
+    ) -> None:
+        self._collate = SpeechCollator(processor)
+        self._examples: list[dict[str, Any]] = []
+        self.lengths: list[int] = []
+        for one in utterances:
+            length = processor.vocabulary.to_ids(one.tokens).shape[1] + len(one.text.encode())
+            for task in tasks:
+                if one.text or task == "hear":
+                    self._examples.append(_example(one, task))
+                    self.lengths.append(length)
+
+    def batch(self, indices: Sequence[int], epoch: int) -> dict[str, Tensor]:
+        """See :meth:`Examples.batch`."""
+        return dict(self._collate([self._examples[i] for i in indices]))
+
+
+def _example(utterance: Utterance, task: str) -> dict[str, Any]:
+    """What :class:`speechtok.lm.SpeechCollator` takes."""
+    text, speech = utterance.text, [utterance.tokens]
+    if task == "say":
+        return {"prompt": SAY.format(text=text), "answer": "<|speech|>", "speech": speech}
+    if task == "write":
+        return {"prompt": SAID, "answer": f" {text}", "speech": speech}
+    return {"prompt": "", "answer": f"{SAID} {text}" if text else "<|speech|>", "speech": speech}
+
+
+class VoiceExamples:
+    """Crops of speech, of which the codebooks after the first are to be learned: codebook 0 is given.
+
+    Args:
+        utterances: with the vocabulary's codebooks.
+        vocabulary: its pattern has codebook 0 of a frame before the others.
+        frames: of a crop.
+        seed: of where the crops are.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], vocabulary: AudioVocabulary, frames: int, seed: int) -> None:
+        self._vocabulary, self._frames, self._seed = vocabulary, frames, seed
+        # a long utterance gives as many crops as it has room for
+        self._codes = [
+            one.tokens.codes[0] for one in utterances for _ in range(max(1, one.tokens.codes.shape[2] // frames))
+        ]
+        self.lengths = [min(codes.shape[1], frames) * vocabulary.num_codebooks + 2 for codes in self._codes]
+
+    def batch(self, indices: Sequence[int], epoch: int) -> dict[str, Tensor]:
+        """See :meth:`Examples.batch`."""
+        v = self._vocabulary
+        rows = [v.to_ids(self._crop(index, epoch)[None])[0] for index in indices]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=v.pad_id)
+        given = ids < v.first_code + v.codebook_size  # marks and codebook 0
+        return {
+            "input_ids": ids,
+            "attention_mask": (ids != v.pad_id).long(),
+            "labels": ids.masked_fill(given, IGNORE),
+        }
+
+    def _crop(self, index: int, epoch: int) -> Tensor:
+        codes = self._codes[index]
+        room = max(0, codes.shape[1] - self._frames)
+        start = int(np.random.default_rng((self._seed, epoch, index)).integers(0, room + 1))
+        return codes[:, start : start + self._frames]
+
+
+def examples_of(config: SpeechLmConfig, utterances: Sequence[Utterance], processor: SpeechProcessor) -> Examples:
+    """What the stage of the config learns from."""
+    v = processor.vocabulary
+    if config.stage == "language":
+        return LanguageExamples(utterances, processor)
+    return VoiceExamples(utterances, v, crop_frames(config, v), config.seed)
+
+
+def crop_frames(config: SpeechLmConfig, vocabulary: AudioVocabulary) -> int:
+    """Frames that the stage ``voice`` sees at a time."""
+    return max(2, round(config.crop_seconds * vocabulary.facts.sample_rate / vocabulary.facts.hop_length))
+
+
+def batches(lengths: Sequence[int], most_ids: int, seed: int, epoch: int) -> list[list[int]]:
+    """The batches of an epoch: a function of the arguments alone; examples of about one length are together."""
+    rng = np.random.default_rng((seed, epoch))
+    order = np.argsort(np.asarray(lengths) * rng.uniform(0.9, 1.1, len(lengths)), kind="stable")
+    cut = list(_cut(order.tolist(), lengths, most_ids))
+    return [cut[i] for i in rng.permutation(len(cut))]
+
+
+def _cut(order: Sequence[int], lengths: Sequence[int], most_ids: int) -> Iterator[list[int]]:
+    batch: list[int] = []
+    longest = 0
+    for index in order:
+        longest = max(longest, lengths[index])
+        if batch and longest * (len(batch) + 1) > most_ids:
+            yield batch
+            batch, longest = [], lengths[index]
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A text tokenizer whose ids are bytes, and ``<|end|>`` of a text: it needs no training, and knows every text."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = TextTokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")

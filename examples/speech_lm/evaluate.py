@@ -1,0 +1,176 @@
+"""The figures of a trained model: ``python -m examples.speech_lm.evaluate --config CONFIG.yaml data=DIR``.
+
+With ``utterances`` in the config, whether those are memorised: text to codebook 0 exactly, and speech to text. Without,
+what it knows of dev, which it was not trained on: perplexity beside a trigram's, and sentences said.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import speechtok
+from examples.speech_lm.config import SpeechLmConfig, add_config, load_config, run
+from examples.speech_lm.data import LanguageExamples
+from examples.speech_lm.ngram import KneserNey
+from examples.speech_lm.prepare import Utterance, prepare
+from examples.speech_lm.speak import Talker, letter_errors
+from examples.speech_lm.train import nll_totals
+from speechtok.audio import resample
+from speechtok.errors import InputError
+from speechtok.files import replacing
+from speechtok.lm import AudioVocabulary
+from speechtok.tokens import SpeechTokens
+
+Figures = dict[str, float]
+
+
+def memorised(talker: Talker, utterances: Sequence[Utterance]) -> Figures:
+    """Text to the codes of codebook 0, greedily and in one take, and back."""
+    exact, right, frames, heard = 0, 0, 0, []
+    for one in tqdm(utterances, desc="memorised", unit="utterance"):
+        codes, said = one.tokens.codes[0, 0], talker.say(one.text)
+        same = min(len(codes), len(said))
+        right += int((codes[:same] == said[:same]).sum())
+        frames += len(codes)
+        exact += torch.equal(codes, said)
+        heard.append(talker.transcribe(one.tokens))
+    return {
+        "utterances": len(utterances),
+        "said exactly": exact,
+        "frames said right": right / frames,
+        "letter errors": letter_errors([one.text for one in utterances], heard),
+    }
+
+
+def perplexities(talker: Talker, train: Sequence[Utterance], dev: Sequence[Utterance]) -> Figures:
+    """Of the ids of speech and its ends in ``dev``, by the trigram of ``train`` and by the model; for an id each."""
+    v = talker.vocabulary
+    sequences = [_symbols(v, one) for one in dev]
+    trigram = KneserNey((_symbols(v, one) for one in train), symbols=v.size - 3)  # no begin, filling or slot
+    ids = sum(map(len, sequences))
+    by_trigram = sum(trigram.nll(s) for s in tqdm(sequences, desc="trigram", unit="utterance"))
+    texts = [one for one in dev if one.text]
+    texts.sort(key=lambda one: (one.lang, len(one.text)))
+    # of another sentence of about the same length
+    wrong = [dataclasses.replace(a, text=b.text) for a, b in zip(texts, texts[1:] + texts[:1], strict=True)]
+    by_model: Figures = {}
+    for name, utterances, task in (("", dev, "hear"), (" after its text", texts, "say"),
+                                   (" after another text", wrong, "say")):  # fmt: skip
+        examples = LanguageExamples(utterances, talker.processor, [task])
+        nats, count = nll_totals(talker.model, examples, talker.processor, talker.config)["speech"]
+        assert task == "say" or count == ids
+        by_model[f"perplexity{name}"] = math.exp(nats / max(1, count))
+    return {"ids of speech": ids, "perplexity of the trigram": math.exp(by_trigram / ids)} | by_model
+
+
+def _symbols(vocabulary: AudioVocabulary, utterance: Utterance) -> list[int]:
+    """The ids of an utterance after its begin, its end among them."""
+    symbols: list[int] = vocabulary.to_ids(utterance.tokens)[0, 1:].tolist()
+    return symbols
+
+
+def transcribed(talker: Talker, dev: Sequence[Utterance]) -> Figures:
+    """How well speech that it was not trained on is written down."""
+    heard = [talker.transcribe(one.tokens) for one in tqdm(dev, desc="transcribing", unit="utterance")]
+    return {"letter errors": letter_errors([one.text for one in dev], heard)}
+
+
+def said(
+    talker: Talker, dev: Sequence[Utterance], out: Path, takes: int, reference: SpeechTokens | None = None
+) -> Figures:
+    """Sentences that it was not trained on are said, into audio files; and heard by itself and by a recogniser."""
+    out.mkdir(parents=True, exist_ok=True)
+    again, real, spoken = [], [], {}
+    for one in tqdm(dev, desc="saying", unit="sentence"):
+        codes = talker.say(one.text, takes, temperature=0.7)
+        again.append(talker.transcribe(talker.tokens_of(codes[None])))
+        real.append(talker.transcribe(one.tokens))
+        spoken[one.id] = talker.audio(codes, reference)
+        speechtok.write_audio(out / f"{one.id.replace('/', '_')}.wav", spoken[one.id], talker.tokenizer.sample_rate)
+    texts = [one.text for one in dev]
+    (out / "texts.json").write_text(json.dumps(dict(zip([one.id for one in dev], texts, strict=True)), indent=2))
+    figures = {
+        "sentences": len(dev),
+        "letter errors, said and heard by the model": letter_errors(texts, again),
+        "letter errors, real and heard by the model": letter_errors(texts, real),
+    }
+    english = [one for one in dev if one.lang == "en"]
+    if english and all(importlib.util.find_spec(name) for name in ("pocketsphinx", "jiwer")):
+        rate = talker.tokenizer.sample_rate
+        whole = {one.id: talker.tokenizer.decode(one.tokens)[0] for one in english}
+        for name, audio in (("said", spoken), ("real", whole)):
+            figures[f"letter errors, {name}, heard by pocketsphinx"] = _recognised(
+                [one.text for one in english], [resample(audio[one.id][None], rate, 16_000)[0] for one in english]
+            )
+    return figures
+
+
+def _recognised(texts: Sequence[str], audio: Iterable[torch.Tensor]) -> float:
+    from benchmarks.metrics import load_recogniser, plain_words
+
+    recognise = load_recogniser("pocketsphinx")
+    return letter_errors([plain_words(t) for t in texts], [plain_words(recognise(a.numpy())) for a in audio])
+
+
+def evaluate(
+    config: SpeechLmConfig, voice: str | None = None, reference: str | None = None, sentences: int = 20, takes: int = 8
+) -> Figures:
+    """All figures of a training, written to ``evaluation.json`` in its folder.
+
+    Args:
+        config: of the training.
+        voice: folder ``model`` of a trained voice.
+        reference: audio whose voice it is to be.
+        sentences: of dev to say.
+        takes: of each.
+
+    Raises:
+        SpeechtokError: there is no such model, or no such data.
+    """
+    if config.stage != "language":
+        raise InputError(f"stage is {config.stage}; expected language, and --voice for the model of a voice")
+    torch.manual_seed(config.seed)
+    talker = Talker(Path(config.out) / "model", voice)
+    wanted = dataclasses.replace(config, num_codebooks=talker.voice.vocabulary.num_codebooks if talker.voice else 1)
+    train = prepare(wanted, talker.tokenizer, "train")
+    if config.utterances:
+        figures = memorised(talker, train)
+    else:
+        dev = prepare(wanted, talker.tokenizer, "dev")
+        texts = [one for one in dev if one.text]
+        if not texts:
+            raise InputError(f"{config.data}/dev.jsonl has no texts; expected some to say and to write down")
+        order = np.random.default_rng(config.seed).permutation(len(texts))[:sentences]
+        heard = None if reference is None else talker.tokenizer.encode(*speechtok.read_audio(reference))
+        figures = perplexities(talker, train, dev) | transcribed(talker, texts)
+        figures |= said(talker, [texts[i] for i in sorted(order)], Path(config.out) / "said", takes, heard)
+    with replacing(Path(config.out) / "evaluation.json") as temporary:
+        temporary.write_text(json.dumps(figures, indent=2))
+    return figures
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_config(parser)
+    parser.add_argument("--voice", help="trained voice, such as runs/speech_lm/voice/model")
+    parser.add_argument("--reference", help="audio whose voice it is to be (with --voice)")
+    parser.add_argument("--sentences", type=int, default=20, help="of dev that are said")
+    parser.add_argument("--takes", type=int, default=8, help="tries of each, of which the model keeps the clearest")
+    arguments = parser.parse_args()
+    config = load_config(arguments.config, arguments.overrides)
+    figures = evaluate(config, arguments.voice, arguments.reference, arguments.sentences, arguments.takes)
+    print("\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {v:.4g} |" for name, v in figures.items())]))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,131 @@
+"""The models of transformers: made, changed by LoRA, saved with what they need, and loaded again."""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from examples.speech_lm.config import SpeechLmConfig
+from examples.speech_lm.data import byte_tokenizer
+from speechtok.config import from_mapping
+from speechtok.errors import CheckpointError, ConfigError, InputError, MissingFileError
+from speechtok.files import replacing
+from speechtok.lm import AudioVocabulary, SpeechProcessor, extend_model
+from speechtok.tokenizer import Tokenizer
+
+_CONFIG = "training.json"
+
+
+def make_processor(config: SpeechLmConfig, tokenizer: Tokenizer) -> SpeechProcessor:
+    """Text and speech tokenizer as one.
+
+    Raises:
+        VocabularyError: pattern or codebooks do not fit the tokenizer.
+        InputError: there is no such pretrained text tokenizer.
+    """
+    vocabulary = AudioVocabulary(tokenizer, config.pattern, config.num_codebooks)
+    text = _pretrained(AutoTokenizer, config.pretrained) if config.pretrained else byte_tokenizer()
+    return SpeechProcessor(text, tokenizer, vocabulary)
+
+
+def make_model(config: SpeechLmConfig, processor: SpeechProcessor) -> Any:
+    """The model, with rows for the ids of speech that are made of the codebook vectors.
+
+    Raises:
+        ConfigError: transformers has no such model, or peft is not installed.
+        InputError: there is no such pretrained model.
+    """
+    v = processor.vocabulary
+    torch.manual_seed(config.seed)
+    if config.pretrained:
+        model = _pretrained(AutoModelForCausalLM, config.pretrained, dtype=torch.float32)
+    else:
+        fields = {"vocab_size": v.offset, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+        try:
+            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields | config.model))
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ConfigError(
+                f"model is {config.model!r}, of which transformers makes no language model ({error}); expected a "
+                "model_type, such as llama or gpt_neox, and fields of its configuration"
+            ) from error
+    extend_model(model, v, processor.tokenizer)
+    return _with_lora(model, config, v) if config.lora_rank else model
+
+
+def _with_lora(model: PreTrainedModel, config: SpeechLmConfig, vocabulary: AudioVocabulary) -> Any:
+    """``model`` with all but low-rank changes of its matrices, and the rows of the new ids, frozen."""
+    if importlib.util.find_spec("peft") is None:
+        raise ConfigError(
+            f"lora_rank is {config.lora_rank}, which needs peft: pip install 'speechtok[examples]', or pass "
+            "lora_rank=0 to train all of the model"
+        )
+    from peft import LoraConfig, get_peft_model
+
+    new = list(range(vocabulary.offset, vocabulary.end))
+    tables = [model.get_input_embeddings()]
+    if model.get_output_embeddings() is not None and not model.config.tie_word_embeddings:
+        tables.append(model.get_output_embeddings())
+    names = [name.rpartition(".")[2] for name, module in model.named_modules() if any(module is x for x in tables)]
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=config.lora_rank,
+        lora_alpha=2 * config.lora_rank,
+        target_modules="all-linear",
+        trainable_token_indices=dict.fromkeys(names, new),
+    )
+    return get_peft_model(model, lora)
+
+
+def save(model: Any, processor: SpeechProcessor, config: SpeechLmConfig, directory: Path) -> None:
+    """Write a trained model, what is in it of LoRA merged, with its processor and its config.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    plain = model.merge_and_unload() if config.lora_rank else model
+    directory.mkdir(parents=True, exist_ok=True)
+    processor.save_pretrained(directory)
+    plain.save_pretrained(directory)
+    with replacing(directory / _CONFIG) as temporary:
+        temporary.write_text(json.dumps(config.to_dict(), indent=2))
+
+
+def load(directory: str | Path, stage: str) -> tuple[PreTrainedModel, SpeechProcessor, SpeechLmConfig]:
+    """What :func:`save` wrote, ready to generate.
+
+    Raises:
+        MissingFileError: there is no such folder, or training has not come to its model yet.
+        InputError: it is a model of another stage.
+        CheckpointError: it cannot be read.
+    """
+    path = Path(directory)
+    if not (path / _CONFIG).is_file():
+        raise MissingFileError(
+            f"{path} has no {_CONFIG}; expected the folder 'model' of a finished training: "
+            "python -m examples.speech_lm.train --config …"
+        )
+    try:
+        config = from_mapping(SpeechLmConfig, json.loads((path / _CONFIG).read_text(encoding="utf-8")))
+        if config.stage == stage:
+            model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32).eval()
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); train it again") from error
+    if config.stage != stage:
+        raise InputError(f"{path} is a model of the stage {config.stage}; expected one of the stage {stage}")
+    # it was trained on whatever machine; what it says shall not depend on that
+    return model, SpeechProcessor.from_pretrained(path), dataclasses.replace(config, device="cpu", bfloat16=False)
+
+
+def _pretrained(kind: Any, name: str, **arguments: Any) -> Any:
+    try:
+        return kind.from_pretrained(name, **arguments)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"pretrained is {name!r}, which transformers cannot load ({str(error).splitlines()[0]}); expected a "
+            "directory that save_pretrained wrote, or the name of a language model on the hub"
+        ) from error
