@@ -1,10 +1,10 @@
 """One audio, one token sequence: how much differs when the same speech is encoded and decoded in other ways.
 
 ``python -m benchmarks.exactness --data DIR/test.jsonl`` encodes every utterance alone on one thread, then again in
-padded batches, streamed in chunks of random sizes, on other numbers of threads, through the command line, with products
-in float32 instead of int8, and in fresh processes with narrower vector instructions; ``--python`` adds other
-interpreters, with other versions of PyTorch. It prints a Markdown table, with the utterances whose decoded audio
-differs in any bit where the decoder too ran in another way, and exits with 1 if anything differs.
+padded batches, streamed in chunks of random sizes, on other numbers of threads, through the command line, and in fresh
+processes with narrower vector instructions, by compiled code and by PyTorch with products in int8 or float32.
+``--python`` adds other interpreters, with other versions of PyTorch. It prints a Markdown table, with the utterances
+whose decoded audio differs in any bit where the decoder too ran in another way, and exits with 1 if anything differs.
 """
 
 import argparse
@@ -24,8 +24,10 @@ import torch
 
 import speechtok
 from speechtok.audio import resample
-from speechtok.nn import exact
+from speechtok.nn import exact, native
 
+COMPILED = {"0": "compiled, without AVX2", "1": "compiled, AVX2", "2": "compiled, AVX-512 with VNNI"}
+"""Ways of the compiled steps to compute."""
 PROCESSORS = {
     "AVX-512 with VNNI": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
     "AVX-512 without VNNI": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
@@ -131,12 +133,12 @@ def by_command_line(model: str | None, files: Sequence[Path], folder: Path) -> C
 
 
 def elsewhere(
-    python: str, environment: dict[str, str], products: str, model: str | None, audio: Path, folder: Path
+    python: str, environment: dict[str, str], means: str, model: str | None, audio: Path, folder: Path
 ) -> Result:
-    """In a fresh process, with products in int8 (where the processor does them exactly) or float32."""
+    """In a fresh process, see :func:`encode_saved`."""
     out = folder / "codes.npz"
     command = [python, "-m", "benchmarks.exactness", "--waveforms", str(audio), "--out", str(out)]
-    command += ["--products", products]
+    command += ["--means", means]
     if model:
         command += ["--model", model]
     subprocess.run(command, check=True, env=os.environ | environment)
@@ -145,9 +147,18 @@ def elsewhere(
         return codes, arrays["audio"].tolist()
 
 
-def encode_saved(model: str | None, products: str, audio: Path, out: Path) -> None:
-    """What a fresh process of :func:`elsewhere` does."""
-    exact.int8_is_faster = lambda: products == "int8"  # whichever is faster here
+def encode_saved(model: str | None, means: str, audio: Path, out: Path) -> None:
+    """What a fresh process does: all by ``means``.
+
+    A way of the compiled steps; or ``"int8"`` (where the processor does such products exactly) or ``"float32"``, by
+    PyTorch.
+    """
+    if means in COMPILED:
+        native.NativeSteps.faster = lambda *_: True  # type: ignore[method-assign]
+        native.NativeSteps.__init__ = functools.partialmethod(native.NativeSteps.__init__, way=int(means))
+    else:
+        native.library = lambda: None  # type: ignore[assignment]
+        exact.int8_is_faster = lambda: means == "int8"  # type: ignore[assignment]
     with np.load(audio) as arrays:
         waveforms = [torch.from_numpy(arrays[name]) for name in sorted(arrays.files)]
     torch.set_num_threads(1)
@@ -180,10 +191,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--python", action="append", default=[], help="another interpreter that has speechtok's needs")
     parser.add_argument("--waveforms", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--products", choices=["int8", "float32"], help=argparse.SUPPRESS)
+    parser.add_argument("--means", choices=["int8", "float32", *COMPILED], help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.waveforms:
-        encode_saved(arguments.model, arguments.products, arguments.waveforms, arguments.out)
+        encode_saved(arguments.model, arguments.means, arguments.waveforms, arguments.out)
         return 0
     if not arguments.data:
         parser.error("--data is missing")
@@ -216,11 +227,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         for python in (sys.executable, *arguments.python):
             version = "" if python == sys.executable else _torch(python) + ", "
-            fresh: dict[str, tuple[str, dict[str, str]]] = {"float32 products": ("float32", {})}
-            fresh |= {f"int8 products, {name}": ("int8", environment) for name, environment in PROCESSORS.items()}
-            for name, (products, environment) in fresh.items():
+            compiled = list(COMPILED)[: library.speechtok_ways()] if (library := native.library()) else []
+            fresh: dict[str, tuple[str, dict[str, str]]] = {COMPILED[way]: (way, {}) for way in compiled}
+            fresh |= {"PyTorch, float32 products": ("float32", {})}
+            fresh |= {f"PyTorch, int8 products, {name}": ("int8", extra) for name, extra in PROCESSORS.items()}
+            for name, (means, environment) in fresh.items():
                 ways[version + name] = functools.partial(
-                    elsewhere, python, environment, products, arguments.model, audio, folder
+                    elsewhere, python, environment, means, arguments.model, audio, folder
                 )
         for way, encode in ways.items():
             start = time.perf_counter()
