@@ -49,5 +49,5 @@ $(VENV)/demo.ready: setup.cfg setup.py speechtok/nn/native.c constraints.txt | $
 	touch $@
 
 $(VENV)/test.ready: setup.cfg setup.py speechtok/nn/native.c constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable ".[bench,dev,lm,train]"
+	$(PIP) --editable ".[bench,dev,examples,lm,train]"
 	touch $@ $(VENV)/demo.ready

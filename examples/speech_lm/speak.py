@@ -76,7 +76,9 @@ class Talker:
         """Codes of codebook 0 that may follow an utterance, a batch of one: ``(T,)``, at most so many seconds."""
         prompt = self.vocabulary.to_ids(tokens)[:, :-1]  # the utterance is not over
         whole = self._speech(prompt, seconds, 1, temperature, at_least=seconds / 2)[0]
-        return whole[0, tokens.codes.shape[2] :]
+        heard = tokens.codes.shape[2]
+        # an id may be a run of many frames, so that there can be more than were asked for
+        return whole[0, heard : heard + int(seconds * tokens.frame_rate)]
 
     def surprise(self, text: str, codes: Tensor) -> float:
         """Minus the log probability of writing down ``text`` after hearing ``codes`` ``(Q, T)``, in nats."""

@@ -359,6 +359,22 @@ def test_the_take_that_is_kept_is_the_one_that_the_model_understands_best(traine
     assert torch.equal(talker.say(one.text, takes=3), right[0])
 
 
+def test_speech_goes_on_for_as_long_as_was_asked_though_an_id_may_be_many_frames(trained, data):
+    talker = Talker(Path(trained[0].out) / "model")
+    heard = talker.tokenizer.encode(*speechtok.read_audio(data / "dev0.flac"))
+    asked = []
+
+    def speech(prompt, seconds, takes, temperature, at_least):
+        asked.append((seconds, at_least))
+        before = talker.vocabulary.to_codes(prompt[0]).codes[0]
+        assert torch.equal(before, heard.codes[0, :1])
+        return [torch.cat([before, torch.arange(1000)[None] % 32], 1)]
+
+    talker._speech = speech
+    assert talker.go_on(heard, 0.5).tolist() == list(range(25))
+    assert asked == [(0.5, 0.25)]
+
+
 def test_a_voice_keeps_what_is_said_however_long_it_is(trained, tiny):
     voice = Voice(trained[1])
     reference = torch.randint(0, 32, (3, 40))
