@@ -397,6 +397,8 @@ INLINE int decode(const Decoder *d, const Quantizer *q, const int64_t *codes, co
     int64_t dim = larger(frame_dim, patch_dim);
     const int64_t hidden = larger(widest(d->frame_blocks, d->frame_depth, &dim), widest(d->patch_blocks, d->patch_depth, &dim));
     const int64_t inputs = larger(larger(dim, hidden), q->dim);
+    for (int64_t i = 0; i < batch * frames * num_codebooks; i++)
+        if (codes[i] < 0 || codes[i] >= q->codebook_size) return -2;
     Work work = {.product = product};
     if (reserve(&work, rows, inputs, dim, hidden)) return -1;
     float *latent = malloc(sizeof(float) * (size_t)(batch * frames * q->dim + rows * (frame_dim + patch_dim + 2 * length)));
@@ -491,7 +493,7 @@ EXPORT int speechtok_encode(int64_t way, ENCODE_ARGUMENTS) {
 }
 
 /* Codes (B, T, Q), of which lengths (B,) frames count, to the waveform of the frames before them, (B, T * hop_length).
- * What follows the lengths is a latent of zeros. 0, or -1 if there is no memory. */
+ * What follows the lengths is a latent of zeros. 0, or -1 if there is no memory, or -2 if a code is out of range. */
 EXPORT int speechtok_decode(int64_t way, DECODE_ARGUMENTS) {
 #ifdef X86
     if (way == 2) return decode_vnni(d, q, codes, lengths, batch, frames, num_codebooks, state, next, x);

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechtok.errors import TokensError
 from speechtok.nn.convnext import BlockStack, Decoder, Encoder, State, hann_window
 from speechtok.nn.convolution import CausalConvNeXtBlock, CausalDepthwiseConv
 from speechtok.nn.exact import ExactLinear
@@ -180,6 +181,9 @@ class NativeSteps:
             frames: to decode.
             lengths: ``(B,)``, how many of a row's codes count, from 0 to ``T``; all of them by default. What follows is
                 a latent of zeros.
+
+        Raises:
+            TokensError: a code is out of range.
         """
         batch = len(state[0])
         num_codebooks, given = (0, 0) if codes is None else codes.shape[1:]
@@ -220,6 +224,9 @@ class NativeSteps:
             _addresses(next_state),
             out.data_ptr(),
         )
+        if failed == -2:
+            size = self._quantizer.codebook_size
+            raise TokensError(f"a code is out of range; expected codes from 0 to {size - 1}")
         if failed:
             raise MemoryError(f"no memory for a step of {sizes[0]} rows and {sizes[1]} frames")
         return next_state

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechtok import ConvNeXtConfig, SpeechTokenizer, TokenizerConfig
+from speechtok.errors import TokensError
 from speechtok.nn import native
 from speechtok.nn.native import Native, NativeSteps, library
 
@@ -166,6 +167,15 @@ def test_signals_and_codes_that_are_not_contiguous(tiny):
     assert torch.equal(codes, expected)
     audio, _ = steps.decode(codes.repeat_interleave(2, 0)[::2], tiny.decoder.initial_state(2), 3)
     assert torch.equal(audio, steps.decode(expected, tiny.decoder.initial_state(2), 3)[0])
+
+
+@needs_library
+@pytest.mark.parametrize("code", [-1, 32, 2**40])
+def test_codes_out_of_range_are_refused_before_any_is_looked_up(tiny, code):
+    codes = torch.zeros(1, 4, 3, dtype=torch.int64)
+    codes[0, 2, 1] = code
+    with pytest.raises(TokensError, match="a code is out of range; expected codes from 0 to 31"):
+        NativeSteps(*modules(tiny)).decode(codes, tiny.decoder.initial_state(1), 3)
 
 
 @needs_library
