@@ -132,8 +132,9 @@ def losses(model: Any, batch: dict[str, Tensor], config: SpeechLmConfig) -> tupl
     with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.bfloat16):
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     labels = labels[:, 1:]
-    nll = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels, ignore_index=IGNORE, reduction="none")
-    return nll, labels
+    flat = logits[:, :-1].flatten(0, 1).float()
+    nll = F.cross_entropy(flat, labels.flatten(), ignore_index=IGNORE, reduction="none")
+    return nll.view_as(labels), labels
 
 
 @torch.inference_mode()
