@@ -9,8 +9,11 @@ import hashlib
 import json
 import math
 import multiprocessing
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import multiprocessing.context
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -211,12 +214,16 @@ class Evaluation:
 _evaluation: Evaluation
 
 
+Task = tuple[Item, tuple[str, ...], bool]
+"""An utterance, the codecs to code it by, and whether slow metrics are measured."""
+
+
 def _start_worker(settings: Settings) -> None:
     global _evaluation
     _evaluation = Evaluation(settings)
 
 
-def _score(task: tuple[Item, tuple[str, ...], bool]) -> list[Result]:
+def _score(task: Task) -> list[Result]:
     return _evaluation(*task)
 
 
@@ -314,18 +321,44 @@ def evaluate(
         if missing:
             tasks.append((item, missing, item.id in slow))
     if tasks:
-        context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        with (
-            ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker, (settings,)) as pool,
-            tqdm(total=len(items), initial=len(items) - len(tasks), desc="measuring", unit="file") as bar,
-        ):
-            for found in pool.map(_score, tasks):
+        with tqdm(total=len(items), initial=len(items) - len(tasks), desc="measuring", unit="file") as bar:
+            for found in _scores(tasks, settings, workers):
                 for result in found:
                     results[result.item, result.codec] = result
                     if journal and result.failure is None:
                         _append(journal, keys[result.item, result.codec], result)
                 bar.update()
     return [results[item.id, spec] for item in items for spec in codecs]
+
+
+def _scores(tasks: Sequence[Task], settings: Settings, workers: int) -> Iterator[list[Result]]:
+    """Results of each task, in order. Where a process dies, only what it died of fails."""
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    waiting = deque(tasks)
+    while waiting:
+        under_way: deque[tuple[Task, Future[list[Result]]]] = deque()
+        suspects: list[Task] = []
+        with ProcessPoolExecutor(min(workers, len(waiting)), context, _start_worker, (settings,)) as pool:
+            try:
+                while waiting or under_way:
+                    while waiting and len(under_way) < 2 * workers:
+                        under_way.append((waiting[0], pool.submit(_score, waiting[0])))
+                        waiting.popleft()
+                    yield under_way[0][1].result()
+                    under_way.popleft()
+            except BrokenProcessPool:  # by one of these: each again, by itself
+                suspects = [task for task, _ in under_way]
+        for item, specs, slow in suspects:
+            yield [_score_alone((item, (spec,), slow), settings, context) for spec in specs]
+
+
+def _score_alone(task: Task, settings: Settings, context: multiprocessing.context.SpawnContext) -> Result:
+    item, (spec,), _ = task
+    with ProcessPoolExecutor(1, context, _start_worker, (settings,)) as pool:
+        try:
+            return pool.submit(_score, task).result()[0]
+        except BrokenProcessPool:
+            return Result(item.id, spec, failure="its process died: of a fault in native code, or for want of memory")
 
 
 def _facts(item: Item) -> list[Any]:
@@ -340,7 +373,7 @@ def _sources() -> str:
     """Digest of the code that scores depend on."""
     here, package = Path(__file__).parent, Path(str(speechtok.__file__)).parent
     files = [here / name for name in ("codecs.py", "evaluate.py", "metrics.py")]
-    files += sorted([*package.glob("*.py"), *package.glob("nn/*.py")])
+    files += sorted([*package.glob("*.py"), *package.glob("nn/*.py"), *package.glob("nn/*.c")])
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

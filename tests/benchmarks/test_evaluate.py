@@ -1,4 +1,6 @@
 import json
+import os
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -131,8 +133,28 @@ class Here:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def map(self, function, tasks):
-        return map(function, tasks)
+    def submit(self, function, task) -> Future:
+        future: Future = Future()
+        future.set_result(function(task))
+        return future
+
+
+def score_or_die(task):
+    if task[0].id == "b" and "lowpass" in task[1]:
+        os._exit(1)
+    return module._score(task)
+
+
+def test_a_process_that_dies_takes_nothing_else_with_it(manifest, monkeypatch):
+    items = [item for item in read_items(str(manifest)) if item.id in ("a", "b", "short")]
+    codecs, _ = usable_codecs(["identity", "lowpass"])
+    metrics, _ = usable_metrics(["si_sdr"], "pocketsphinx")
+    monkeypatch.setattr(module, "_score", score_or_die)
+    results = evaluate(items, codecs, metrics, "pocketsphinx", dict.fromkeys(codecs, 0), set(), 2)
+    assert [(r.item, r.codec) for r in results] == [(item.id, spec) for item in items for spec in codecs]
+    assert {(r.item, r.codec): r.failure for r in results if r.failure} == {
+        ("b", "lowpass"): "its process died: of a fault in native code, or for want of memory"
+    }
 
 
 def test_slow_metrics_are_measured_on_utterances_spread_over_the_manifest(manifest):
