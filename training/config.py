@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from speechtok.config import TokenizerConfig, from_mapping
+from speechtok.config import ModelConfig, TokenizerConfig, from_mapping
 from speechtok.errors import ConfigError, MissingFileError
 
 
@@ -49,6 +49,8 @@ class QuantizerConfig:
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Muon for the matrices of the blocks, AdamW for the rest; warm-up, constant, then linear decay to zero.
+
+    The ``seanet`` family is moved by AdamW alone, as published.
 
     Attributes:
         muon_lr: peak rate of Muon.
@@ -159,7 +161,7 @@ class TrainingConfig:
         data: a manifest (``.jsonl``), a folder with ``train.jsonl`` (and ``dev.jsonl`` to validate on), or any folder
             of audio (every 50th file is then held out to validate on).
         out: folder of the run: checkpoint, TensorBoard logs, packed audio, exported tokenizer.
-        model: the tokenizer to train.
+        model: the tokenizer to train, of the family that its ``family`` names.
         start_from: a tokenizer of the same config (its folder, or a ``checkpoint.pt``) whose weights and codebooks
             training starts from; if empty, random weights, and codebooks from k-means at ``quantizer.start_step``.
         decoder_only: leave encoder and codebooks as ``start_from`` has them, so that the codes stay, and train the
@@ -189,7 +191,7 @@ class TrainingConfig:
     data: str
     out: str
     steps: int
-    model: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=TokenizerConfig)
     start_from: str = ""
     decoder_only: bool = False
     seed: int = 0

@@ -66,7 +66,7 @@ class TrainingQuantizer(nn.Module):
         self.frames_per_step = frames_per_step
         # as many frames as an even use of the codebook would bring, times the threshold
         self.dead_count = config.dead_threshold * frames_per_step / codebook_size
-        # (Q, N, D): what speechtok.quantizer.ResidualQuantizer holds
+        # (Q, N, D): what the quantizers of speechtok.quantizer hold
         self.register_buffer("codebooks", torch.zeros(num_codebooks, codebook_size, dim))
         # moving averages of the frames a step that choose a vector, (Q, N), and of their sum, (Q, N, D)
         self.register_buffer("counts", torch.zeros(num_codebooks, codebook_size))

@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 
 import speechtok
+from speechtok.checkpoint import build
 from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputError, SpeechtokError
+from speechtok.seanet import SeanetTokenizer
 from speechtok.tokenizer import SpeechTokenizer
 from training.adversary import Adversary
 from training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
@@ -30,6 +32,7 @@ from training.distillation import Distillation, representation_loss
 from training.distributed import World, device_of, join
 from training.logs import Log
 from training.losses import ReconstructionLoss
+from training.network import Network, network_of
 from training.phones import Phone, read_alignments
 from training.quantizer import TrainingQuantizer
 from training.stopping import stop_requests
@@ -102,11 +105,10 @@ class Trainer:
             raise ConfigError(f"bfloat16 is true, which {self.device} cannot compute; pass bfloat16=false")
         torch.manual_seed(config.seed)
         model = config.model
-        self.tokenizer = SpeechTokenizer(model).to(self.device)  # the exported one: averaged weights
-        live = SpeechTokenizer(model).to(self.device)
+        self.tokenizer = build(model).to(self.device)  # the exported one: averaged weights
+        live = build(model).to(self.device)
         live.load_state_dict(self.tokenizer.state_dict())
-        parts: dict[str, nn.Module] = {} if config.decoder_only else {"encoder": live.encoder}
-        self.network = nn.ModuleDict(parts | {"decoder": live.decoder}).train().requires_grad_(True)
+        self.network = network_of(live, config.decoder_only)
         self.quantizer = TrainingQuantizer(
             model.latent_dim,
             model.semantic_dim,
@@ -147,7 +149,7 @@ class Trainer:
             self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
             self._loss = torch.compile(self._loss)
 
-    def continue_from(self, tokenizer: SpeechTokenizer) -> None:
+    def continue_from(self, tokenizer: SpeechTokenizer | SeanetTokenizer) -> None:
         """Start from the weights and codebooks of a tokenizer trained before.
 
         Raises:
@@ -161,8 +163,7 @@ class Trainer:
         self.tokenizer.load_state_dict(tokenizer.state_dict())
         if self.config.decoder_only:  # what is exported is rounded: the decoder shall learn for just those codes
             self.tokenizer.half().float()
-        for name, module in self.network.items():
-            module.load_state_dict(getattr(self.tokenizer, name).state_dict())
+        self.network.continue_from(self.tokenizer)
         self.quantizer.continue_from(self.tokenizer.quantizer.codebooks)
 
     def batch(self, step: int) -> Batch:
@@ -269,7 +270,7 @@ class Trainer:
     def _fixed_latent(self, waveform: Tensor, used: Tensor) -> Tensor:
         """What the exported tokenizer decodes of ``(B, S)``, ``(B, T, D)``: its codes stay as they are."""
         tok = self.tokenizer
-        codes, _ = tok._encode_frames(waveform, tok.encoder.initial_state(len(waveform)), tok.num_codebooks)
+        codes = tok._encode(waveform, [waveform.shape[1]] * len(waveform), tok.num_codebooks)
         return torch.cat(
             [tok.quantizer.decode(row[None, : int(count)]) for row, count in zip(codes, used, strict=True)]
         )
@@ -320,16 +321,12 @@ class Trainer:
             self.adversary.optimizer.load_state_dict(state["adversary"][1])
 
     def _encode_crops(self, waveform: Tensor) -> Tensor:
-        encoder = self.network["encoder"]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            return encoder(waveform, encoder.initial_state(len(waveform)))[0].float()
+            return self.network.encode(waveform).float()
 
     def _decode_crops(self, latent: Tensor) -> Tensor:
-        decoder = self.network["decoder"]
-        latent = nn.functional.pad(latent, (0, 0, 0, 1))  # the decoder is late by a frame; silence follows the last
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            waveform, _ = decoder(latent, decoder.initial_state(len(latent)))
-        return waveform[:, self.config.model.hop_length :].float()
+            return self.network.decode(latent).float()
 
     @torch.no_grad()
     def _start_quantizer(self) -> None:
@@ -343,24 +340,23 @@ class Trainer:
     @torch.no_grad()
     def _average_weights(self) -> None:
         decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
-        averaged = [p for name in self.network for p in getattr(self.tokenizer, name).parameters()]
-        torch._foreach_lerp_(averaged, list(self.network.parameters()), 1 - decay)
+        averaged, live = zip(*self.network.beside(self.tokenizer), strict=True)
+        torch._foreach_lerp_(list(averaged), list(live), 1 - decay)
         if self.quantizer.started and not self.config.decoder_only:
             self.tokenizer.quantizer.codebooks.copy_(self.quantizer.codebooks)
 
 
 def make_optimizers(
-    network: nn.Module, distillation: nn.Module, config: TrainingConfig
+    network: Network, distillation: nn.Module, config: TrainingConfig
 ) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the matrices inside the network, AdamW for what is left, each with its peak rate."""
-    edges = ("embed.", "project.", "head.")  # matrices between signal or latent and the network's width
-    matrices, rest = [], list(distillation.parameters())
-    for name, parameter in network.named_parameters():
-        inside = parameter.ndim == 2 and "conv." not in name and not any(edge in name for edge in edges)
-        (matrices if inside else rest).append(parameter)
-    o = config.optimizer
-    muon = torch.optim.Muon(matrices, lr=o.muon_lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    """Muon for the matrices inside the network, if it has any, and AdamW for what is left, each with its peak rate."""
+    o, matrices = config.optimizer, network.matrices()
+    inside = {id(parameter) for parameter in matrices}
+    rest = [p for p in (*distillation.parameters(), *network.parameters()) if id(p) not in inside]
     adamw = torch.optim.AdamW(rest, lr=o.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    if not matrices:
+        return [(adamw, o.adamw_lr)]
+    muon = torch.optim.Muon(matrices, lr=o.muon_lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
     return [(muon, o.muon_lr), (adamw, o.adamw_lr)]
 
 

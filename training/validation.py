@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from speechtok.quality import pesq_wb, phone_score, stoi
-from speechtok.tokenizer import SpeechTokenizer
+from speechtok.tokenizer import Tokenizer
 from training.data import Corpus
 from training.features import frame_centres
 from training.losses import ReconstructionLoss
@@ -45,7 +45,7 @@ class Validation:
 
 @torch.no_grad()
 def validate(
-    tokenizer: SpeechTokenizer,
+    tokenizer: Tokenizer,
     loss: ReconstructionLoss,
     dev: Corpus,
     alignments: Mapping[int, Sequence[Phone]],
@@ -55,19 +55,18 @@ def validate(
 
     Codebook 0 is compared with the phones of up to 500 utterances that have ``alignments``.
     """
-    config = tokenizer.config
-    device = tokenizer.quantizer.codebooks.device
+    sample_rate = tokenizer.sample_rate
     count = min(utterances, len(dev))
     missing = missing_scores()
     found: dict[str, list[float]] = {}
     pairs, grids = [], []
     for index in range(count):
-        original = dev[index * len(dev) // count].to(device)
-        tokens = tokenizer.encode(original, config.sample_rate)
+        original = dev[index * len(dev) // count].to(tokenizer.device)
+        tokens = tokenizer.encode(original, sample_rate)
         decoded = tokenizer.decode(tokens)[0]
         losses = {name: float(value) for name, value in loss(decoded[None], original[None]).items()}
         pair = original.cpu(), decoded.cpu()
-        scores = {name: score(*pair, config.sample_rate) for name, (_, score) in SCORES.items() if name not in missing}
+        scores = {name: score(*pair, sample_rate) for name, (_, score) in SCORES.items() if name not in missing}
         for name, value in (losses | scores).items():
             found.setdefault(name, [])
             if not math.isnan(value):  # a score has none where there is no speech
@@ -76,7 +75,7 @@ def validate(
         grids.append(tokens.codes[0])
     values = {name: sum(row) / len(row) if row else math.nan for name, row in found.items()}
     codes = torch.cat(grids, 1).cpu()
-    counts = torch.stack([torch.bincount(row, minlength=config.codebook_size) for row in codes])
+    counts = torch.stack([torch.bincount(row, minlength=tokenizer.codebook_size) for row in codes])
     values |= {f"perplexity_{stage}": value for stage, value in enumerate(perplexity(counts))}
     if alignments:
         values["pnmi"] = semantic_score(tokenizer, dev, dict(list(alignments.items())[:MOST_ALIGNED]))
@@ -84,7 +83,7 @@ def validate(
 
 
 @torch.no_grad()
-def semantic_score(tokenizer: SpeechTokenizer, dev: Corpus, alignments: Mapping[int, Sequence[Phone]]) -> float:
+def semantic_score(tokenizer: Tokenizer, dev: Corpus, alignments: Mapping[int, Sequence[Phone]]) -> float:
     """PNMI of codebook 0 and the phones; see :func:`speechtok.quality.phone_score`."""
     names = sorted({phone.name for phones in alignments.values() for phone in phones})
     codes, spoken = [], []

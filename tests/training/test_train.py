@@ -22,6 +22,7 @@ from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputErr
 from training.checkpoints import CHECKPOINT_NAME
 from training.config import TrainingConfig
 from training.distributed import World
+from training.network import network_of
 from training.teachers import extract, load_teacher
 from training.train import Batch, Trainer, learning_rate_factor, make_optimizers, read_data, train
 from training.validation import perplexity
@@ -404,7 +405,7 @@ def test_the_exported_weights_are_an_average_of_the_live_ones(tiny_config):
 
 
 def test_every_parameter_is_optimized_once_and_matrices_inside_by_muon(tiny_config):
-    network = speechtok.SpeechTokenizer(config_of(tiny_config).model).requires_grad_(True)
+    network = network_of(speechtok.SpeechTokenizer(config_of(tiny_config).model), False)
     (muon, _), (adamw, _) = make_optimizers(network, torch.nn.Module(), config_of(tiny_config))
     groups = [{id(p) for p in optimizer.param_groups[0]["params"]} for optimizer in (muon, adamw)]
     assert not groups[0] & groups[1]
