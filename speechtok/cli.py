@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="describe tokens or a tokenizer")
     info.add_argument(
-        "path", nargs="?", metavar="FILE|MODEL", help="tokens file or tokenizer (default: the one in the package)"
+        "path", nargs="?", metavar="FILE|MODEL", help="tokens file, or what speechtok.load takes (default: its default)"
     )
     info.set_defaults(run=_info)
     return parser
@@ -213,10 +213,11 @@ def _info(args: argparse.Namespace) -> int:
     from speechtok.tokens import SpeechTokens
 
     path = None if args.path is None else Path(args.path)
-    if path is None or path.is_dir() or path.suffix == ".pt" or (":" in args.path and not path.exists()):
-        rows = _describe_tokenizer(load(args.path))
-    else:
+    # of what is not here, only a name with the suffix is a tokens file: org/name may be on the hub
+    if path is not None and (path.suffix == TOKENS_SUFFIX or (path.is_file() and path.suffix != ".pt")):
         rows = _describe_tokens(SpeechTokens.load(path))
+    else:
+        rows = _describe_tokenizer(load(args.path))
     print(_table(rows))
     return 0
 

@@ -3,9 +3,11 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub import errors as hub_errors
 
-from speechtok import load
+from speechtok import SpeechTokens, load, read_audio, write_audio
+from speechtok.cli import main
 from speechtok.errors import InputError, MissingFileError, OutputError
 
 
@@ -30,6 +32,35 @@ def test_a_name_on_the_hub_is_loaded(hub, tiny):
     repo, revision, files = hub[0]
     assert (repo, revision) == ("org/name", None)
     assert {"config.json", "model.safetensors", "SpeechTokenizer.pt"} <= set(files)
+
+
+def test_the_command_line_encodes_with_a_name_on_the_hub_and_describes_it(hub, tiny, speech, tmp_path, capsys):
+    write_audio(tmp_path / "a.wav", torch.from_numpy(speech(0.3)), 16_000)
+    assert main(["encode", str(tmp_path / "a.wav"), "--model", "org/name"]) == 0
+    tokens = SpeechTokens.load(tmp_path / "a.tokens")
+    assert torch.equal(tokens.codes, tiny.encode(*read_audio(tmp_path / "a.wav")).codes)
+    capsys.readouterr()
+    for name in ("org/name", "org/name/inner"):
+        assert main(["info", name]) == 0
+        assert capsys.readouterr().out.splitlines()[0].split() == ["fingerprint", tiny.fingerprint]
+    assert [repo for repo, _, _ in hub] == ["org/name"] * 3
+
+
+def test_the_command_line_says_what_to_do_about_a_name_that_the_hub_does_not_have(hub, monkeypatch, tmp_path, capsys):
+    def fail(*_, **__):
+        raise hub_errors.RepositoryNotFoundError("404", RESPONSE)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    write_audio(tmp_path / "a.wav", torch.zeros(1600), 16_000)
+    for command in (["info", "org/nothing"], ["encode", str(tmp_path / "a.wav"), "--model", "org/nothing"]):
+        assert main(command) == 1
+        assert "error: org/nothing is neither a directory here nor a repository" in capsys.readouterr().err
+
+
+def test_tokens_that_are_not_there_are_not_sought_on_the_hub(hub, capsys):
+    assert main(["info", "tokens/a.tokens"]) == 1
+    assert "tokens/a.tokens" in capsys.readouterr().err
+    assert hub == []
 
 
 def test_a_revision_is_pinned(hub):
