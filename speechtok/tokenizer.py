@@ -6,7 +6,7 @@ import json
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -329,57 +329,69 @@ class SpeechTokenizer(Tokenizer):
     def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
         if x.shape[1] % self.hop_length:
             x = F.pad(x, (0, -x.shape[1] % self.hop_length))
-        codes, _ = self._encode_frames(x, self.encoder.initial_state(len(x)), num_codebooks)
-        return codes
+        order, back = _longest_first(samples)
+        frames = [-(-samples[row] // self.hop_length) for row in order]
+        state = self.encoder.initial_state(len(x))
+        return self._encode_frames(x if back is None else x[order], state, num_codebooks, frames)[0][
+            back or slice(None)
+        ]
 
     def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
+        order, back = _longest_first(lengths.tolist())
         # the decoder is late by one frame, so it runs one frame on
-        state = self.decoder.initial_state(len(codes))
-        waveform, _ = self._decode_frames(codes, state, codes.shape[2] + 1, lengths)
-        return waveform[:, self.hop_length :]
+        state, frames = self.decoder.initial_state(len(codes)), codes.shape[2] + 1
+        ordered = codes if back is None else codes[order]
+        waveform, _ = self._decode_frames(ordered, state, frames, [int(lengths[row]) for row in order])
+        return waveform[back or slice(None), self.hop_length :]
 
     def _embed(self, codes: Tensor) -> Tensor:
         return self.quantizer.decode(codes)
 
-    def _encode_frames(self, x: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
-        """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state, by pieces of bounded size."""
+    def _encode_frames(
+        self, x: Tensor, state: State, num_codebooks: int, lengths: list[int] | None = None
+    ) -> tuple[Tensor, State]:
+        """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state, by pieces of bounded size.
+
+        With ``lengths``, the longest first, a row's codes count for so many frames, and no state is given.
+        """
         batch, frames, hop = len(x), x.shape[1] // self.hop_length, self.hop_length
-        piece = max(1, _PIECE_FRAMES // batch)
-        native = self.native_steps(batch * min(piece, frames))
+        native = self.native_steps() if frames else None
         # inference mode saves time on every operation; what is made in it cannot be trained on, so this is made before
-        codes = torch.empty(batch, num_codebooks, frames, dtype=torch.int64, device=x.device)
+        codes = torch.zeros(batch, num_codebooks, frames, dtype=torch.int64, device=x.device)
         with torch.inference_mode():
-            for start in range(0, frames, piece):
-                signal = x[:, start * hop : (start + piece) * hop]
-                if native is not None:
+            for rows, start, count in _pieces(lengths or [frames] * batch):
+                signal, state = x[:rows, start * hop : (start + count) * hop], tuple(s[:rows] for s in state)
+                if native is not None and native.faster(rows * count):
                     some, state = native.encode(signal, state, num_codebooks)
                 else:
                     latent, state = self.encoder(signal, state)
                     some = self.quantizer.encode(latent, num_codebooks)
-                codes[:, :, start : start + piece] = some
+                codes[:rows, :, start : start + count] = some
         return codes, state
 
     def _decode_frames(
-        self, codes: Tensor | None, state: State, frames: int, lengths: Tensor | None = None
+        self, codes: Tensor | None, state: State, frames: int, lengths: list[int] | None = None
     ) -> tuple[Tensor, State]:
         """``codes``: ``(B, Q, T)``. Waveform ``(B, frames * hop_length)``, a frame late, and the next state.
 
-        What follows the codes, or the ``lengths`` of a row, is a latent of zeros.
+        What follows the codes is a latent of zeros. With ``lengths``, the longest first, so many codes of a row count,
+        its waveform goes one frame further than they, and no state is given.
         """
         batch, hop = len(state[0]), self.hop_length
-        piece = max(1, _PIECE_FRAMES // batch)
-        native = self.native_steps(batch * min(piece, frames))
-        waveform = torch.empty(batch, frames * hop, dtype=torch.float32, device=self.device)
+        native = self.native_steps() if frames else None
+        waveform = torch.zeros(batch, frames * hop, dtype=torch.float32, device=self.device)
         with torch.inference_mode():
-            for start in range(0, frames, piece):
-                count = min(piece, frames - start)
-                some_codes = None if codes is None else codes[:, :, start : start + count]
-                left = None if lengths is None else (lengths - start).clamp(0, count)
-                if native is not None:
+            for rows, start, count in _pieces([n + 1 for n in lengths] if lengths else [frames] * batch):
+                some_codes = None if codes is None else codes[:rows, :, start : start + count]
+                left = None
+                if lengths:
+                    left = torch.tensor(lengths[:rows], device=self.device).sub_(start).clamp_(0, count)
+                state = tuple(s[:rows] for s in state)
+                if native is not None and native.faster(rows * count):
                     some, state = native.decode(some_codes, state, count, left)
                 else:
-                    some, state = self.decoder(self._latent(some_codes, batch, count, left), state)
-                waveform[:, start * hop : (start + count) * hop] = some
+                    some, state = self.decoder(self._latent(some_codes, rows, count, left), state)
+                waveform[:rows, start * hop : (start + count) * hop] = some
         return waveform, state
 
     def _latent(self, codes: Tensor | None, batch: int, frames: int, lengths: Tensor | None) -> Tensor:
@@ -394,10 +406,28 @@ class SpeechTokenizer(Tokenizer):
             latent = latent.masked_fill(past_end[..., None], 0.0)
         return latent
 
-    def native_steps(self, frames: int) -> NativeSteps | None:
-        """What computes ``frames`` frames, over all rows, faster than the modules, if anything does.
+    def native_steps(self) -> NativeSteps | None:
+        """The encoder, quantizer and decoder in compiled code, if there is any for this machine.
 
-        It is made from the weights when it is first needed (some hundredths of a second); a stream does so at once.
+        They are made from the weights when they are first needed (some hundredths of a second); a stream does so at
+        once.
         """
-        steps = self._native(self.encoder, self.quantizer, self.decoder) if frames else None
-        return steps if steps is not None and steps.faster(frames) else None
+        return self._native(self.encoder, self.quantizer, self.decoder)
+
+
+def _longest_first(lengths: list[int]) -> tuple[list[int], list[int] | None]:
+    """An order of the rows, and the one that undoes it if it changes any."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    back = sorted(range(len(lengths)), key=lambda place: order[place])
+    return order, None if order == back == list(range(len(lengths))) else back
+
+
+def _pieces(lengths: list[int]) -> Iterator[tuple[int, int, int]]:
+    """``lengths``: frames of each row, the longest first. Rows that go on, the first frame, and how many to take."""
+    start, rows = 0, len(lengths)
+    while start < lengths[0]:
+        while lengths[rows - 1] <= start:
+            rows -= 1
+        count = min(max(1, _PIECE_FRAMES // rows), lengths[0] - start)
+        yield rows, start, count
+        start += count

@@ -9,6 +9,7 @@ modules run themselves.
 import ctypes
 import functools
 import importlib.machinery
+import operator
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -354,14 +355,11 @@ class _Weights:
     def __init__(self, modules: tuple[nn.Module, ...]) -> None:
         self._modules = modules
         owned = [m for module in modules for m in module.modules()]
-        self._parts = [
-            (owner, name, part)
-            for m in owned
-            for owner in (m._modules, m._parameters, m._buffers)
-            for name, part in owner.items()
-        ]
+        owners = [owner for m in owned for owner in (m._modules, m._parameters, m._buffers)]
+        self._places = [(owner, name) for owner in owners for name in owner]
+        self._parts = [owner[name] for owner, name in self._places]
         self._hooks = [hooks for m in owned for hooks in (m._forward_hooks, m._forward_pre_hooks)]
-        self._weights = [part for _, _, part in self._parts if isinstance(part, Tensor)]
+        self._weights = [part for part in self._parts if isinstance(part, Tensor)]
         # tensors made in inference mode count no versions: nothing tells of a change
         on_cpu = all(weight.device.type == "cpu" and not weight.is_inference() for weight in self._weights)
         self.usable = on_cpu and all(type(m) in _KNOWN for m in owned)
@@ -371,7 +369,7 @@ class _Weights:
         """Whether these are the modules, and all is as it was."""
         if modules != self._modules or self._count() != self._versions or self.hooked():
             return False
-        return all(owner.get(name) is part for owner, name, part in self._parts)
+        return all(map(operator.is_, [owner.get(name) for owner, name in self._places], self._parts))
 
     def hooked(self) -> bool:
         """Whether any module has a hook."""

@@ -203,7 +203,7 @@ class TestNative:
             codes = s.encode(audio)
             expected = codes, s.decode(codes)
         monkeypatch.setattr(native, "library", lambda: None)
-        assert tok.native_steps(1) is None
+        assert tok.native_steps() is None
         with tok.stream() as s:
             codes = s.encode(audio)
             assert_equal((codes, s.decode(codes)), expected)
@@ -237,10 +237,10 @@ class TestNative:
         expected = tok.encode(x, tok.sample_rate).codes
         for other in (copy.deepcopy(tok), pickle.loads(pickle.dumps(tok))):
             assert torch.equal(other.encode(x, tok.sample_rate).codes, expected)
-            assert other.native_steps(1) is not tok.native_steps(1) is not None
+            assert other.native_steps() is not tok.native_steps() is not None
 
     def test_many_frames_go_to_threads_where_there_are_some(self, tiny):
-        steps = tiny.native_steps(1)
+        steps = tiny.native_steps()
         try:
             torch.set_num_threads(2)
             assert steps.faster(1)
