@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 import speechtok
+from speechtok import tokenizer
 from speechtok.audio import resample
 from speechtok.nn import exact, native
 
@@ -154,10 +155,10 @@ def encode_saved(model: str | None, means: str, audio: Path, out: Path) -> None:
     PyTorch.
     """
     if means in COMPILED:
-        native.NativeSteps.faster = lambda *_: True  # type: ignore[method-assign]
+        tokenizer.faster = lambda _: True
         native.NativeSteps.__init__ = functools.partialmethod(native.NativeSteps.__init__, way=int(means))
     else:
-        native.library = lambda: None  # type: ignore[assignment]
+        tokenizer.faster = lambda _: False
         exact.int8_is_faster = lambda: means == "int8"  # type: ignore[assignment]
     with np.load(audio) as arrays:
         waveforms = [torch.from_numpy(arrays[name]) for name in sorted(arrays.files)]

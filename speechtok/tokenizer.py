@@ -18,7 +18,7 @@ from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resam
 from speechtok.config import TokenizerConfig
 from speechtok.errors import FingerprintError, InputError, StreamError, TokensError
 from speechtok.nn.convnext import Decoder, Encoder, State
-from speechtok.nn.native import Native, NativeSteps
+from speechtok.nn.native import Native, NativeSteps, faster
 from speechtok.quantizer import ResidualQuantizer
 from speechtok.streaming import Stream
 from speechtok.tokens import SpeechTokens, check_codes
@@ -355,13 +355,13 @@ class SpeechTokenizer(Tokenizer):
         With ``lengths``, the longest first, a row's codes count for so many frames, and no state is given.
         """
         batch, frames, hop = len(x), x.shape[1] // self.hop_length, self.hop_length
-        native = self.native_steps() if frames else None
         # inference mode saves time on every operation; what is made in it cannot be trained on, so this is made before
         codes = torch.zeros(batch, num_codebooks, frames, dtype=torch.int64, device=x.device)
         with torch.inference_mode():
             for rows, start, count in _pieces(lengths or [frames] * batch):
                 signal, state = x[:rows, start * hop : (start + count) * hop], tuple(s[:rows] for s in state)
-                if native is not None and native.faster(rows * count):
+                native = self.native_steps(rows * count)
+                if native is not None:
                     some, state = native.encode(signal, state, num_codebooks)
                 else:
                     latent, state = self.encoder(signal, state)
@@ -378,7 +378,6 @@ class SpeechTokenizer(Tokenizer):
         its waveform goes one frame further than they, and no state is given.
         """
         batch, hop = len(state[0]), self.hop_length
-        native = self.native_steps() if frames else None
         waveform = torch.zeros(batch, frames * hop, dtype=torch.float32, device=self.device)
         with torch.inference_mode():
             for rows, start, count in _pieces([n + 1 for n in lengths] if lengths else [frames] * batch):
@@ -387,7 +386,8 @@ class SpeechTokenizer(Tokenizer):
                 if lengths:
                     left = torch.tensor(lengths[:rows], device=self.device).sub_(start).clamp_(0, count)
                 state = tuple(s[:rows] for s in state)
-                if native is not None and native.faster(rows * count):
+                native = self.native_steps(rows * count)
+                if native is not None:
                     some, state = native.decode(some_codes, state, count, left)
                 else:
                     some, state = self.decoder(self._latent(some_codes, rows, count, left), state)
@@ -406,13 +406,12 @@ class SpeechTokenizer(Tokenizer):
             latent = latent.masked_fill(past_end[..., None], 0.0)
         return latent
 
-    def native_steps(self) -> NativeSteps | None:
-        """The encoder, quantizer and decoder in compiled code, if there is any for this machine.
+    def native_steps(self, frames: int) -> NativeSteps | None:
+        """What computes ``frames`` frames, over all rows, faster than the modules, if anything does.
 
-        They are made from the weights when they are first needed (some hundredths of a second); a stream does so at
-        once.
+        It is made from the weights when it is first needed (some hundredths of a second); a stream does so at once.
         """
-        return self._native(self.encoder, self.quantizer, self.decoder)
+        return self._native(self.encoder, self.quantizer, self.decoder) if faster(frames) else None
 
 
 def _longest_first(lengths: list[int]) -> tuple[list[int], list[int] | None]:

@@ -112,6 +112,16 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
+def faster(frames: int) -> bool:
+    """Whether ``frames`` frames, over all rows, are best computed by :func:`library`; one thread does it."""
+    compiled = library()
+    if compiled is None:
+        return False
+    way = compiled.speechtok_ways() - 1
+    alone = way == len(_MOST_FRAMES) - 1 and torch.get_num_threads() == 1
+    return alone or frames <= _MOST_FRAMES[way]
+
+
 class NativeSteps:
     """A tokenizer's encoder, quantizer and decoder for :func:`library`, as their weights are now.
 
@@ -155,11 +165,6 @@ class NativeSteps:
                 *(self._of_blocks(stack.blocks) for stack in (decoder.patch_blocks, decoder.frame_blocks)),
                 self._address(hann_window(2 * decoder.patch_length, torch.device("cpu"))),
             )
-
-    def faster(self, frames: int) -> bool:
-        """Whether ``frames`` frames, over all rows, are best computed here; one thread does it."""
-        alone = self._way == len(_MOST_FRAMES) - 1 and torch.get_num_threads() == 1
-        return alone or frames <= _MOST_FRAMES[self._way]
 
     def encode(self, waveform: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
         """``waveform``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the encoder's next state."""

@@ -203,7 +203,7 @@ class TestNative:
             codes = s.encode(audio)
             expected = codes, s.decode(codes)
         monkeypatch.setattr(native, "library", lambda: None)
-        assert tok.native_steps() is None
+        assert tok.native_steps(1) is None
         with tok.stream() as s:
             codes = s.encode(audio)
             assert_equal((codes, s.decode(codes)), expected)
@@ -237,13 +237,21 @@ class TestNative:
         expected = tok.encode(x, tok.sample_rate).codes
         for other in (copy.deepcopy(tok), pickle.loads(pickle.dumps(tok))):
             assert torch.equal(other.encode(x, tok.sample_rate).codes, expected)
-            assert other.native_steps() is not tok.native_steps() is not None
+            assert other.native_steps(1) is not tok.native_steps(1) is not None
 
-    def test_many_frames_go_to_threads_where_there_are_some(self, tiny):
-        steps = tiny.native_steps()
+    def test_many_frames_go_to_threads_where_there_are_some(self):
         try:
             torch.set_num_threads(2)
-            assert steps.faster(1)
-            assert not steps.faster(512)
+            assert native.faster(1)
+            assert not native.faster(512)
+        finally:
+            torch.set_num_threads(1)
+
+    def test_steps_are_not_made_where_they_would_not_be_used(self, new_tokenizer, speech):
+        tok = new_tokenizer()
+        try:
+            torch.set_num_threads(2)
+            tok.encode(speech(2), tok.sample_rate)
+            assert tok._native._kept is None
         finally:
             torch.set_num_threads(1)
