@@ -158,7 +158,7 @@ class TokenizerConfig:
         A field that came later is left out where its value means what older versions did, so that no tokenizer changes
         its fingerprint with a new version.
         """
-        return _to_dict(self)
+        return to_mapping(self)
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class SeanetConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; see :meth:`TokenizerConfig.to_dict`."""
-        return {**_to_dict(self), "strides": list(self.strides)}
+        return {**to_mapping(self), "strides": list(self.strides)}
 
 
 ModelConfig = TokenizerConfig | SeanetConfig
@@ -259,6 +259,14 @@ def model_config(values: Any) -> ModelConfig:
     return kind.from_dict(values)
 
 
-def _to_dict(config: ModelConfig) -> dict[str, Any]:
-    added = {f.name: f.metadata["absent"] for f in dataclasses.fields(config) if "absent" in f.metadata}
-    return {k: v for k, v in dataclasses.asdict(config).items() if k not in added or v != added[k]}
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Inverse of :func:`from_mapping`.
+
+    A field that came later, one with ``absent`` in its metadata, is left out where its value means what older versions
+    did.
+    """
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    for f in dataclasses.fields(config):
+        if "absent" in f.metadata and values[f.name] == f.metadata["absent"]:
+            del values[f.name]
+    return {name: to_mapping(v) if dataclasses.is_dataclass(v) else v for name, v in values.items()}

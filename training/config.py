@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from speechtok.config import ModelConfig, TokenizerConfig, from_mapping
+from speechtok.config import ModelConfig, TokenizerConfig, from_mapping, to_mapping
 from speechtok.errors import ConfigError, MissingFileError
 
 
@@ -84,11 +84,13 @@ class LossConfig:
         waveform: distance of the waveforms.
         spectrum: distance of the compressed complex spectra.
         mel: distance of the log-mel spectrograms.
+        loudness: distance as the ear hears it.
     """
 
     waveform: float = 1.0
     spectrum: float = 1.0
     mel: float = 1.0
+    loudness: float = field(default=0.0, metadata={"absent": 0.0})
 
     def __post_init__(self) -> None:
         weights = dataclasses.asdict(self)
@@ -263,7 +265,7 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self) | {"model": self.model.to_dict()}
+        return to_mapping(self) | {"model": self.model.to_dict()}
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> TrainingConfig:

@@ -19,12 +19,13 @@ def mel_filters(sample_rate: int, window_length: int, bands: int) -> Tensor:
 
 
 class ReconstructionLoss(nn.Module):
-    """Three distances, each a mean over the batch.
+    """Four distances, each a mean over the batch.
 
     ``waveform``: mean absolute difference over the mean absolute value of the original.
     ``spectrum``: squared difference of complex spectra with magnitudes compressed to the power 0.3, plus that of the
     compressed magnitudes alone (Braun and Tashev 2021, arXiv 2009.12286): phase counts, and quiet bins count.
     ``mel``: mean absolute difference of log-mel power spectra, in nepers, at several resolutions.
+    ``loudness``: what the ear misses and what disturbs it; see :class:`LoudnessLoss`.
 
     Args:
         sample_rate: in hertz.
@@ -41,9 +42,10 @@ class ReconstructionLoss(nn.Module):
             self.lengths.append(length)
             self.register_buffer(f"window_{length}", torch.hann_window(length), persistent=False)
             self.register_buffer(f"mel_{length}", mel_filters(sample_rate, length, bands), persistent=False)
+        self.loudness = LoudnessLoss(sample_rate)
 
     def forward(self, decoded: Tensor, original: Tensor) -> dict[str, Tensor]:
-        """Both ``(B, S)``; returns the three distances by name."""
+        """Both ``(B, S)``; returns the four distances by name."""
         mel, spectrum = decoded.new_zeros(()), decoded.new_zeros(())
         for length, (_, _, with_phase) in zip(self.lengths, self.RESOLUTIONS, strict=True):
             x, y = self._spectrum(decoded, length), self._spectrum(original, length)
@@ -59,10 +61,76 @@ class ReconstructionLoss(nn.Module):
                 loudness = (x_power + 1e-6) ** 0.15 - (y_power + 1e-6) ** 0.15
                 spectrum = spectrum + (difference + loudness.square()).mean()
         waveform = (decoded - original).abs().mean() / (original.abs().mean() + 1e-3)
-        return {"waveform": waveform, "spectrum": spectrum, "mel": mel}
+        loudness = self.loudness(decoded, original)
+        return {"waveform": waveform, "spectrum": spectrum, "mel": mel, "loudness": loudness}
 
     def _spectrum(self, waveform: Tensor, length: int) -> Tensor:
         """``(B, frames, length // 2 + 1)``, scaled so that white noise keeps its power in every bin."""
         window = getattr(self, f"window_{length}")
         spectrum = torch.stft(waveform, length, length // 4, window=window, return_complex=True)
         return spectrum.transpose(1, 2) / (length * 3 / 8) ** 0.5
+
+
+class LoudnessLoss(nn.Module):
+    """Points of opinion that differences of loudness cost, after the perceptual model of PESQ (ITU-T P.862, 10.2).
+
+    Power in bands of equal width on the Bark scale (Traunmüller 1990), over the threshold of hearing (Terhardt 1979),
+    becomes loudness (Zwicker's law, with P.862's exponents); differences less than a quarter of the quieter are masked;
+    what was added counts more than what was lost. Without P.862's alignment in time, its equalisation of gain and
+    spectrum, and its weighting of the worst moments.
+
+    Args:
+        sample_rate: in hertz.
+    """
+
+    BANDS = 42
+    LISTENING_LEVEL = 10**7.9  # power of speech at the ear, over that of 0 dB of sound pressure
+    QUIETEST = 10**-4.5  # mean square below which a crop counts as silence, and is not raised to that level
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        self.length = 8 * round(32.0 * sample_rate / 8_000)
+        frequency = torch.arange(self.length // 2 + 1, dtype=torch.float64) * sample_rate / self.length
+        low, high = _bark(torch.tensor([60.0, min(7_800.0, sample_rate / 2)], dtype=torch.float64)).tolist()
+        width = (high - low) / self.BANDS
+        centre = low + width * (torch.arange(self.BANDS, dtype=torch.float64) + 0.5)
+        kilohertz = 1.96 * (centre + 0.53) / (26.28 - centre)
+        decibels = 3.64 * kilohertz**-0.8 - 6.5 * torch.exp(-0.6 * (kilohertz - 3.3) ** 2) + 1e-3 * kilohertz**4
+        constants = {
+            "window": torch.hann_window(self.length, dtype=torch.float64),
+            "filters": (1 - (_bark(frequency)[:, None] - centre).abs() / width).clamp_min(0),
+            "threshold": 10 ** (decibels / 10),
+            "exponent": 0.23 * (6 / (centre + 2)).clamp(1, 2) ** 0.15,
+            "speech": ((frequency > 300) & (frequency < 3_250)) / (self.length**2 * 3 / 16),
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value.float(), persistent=False)
+
+    def forward(self, decoded: Tensor, original: Tensor) -> Tensor:
+        """Both ``(B, S)``; returns the mean over frames and rows."""
+        x_power, y_power = self._power(decoded), self._power(original)
+        level = self.LISTENING_LEVEL / (y_power @ self.speech).mean(1).clamp_min(self.QUIETEST)
+        scale = level[:, None, None] / (self.length**2 * 3 / 16)
+        x_bands, y_bands = (power * scale @ self.filters for power in (x_power, y_power))
+        x, y = self._loudness(x_bands), self._loudness(y_bands)
+        heard = ((x - y).abs() - 0.25 * torch.minimum(x, y)).clamp_min(0)
+        added = ((x_bands.detach() + 50) / (y_bands + 50)) ** 1.2
+        added = torch.where(added < 3, 0.0, added.clamp_max(12))
+        weight = ((y_bands.sum(2) + 1e5) / 1e7) ** -0.04
+        heard_at_once = (heard.square().mean(2) + 1e-6).sqrt() - 1e-3
+        points = 0.1 * heard_at_once + 0.0309 * (heard * added).mean(2)
+        return (points * weight).mean()
+
+    def _power(self, waveform: Tensor) -> Tensor:
+        spectrum = torch.stft(
+            waveform, self.length, self.length // 2, window=self.window, center=False, return_complex=True
+        ).transpose(1, 2)
+        return spectrum.real.square() + spectrum.imag.square()
+
+    def _loudness(self, bands: Tensor) -> Tensor:
+        over = (0.5 + 0.5 * bands / self.threshold) ** self.exponent - 1
+        return (self.threshold / 0.5) ** self.exponent * over.clamp_min(0)
+
+
+def _bark(hertz: Tensor) -> Tensor:
+    return 26.81 * hertz / (1_960 + hertz) - 0.53

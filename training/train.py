@@ -133,6 +133,7 @@ class Trainer:
             "waveform": config.loss.waveform,
             "spectrum": config.loss.spectrum,
             "mel": config.loss.mel,
+            "loudness": config.loss.loudness,
             "features_over_time": config.distillation.features_over_time,
             "features_by_frame": config.distillation.features_by_frame,
             "labels": config.distillation.label_weight,

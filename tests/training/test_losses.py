@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from training.losses import ReconstructionLoss, mel_filters
+from tests.conftest import make_speech
+from training.losses import LoudnessLoss, ReconstructionLoss, mel_filters
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +17,7 @@ def test_a_perfect_copy_costs_nothing(noise):
         "waveform": 0.0,
         "spectrum": 0.0,
         "mel": 0.0,
+        "loudness": 0.0,
     }
 
 
@@ -50,3 +52,46 @@ def test_mel_filters_cover_every_band_with_triangles(sample_rate):
     assert (filters.argmax(0).diff() >= 0).all()
     inner = filters[60:480].sum(1)  # neighbouring triangles add up to one
     assert torch.allclose(inner, torch.ones_like(inner), atol=1e-4)
+
+
+class TestLoudness:
+    loss = LoudnessLoss(16_000)
+
+    def speech(self, level: float = 1.0) -> torch.Tensor:
+        return level * torch.from_numpy(make_speech(1.0))[None]
+
+    def hiss(self, level: float) -> torch.Tensor:
+        return level * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(1))
+
+    def test_it_grows_with_noise_whatever_the_level(self):
+        for gain in (0.1, 1.0):
+            x = self.speech(gain)
+            costs = [float(self.loss(x + gain * self.hiss(noise), x)) for noise in (0.0, 0.003, 0.01, 0.03)]
+            assert costs == sorted(costs)
+            assert costs[0] == pytest.approx(0, abs=1e-6)
+            assert costs[-1] > 5 * costs[1] > 0
+        quiet = self.speech(0.1)
+        assert float(self.loss(quiet + self.hiss(1e-3), quiet)) == pytest.approx(
+            float(self.loss(self.speech() + self.hiss(1e-2), self.speech())), rel=1e-3
+        )
+
+    def test_what_cannot_be_heard_costs_nothing(self):
+        x = self.speech()
+        assert float(self.loss(x + self.hiss(1e-6), x)) == pytest.approx(0, abs=1e-4)
+        low = torch.sin(2 * math.pi * 20 * torch.arange(16_000) / 16_000)
+        assert float(self.loss(x + 1e-3 * low, x)) < 0.01
+
+    def test_what_is_added_costs_more_than_what_is_lost(self):
+        x = self.speech()
+        noisy = x + self.hiss(0.03)
+        assert float(self.loss(noisy, x)) > 1.5 * float(self.loss(x, noisy))
+
+    def test_silence_is_not_raised_to_the_level_of_speech(self):
+        nothing = torch.zeros(1, 16_000)
+        assert float(self.loss(self.hiss(1e-5), nothing)) < 0.05
+
+    @pytest.mark.parametrize("sample_rate", [8_000, 16_000, 24_000, 44_100])
+    def test_every_band_hears_something(self, sample_rate):
+        loss = LoudnessLoss(sample_rate)
+        assert (loss.filters.sum(0) > 0).all()
+        assert torch.isfinite(loss.threshold).all()
