@@ -32,8 +32,8 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(*weight))
         self.bias = nn.Parameter(torch.empty(outputs))
-        for parameter in (self.weight, self.bias):
-            nn.init.uniform_(parameter, -(inputs**-0.5), inputs**-0.5)
+        nn.init.uniform_(self.weight, -((3 / inputs) ** 0.5), (3 / inputs) ** 0.5)  # signals keep their size
+        nn.init.zeros_(self.bias)
         self._prepared: Prepared[Product] = Prepared()
 
     def product(self, x: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ def test_pieces_join_without_a_seam(samples, dilation_base, causal, monkeypatch)
         latent = encoder(waveform)
         assert torch.allclose(torch.cat(list(encoder.pieces(waveform)), 1), latent, atol=1e-5)
         audio = torch.cat(list(decoder.pieces(latent.split(seanet.PIECE_FRAMES, 1))), 1)
-        assert torch.allclose(audio, decoder(latent), atol=1e-5)
+        whole = decoder(latent)  # random weights may be loud
+        assert torch.allclose(audio, whole, atol=1e-5 * max(1.0, float(whole.abs().max())))
 
 
 @settings(max_examples=40)

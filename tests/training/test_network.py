@@ -70,7 +70,8 @@ def test_a_saved_seanet_gives_the_codes_and_the_audio_that_training_gives(values
     assert latent.requires_grad
     assert codes.unique().numel() > 8
     assert torch.equal(loaded.encode(waveform, 16_000).codes, codes)
-    assert torch.allclose(loaded.decode(codes), trainer._decode(quantized), atol=1e-5)
+    audio = trainer._decode(quantized).detach()
+    assert torch.allclose(loaded.decode(codes), audio, atol=1e-5 * max(1.0, float(audio.abs().max())))
 
 
 def test_an_interrupted_training_of_a_seanet_reaches_the_weights_of_an_uninterrupted_one(values, tmp_path):
