@@ -10,7 +10,6 @@ import json
 import math
 import os
 import platform
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,15 @@ from benchmarks.metrics import RATE, Metric, version, versions
 from benchmarks.statistics import Estimate, estimate, perplexity
 from speechtok.audio import resample
 from speechtok.errors import SpeechtokError
+from speechtok.files import replacing
 
 Report = dict[str, Any]
 """What ``report.json`` has; every value is JSON, NaN is null."""
 
 BITRATE = "kbit/s"
+
+SEMANTICS = "semantics.md"
+"""What ``benchmarks.semantics`` writes beside a report."""
 
 
 def build(
@@ -207,9 +210,11 @@ def _codec_table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def sections(report: Report) -> list[tuple[str, str]]:
-    """Headings and Markdown of the report, without pictures."""
+def sections(report: Report, semantics: str = "") -> list[tuple[str, str]]:
+    """Headings and Markdown of the report, without pictures; ``semantics`` is what ``benchmarks.semantics`` wrote."""
     parts = [("Summary", table(report))]
+    if semantics:
+        parts.append(("What codebook 0 knows of phones and speakers", semantics))
     warned = notes(report)
     if warned:
         parts.append(("What is missing", "\n".join(warned)))
@@ -228,10 +233,10 @@ def sections(report: Report) -> list[tuple[str, str]]:
     return parts
 
 
-def markdown(report: Report, pictures: Sequence[str]) -> str:
+def markdown(report: Report, pictures: Sequence[str], semantics: str = "") -> str:
     """The report; ``pictures`` are files beside it."""
     lines = ["# Codecs compared", "", *(f"- {fact}" for fact in _facts(report)), ""]
-    for heading, text in sections(report):
+    for heading, text in sections(report, semantics):
         lines += [f"## {heading}", "", text, ""]
         if heading == "Summary":
             lines += [f"![{Path(name).stem}]({name})\n" for name in pictures]
@@ -382,6 +387,7 @@ def page(
     report: Report,
     plots: Sequence[tuple[str, bytes]],
     heard: Sequence[tuple[str, list[tuple[str, Tensor]]]],
+    semantics: str = "",
 ) -> str:
     """The report as one HTML page, with pictures and audio inside.
 
@@ -389,10 +395,11 @@ def page(
         report: of :func:`build`.
         plots: names and PNG files.
         heard: of :func:`examples`.
+        semantics: what ``benchmarks.semantics`` wrote.
     """
     body = ["<h1>Codecs compared</h1>", "<ul>", *(f"<li>{_inline(fact)}</li>" for fact in _facts(report)), "</ul>"]
     speakers = []
-    for heading, text in sections(report):
+    for heading, text in sections(report, semantics):
         part = f"<h2>{html.escape(heading)}</h2>\n{_html(text)}"
         if heading.startswith("Speaker "):
             speakers.append(part)
@@ -440,10 +447,15 @@ def _inline(text: str) -> str:
 
 
 def _html(text: str) -> str:
-    """The little Markdown that :func:`sections` writes: one table, or one list."""
-    lines = text.splitlines()
-    if not lines or not lines[0].startswith("|"):
+    """Tables, lists and paragraphs, with blank lines between them."""
+    return "\n".join(_html_block(block.splitlines()) for block in text.strip().split("\n\n"))
+
+
+def _html_block(lines: list[str]) -> str:
+    if lines[0].startswith("- "):
         return "<ul>" + "".join(f"<li>{_inline(line.strip().removeprefix('- '))}</li>" for line in lines) + "</ul>"
+    if not lines[0].startswith("|"):
+        return f"<p>{_inline(' '.join(lines))}</p>"
     rows = []
     for number, line in enumerate(lines):
         if number != 1:
@@ -454,20 +466,28 @@ def _html(text: str) -> str:
 
 
 def write(report: Report, folder: Path, heard: Sequence[tuple[str, list[tuple[str, Tensor]]]]) -> None:
-    """``report.json``, ``report.md`` with its pictures, and ``report.html``; each replaces its predecessor at once."""
+    """``report.json``, ``report.md`` with its pictures, and ``report.html``; each replaces its predecessor at once.
+
+    What ``benchmarks.semantics`` wrote into the folder is part of it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     plots = [("rate-distortion", _png(rate_distortion(report))), ("distributions", _png(distributions(report)))]
     if not report["metrics"]:
         plots = []
     for name, png in plots:
-        _replace(folder / f"{name}.png", png)
-    _replace(folder / "report.json", json.dumps(report, allow_nan=False).encode())
-    _replace(folder / "report.md", markdown(report, [f"{name}.png" for name, _ in plots]).encode())
-    _replace(folder / "report.html", page(report, plots, heard).encode())
+        put(folder / f"{name}.png", png)
+    put(folder / "report.json", json.dumps(report, allow_nan=False).encode())
+    found = folder / SEMANTICS
+    semantics = found.read_text(encoding="utf-8") if found.is_file() else ""
+    put(folder / "report.md", markdown(report, [f"{name}.png" for name, _ in plots], semantics).encode())
+    put(folder / "report.html", page(report, plots, heard, semantics).encode())
 
 
-def _replace(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+def put(path: Path, content: bytes) -> None:
+    """Write a file; its predecessor stays until it is whole.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

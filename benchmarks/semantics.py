@@ -2,9 +2,11 @@
 codebook 0 is like as a language.
 
 ``python -m benchmarks.semantics --data DIR/test.jsonl`` prints two Markdown tables; needs the ``bench`` extra, and
-phones in the manifest. Each frame has the phone that is spoken in its middle. Silence is a phone, and fillers of the
-aligner (``+NOISE+``, …) are silence; a second column leaves all of it out. Frames outside every row of an alignment do
-not count.
+phones in the manifest. With ``--out``, they are also in ``semantics.md`` and ``semantics.json`` of that folder, and in
+the report that ``benchmarks.reconstruction`` makes there afterwards.
+
+Each frame has the phone that is spoken in its middle. Silence is a phone, and fillers of the aligner (``+NOISE+``, …)
+are silence; a second column leaves all of it out. Frames outside every row of an alignment do not count.
 
 The references are k-means with as many clusters as a codebook has entries, fitted on ``train.jsonl`` beside the
 manifest: of 39 MFCCs and deltas, and of a teacher's features if ``--teacher`` is given. Chance is codebook 0 with its
@@ -17,11 +19,14 @@ learns from ``train.jsonl``. Each is defined in :mod:`benchmarks.units`.
 """
 
 import argparse
+import json
 import math
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +35,8 @@ from tqdm import tqdm
 
 import speechtok
 from benchmarks.evaluate import read_items
+from benchmarks.metrics import version
+from benchmarks.report import SEMANTICS, put
 from benchmarks.units import Trigrams, abx, segments, speaker_leakage, tokens_per_phone, without_repeats
 from speechtok.audio import resample
 from speechtok.errors import InputError, SpeechtokError
@@ -302,6 +309,15 @@ def _cell(value: float, digits: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
+def _plain(found: Any) -> Any:
+    """For JSON, which has no NaN."""
+    if isinstance(found, dict):
+        return {name: _plain(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [_plain(value) for value in found]
+    return None if isinstance(found, float) and math.isnan(found) else found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -309,6 +325,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="a tokenizer's directory (the default tokenizer if not given)")
     parser.add_argument("--teacher", metavar="SPEC", help="also cluster its features; see training/teachers.py")
     parser.add_argument("--layer", default=AVERAGE, help="of the teacher: counted from 1, average (default), or phones")
+    parser.add_argument("--out", type=Path, help="folder for semantics.md and semantics.json")
     arguments = parser.parse_args(argv)
     layer: Layer = int(arguments.layer) if arguments.layer.isdecimal() else arguments.layer
     try:
@@ -343,16 +360,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     for path, reason in aligned.failures.items():
         print(f"failed: {path}: {reason}", file=sys.stderr)
-    print(
-        f"tokenizer {tokenizer.fingerprint}, {len(alignments) - len(aligned.failures)} utterances, "
-        f"{scores[0].all.frames} aligned frames, {scores[0].spoken.frames} of them not silent\n"
+    probe = (
+        f"The probe tells {leakage.speakers} speakers apart."
+        if leakage
+        else "No speaker probe: the manifest has not two speakers with 5 utterances each."
     )
-    print(f"{table(scores)}\n")
-    print(language_table(languages, *((leakage.accuracy, leakage.chance) if leakage else (math.nan, math.nan))))
-    if leakage:
-        print(f"\nthe probe tells {leakage.speakers} speakers apart")
-    else:
-        print("\nno speaker probe: the manifest has not two speakers with 5 utterances each")
+    text = (
+        f"Tokenizer {tokenizer.fingerprint}, {len(alignments) - len(aligned.failures)} utterances, "
+        f"{scores[0].all.frames} aligned frames, {scores[0].spoken.frames} of them not silent.\n\n{table(scores)}\n\n"
+        f"{language_table(languages, *((leakage.accuracy, leakage.chance) if leakage else (math.nan, math.nan)))}\n\n"
+        f"{probe}\n"
+    )
+    print(text)
+    if arguments.out:
+        command = shlex.join(["python", "-m", "benchmarks.semantics", *(sys.argv[1:] if argv is None else argv)])
+        found = {
+            "command": command,
+            "fingerprint": tokenizer.fingerprint,
+            "versions": {"torch": torch.__version__, "speechtok": version("speechtok")},
+            "failures": {str(path): reason for path, reason in aligned.failures.items()},
+            "labels": [asdict(row) for row in scores],
+            "languages": [asdict(row) for row in languages],
+            "probe": asdict(leakage) if leakage else None,
+        }
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        put(arguments.out / "semantics.json", json.dumps(_plain(found), indent=1, allow_nan=False).encode())
+        put(arguments.out / SEMANTICS, f"{text}\n`{command}`\n".encode())
     return 1 if aligned.failures else 0
 
 

@@ -14,7 +14,7 @@ from benchmarks.compare import changes, main, read_report
 from benchmarks.compare import table as change_table
 from benchmarks.evaluate import Item, Result
 from benchmarks.metrics import load_metrics
-from benchmarks.report import Report, build, estimates, examples, markdown, page, table, write
+from benchmarks.report import SEMANTICS, Report, build, estimates, examples, markdown, page, table, write
 from speechtok.errors import InputError
 from tests.conftest import make_speech
 
@@ -99,6 +99,20 @@ def test_the_page_needs_no_other_file_and_its_players_have_the_audio(tmp_path):
     assert "5 &lt; 6 &amp; 7" in text
     assert "<b>|broken" not in text
     assert not re.search(r"<script", text)
+
+
+def test_what_was_found_of_codebook_0_is_part_of_the_report(tmp_path):
+    report = make_report()
+    write(report, tmp_path, [])
+    assert "codebook 0" not in (tmp_path / "report.html").read_text()
+    (tmp_path / SEMANTICS).write_text(
+        "Two tables.\n\n| labels | PNMI |\n|---|---|\n| codebook 0 | 0.5 |\n\n`a command`\n"
+    )
+    write(report, tmp_path, [])
+    html = (tmp_path / "report.html").read_text()
+    assert "<p>Two tables.</p>\n<table><tr><th>labels</th><th>PNMI</th></tr><tr><td>codebook 0</td>" in html
+    assert "<p><code>a command</code></p>" in html
+    assert "| codebook 0 | 0.5 |" in (tmp_path / "report.md").read_text()
 
 
 def test_a_page_without_metrics_or_examples_is_still_one():

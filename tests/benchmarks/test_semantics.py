@@ -47,8 +47,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_codebook_and_reference_is_scored_and_failures_are_told(model, data, capsys):
-    arguments = ["--data", str(data), "--model", model, "--teacher", "mfcc", "--layer", "1"]
+def test_every_codebook_and_reference_is_scored_and_failures_are_told(model, data, capsys, tmp_path):
+    out = tmp_path / "report"
+    arguments = ["--data", str(data), "--model", model, "--teacher", "mfcc", "--layer", "1", "--out", str(out)]
     assert main(arguments) == 1
     captured = capsys.readouterr()
     assert "broken.wav cannot be read" in captured.err
@@ -71,6 +72,13 @@ def test_every_codebook_and_reference_is_scored_and_failures_are_told(model, dat
     assert 1 <= tokens <= 15  # frames of the longest phone
     assert 1 < perplexity < 64
     assert bits > 0
+    assert (out / "semantics.md").read_text().startswith(captured.out.strip())
+    found = json.loads((out / "semantics.json").read_text())
+    assert [row["name"] for row in found["labels"]] == rows[1:]
+    assert found["languages"][0]["speaker"] is None
+    assert found["labels"][0]["all"]["pnmi"] == pytest.approx(
+        codebook_scores(speechtok.load(model), Aligned(read_alignments(data / "test.jsonl"), 320, 16_000))[0].all.pnmi
+    )
     clusters = [line for line in first.splitlines() if "k-means" in line]
     assert clusters[0].split("|")[2:] == clusters[1].split("|")[2:]
     assert float(clusters[0].split("|")[2]) > 0.6  # tones that never change are easy to tell apart
@@ -136,7 +144,7 @@ def test_speakers_count_in_abx_and_the_probe(model, data, tmp_path, capsys):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows[5:])))
     assert main(["--data", str(tmp_path), "--model", model]) == 0
     out = capsys.readouterr().out
-    assert "the probe tells 2 speakers apart" in out
+    assert "The probe tells 2 speakers apart" in out
     clusters = next(line for line in out.split("| labels | ABX")[1].splitlines() if "k-means" in line).split("|")
     assert float(clusters[2]) < 15  # tones are easy to tell apart, by one speaker
     assert float(clusters[3]) < 15  # and by another, who says the same
