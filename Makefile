@@ -23,7 +23,7 @@ test: $(VENV)/test.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # From speech to the embedded default, in four legs that each go on where they were interrupted (hours on a CPU).
 default: $(VENV)/test.ready
