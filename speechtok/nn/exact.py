@@ -177,7 +177,7 @@ class Prepared(Generic[Made]):
 @functools.cache
 def int8_is_faster() -> bool:
     """Whether this processor multiplies int8 matrices faster than float32 ones; tried once in a process."""
-    levels = (torch.arange(64 * 512).view(64, 512) * 89 % 255 - TOP_LEVEL).float()
+    levels = (torch.arange(64 * 512, device="cpu").view(64, 512) * 89 % 255 - TOP_LEVEL).float()
     try:
         as_int8, as_float = (
             min(_seconds(levels, levels.to(dtype).t()) for _ in range(5)) for dtype in (torch.int8, torch.float32)

@@ -170,7 +170,7 @@ class NativeSteps:
         """``waveform``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the encoder's next state."""
         waveform = waveform.contiguous()
         batch, frames = len(waveform), waveform.shape[1] // self._hop_length
-        codes = torch.empty(batch, frames, num_codebooks, dtype=torch.int64)
+        codes = torch.empty(batch, frames, num_codebooks, dtype=torch.int64, device="cpu")
         next_state = self._call(
             self._library.speechtok_encode, self._encoder, (waveform,), (batch, frames, num_codebooks), state, codes
         )
@@ -194,11 +194,11 @@ class NativeSteps:
         batch = len(state[0])
         num_codebooks, given = (0, 0) if codes is None else codes.shape[1:]
         if codes is None:
-            codes = torch.empty(batch, num_codebooks, 0, dtype=torch.int64)
+            codes = torch.empty(batch, num_codebooks, 0, dtype=torch.int64, device="cpu")
         if lengths is None:
-            lengths = torch.full((batch,), given)
+            lengths = torch.full((batch,), given, device="cpu")
         codes = F.pad(codes, (0, frames - given)).transpose(1, 2).contiguous()
-        waveform = torch.empty(batch, frames * self._hop_length, dtype=torch.float32)
+        waveform = torch.empty(batch, frames * self._hop_length, dtype=torch.float32, device="cpu")
         next_state = self._call(
             self._library.speechtok_decode,
             self._decoder,
@@ -329,7 +329,7 @@ def _agree(steps: NativeSteps, encoder: Encoder, quantizer: ResidualQuantizer, d
     heard, said = encoder.initial_state(batch), decoder.initial_state(batch)
     for frames in (1, 2, 1):
         samples = batch * frames * encoder.patches_per_frame * encoder.patch_length
-        waveform = torch.arange(samples, dtype=torch.float32).view(batch, -1).mul(0.7).sin() * 0.1
+        waveform = torch.arange(samples, dtype=torch.float32, device="cpu").view(batch, -1).mul(0.7).sin() * 0.1
         codes, heard_next = steps.encode(waveform, heard, num_codebooks)
         audio, said_next = steps.decode(codes, said, frames)
         latent, heard = encoder(waveform, heard)

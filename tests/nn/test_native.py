@@ -169,6 +169,25 @@ def test_signals_and_codes_that_are_not_contiguous(tiny):
     assert torch.equal(audio, steps.decode(expected, tiny.decoder.initial_state(2), 3)[0])
 
 
+def test_what_tensors_are_made_of_by_default_does_not_matter(new_tokenizer, speech):
+    # a program of a GPU may say torch.set_default_device("cuda") and keep its tokenizer on the CPU
+    for device, dtype in (("meta", torch.float32), ("cpu", torch.float64)):
+        tok, other, audio = new_tokenizer(), new_tokenizer(), torch.from_numpy(speech(0.5))
+        tokens = other.encode(audio, other.sample_rate)
+        expected = tokens.codes, other.decode(tokens)
+        torch.set_default_dtype(dtype)
+        try:
+            with torch.device(device):
+                tokens = tok.encode(audio, tok.sample_rate)
+                assert_equal((tokens.codes, tok.decode(tokens)), expected)
+                with tok.stream() as s:
+                    codes = torch.cat([s.encode(audio), s.flush()], 2)
+                    decoded = torch.cat([s.decode(codes), s.drain()], 1)
+            assert_equal((codes, decoded[:, : len(audio)]), expected)
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
 @needs_library
 @pytest.mark.parametrize("code", [-1, 32, 2**40])
 def test_codes_out_of_range_are_refused_before_any_is_looked_up(tiny, code):
