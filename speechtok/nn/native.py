@@ -85,6 +85,7 @@ _Decoder = _structure(
     ("patch_length", _int),
     ("patch_depth", _int),
     ("frame_depth", _int),
+    ("gain", _int),
     ("project", _Linear),
     ("split", _Linear),
     ("head", _Linear),
@@ -161,6 +162,7 @@ class NativeSteps:
                 decoder.patch_length,
                 len(decoder.patch_blocks.blocks),
                 len(decoder.frame_blocks.blocks),
+                decoder.gain,
                 *(self._of_linear(linear) for linear in (decoder.project, decoder.split, decoder.head)),
                 *(self._of_blocks(stack.blocks) for stack in (decoder.patch_blocks, decoder.frame_blocks)),
                 self._address(hann_window(2 * decoder.patch_length, torch.device("cpu"))),
@@ -296,8 +298,9 @@ def _addresses(tensors: Sequence[Tensor]) -> Any:
 class Native:
     """The compiled steps of a tokenizer, kept for as long as its modules have the weights that they had.
 
-    Changes that PyTorch counts are seen, other weights or submodules in the place of the old ones, and hooks, which a
-    step needs Python for; what writes through ``.data`` or a NumPy view is not.
+    Changes that PyTorch counts are seen, other weights or submodules in the place of the old ones, more or fewer of
+    them, and what a step needs Python for: hooks, or a ``forward`` that one module has of its own. What writes through
+    ``.data`` or a NumPy view is not.
     """
 
     def __init__(self) -> None:
@@ -352,6 +355,8 @@ _KNOWN = {
     nn.ModuleList,
 }
 """What native.c computes; anything else in their place runs itself."""
+_METHODS = {"forward", "encode", "decode"}
+"""What a module may have of its own instead of its class's."""
 
 
 class _Weights:
@@ -363,21 +368,27 @@ class _Weights:
         owners = [owner for m in owned for owner in (m._modules, m._parameters, m._buffers)]
         self._places = [(owner, name) for owner in owners for name in owner]
         self._parts = [owner[name] for owner, name in self._places]
+        self._tables = [*owners, *map(vars, owned)]
+        self._sizes = list(map(len, self._tables))
         self._hooks = [hooks for m in owned for hooks in (m._forward_hooks, m._forward_pre_hooks)]
+        self._hooks += [nn.modules.module._global_forward_hooks, nn.modules.module._global_forward_pre_hooks]
         self._weights = [part for part in self._parts if isinstance(part, Tensor)]
+        self._kept = [weight.detach() for weight in self._weights]  # lest others take their address
         # tensors made in inference mode count no versions: nothing tells of a change
         on_cpu = all(weight.device.type == "cpu" and not weight.is_inference() for weight in self._weights)
-        self.usable = on_cpu and all(type(m) in _KNOWN for m in owned)
+        self.usable = on_cpu and all(type(m) in _KNOWN and not _METHODS & vars(m).keys() for m in owned)
         self._versions = self._count() if self.usable else []
 
     def of(self, modules: tuple[nn.Module, ...]) -> bool:
         """Whether these are the modules, and all is as it was."""
         if modules != self._modules or self._count() != self._versions or self.hooked():
             return False
+        if list(map(len, self._tables)) != self._sizes:
+            return False
         return all(map(operator.is_, [owner.get(name) for owner, name in self._places], self._parts))
 
     def hooked(self) -> bool:
-        """Whether any module has a hook."""
+        """Whether any module has a hook, or all of PyTorch's have one."""
         return any(self._hooks)
 
     def _count(self) -> list[int]:

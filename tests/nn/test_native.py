@@ -5,6 +5,7 @@ import dataclasses
 import pickle
 import shutil
 import threading
+import weakref
 
 import pytest
 import torch
@@ -35,6 +36,7 @@ configs = st.builds(
     window_length=st.sampled_from([24, 48]),
     latent_dim=st.integers(2, 70),
     num_codebooks=st.integers(1, 3),
+    head_gain=st.booleans(),
     codebook_size=st.sampled_from([2, 3, 64, 65, 200]),
     encoder=halves,
     decoder=halves,
@@ -210,6 +212,56 @@ class TestNative:
         assert again is not None
         assert again is not steps
         assert kept(*modules(new_tokenizer())) is not again
+
+    def test_a_block_more_is_another_model(self, new_tokenizer):
+        tok, kept = new_tokenizer(), Native()
+        steps = kept(*modules(tok))
+        tok.encoder.frame_blocks.blocks.append(copy.deepcopy(tok.encoder.frame_blocks.blocks[0]))
+        again = kept(*modules(tok))
+        assert again is not None
+        assert again is not steps
+        x = noise(tok, 1, 2)
+        assert_equal(by_steps(again, x, *initial(tok), 4, 2), by_modules(tok, x, *initial(tok), 4))
+
+    def test_a_forward_of_a_modules_own_runs(self, new_tokenizer):
+        tok, kept = new_tokenizer(), Native()
+        forward = tok.encoder.merge.forward
+        assert kept(*modules(tok)) is not None
+        tok.encoder.merge.forward = lambda x: 2 * forward(x)
+        assert kept(*modules(tok)) is None
+        del tok.encoder.merge.forward
+        tok.quantizer.encode = tok.quantizer.encode
+        assert kept(*modules(tok)) is None
+        del tok.quantizer.encode
+        assert kept(*modules(tok)) is not None
+
+    def test_hooks_of_all_modules_run(self, new_tokenizer):
+        tok, kept, called = new_tokenizer(), Native(), []
+        assert kept(*modules(tok)) is not None
+        for register in (
+            torch.nn.modules.module.register_module_forward_hook,
+            torch.nn.modules.module.register_module_forward_pre_hook,
+        ):
+            handle = register(lambda module, *_: called.append(module))
+            try:
+                assert kept(*modules(tok)) is None
+                tok.encode(noise(tok, 1, 2), tok.sample_rate)
+            finally:
+                handle.remove()
+            assert tok.encoder.merge in called
+            called.clear()
+        assert kept(*modules(tok)) is not None
+
+    def test_other_weights_never_have_the_address_of_the_old_ones(self, new_tokenizer):
+        tok, kept = new_tokenizer().half(), Native()
+        weight = tok.encoder.frame_blocks.blocks[0].conv.weight
+        memory = weight.detach().numpy().copy()
+        weight.data = torch.from_numpy(memory)
+        assert kept(*modules(tok)) is not None
+        weight.data = torch.zeros_like(weight)
+        alive = weakref.ref(memory)
+        del memory
+        assert alive() is not None  # so nothing else can be there
 
     def test_steps_that_give_something_else_are_not_used(self, new_tokenizer, monkeypatch):
         encode = NativeSteps.encode
