@@ -67,7 +67,7 @@ typedef struct {
 } Encoder;
 
 typedef struct {
-    int64_t patches, patch_length, patch_depth, frame_depth;
+    int64_t patches, patch_length, patch_depth, frame_depth, gain;
     Linear project, split, head;
     const Block *patch_blocks, *frame_blocks;
     const float *window;
@@ -396,12 +396,12 @@ INLINE int decode(const Decoder *d, const Quantizer *q, const int64_t *codes, co
     const int64_t frame_dim = d->project.matrix.outputs, patch_dim = d->split.matrix.outputs / d->patches;
     int64_t dim = larger(frame_dim, patch_dim);
     const int64_t hidden = larger(widest(d->frame_blocks, d->frame_depth, &dim), widest(d->patch_blocks, d->patch_depth, &dim));
-    const int64_t inputs = larger(larger(dim, hidden), q->dim);
+    const int64_t inputs = larger(larger(dim, hidden), q->dim), wide = d->head.matrix.outputs;
     for (int64_t i = 0; i < batch * frames * num_codebooks; i++)
         if (codes[i] < 0 || codes[i] >= q->codebook_size) return -2;
     Work work = {.product = product};
     if (reserve(&work, rows, inputs, dim, hidden)) return -1;
-    float *latent = malloc(sizeof(float) * (size_t)(batch * frames * q->dim + rows * (frame_dim + patch_dim + 2 * length)));
+    float *latent = malloc(sizeof(float) * (size_t)(batch * frames * q->dim + rows * (frame_dim + patch_dim + wide)));
     if (!latent) {
         free(work.wide);
         return -1;
@@ -426,9 +426,13 @@ INLINE int decode(const Decoder *d, const Quantizer *q, const int64_t *codes, co
     linear(&d->head, patch, patch_dim, rows, 0, pieces, &work);
     for (int64_t b = 0; b < batch; b++) {
         const float *tail = state[0] + b * length;
-        float *piece = pieces + b * patches * 2 * length;
-        for (int64_t p = 0; p < patches; p++, piece += 2 * length) {
+        float *piece = pieces + b * patches * wide;
+        for (int64_t p = 0; p < patches; p++, piece += wide) {
             float *y = waveform + (b * patches + p) * length;
+            if (d->gain) {
+                const float loudness = piece[2 * length] * piece[2 * length];
+                for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * loudness;
+            }
             for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * d->window[i];
             for (int64_t i = 0; i < length; i++) y[i] = piece[i] + tail[i];
             tail = piece + length;

@@ -130,3 +130,16 @@ def test_gradients_reach_every_weight(kind):
     module = make(kind).requires_grad_()
     whole(module, signal(kind)).square().sum().backward()
     assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_gain_starts_as_one_and_can_silence():
+    plain, loud = (Decoder(SIZE, HOP, PATCH, D, gain) for gain in (False, True))
+    weights = plain.state_dict()
+    for name in ("head.weight", "head.bias"):
+        weights[name] = torch.cat([weights[name], loud.state_dict()[name][-1:]])
+    loud.load_state_dict(weights)
+    x = signal("decoder")
+    with torch.no_grad():
+        assert torch.equal(whole(loud, x), whole(plain, x))
+        loud.head.bias[-1] = 0.0
+        assert not whole(loud, x).any()
