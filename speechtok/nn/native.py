@@ -314,6 +314,8 @@ class Native:
         kept = self._kept  # another thread may replace it meanwhile, with an equal one
         if kept is None or not kept[0].of(modules):
             weights = _Weights(modules)
+            if not weights.usable:
+                self._kept = None  # it would hold the old weights
             if not weights.usable or weights.hooked():
                 return None
             with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):

@@ -263,6 +263,13 @@ class TestNative:
         del memory
         assert alive() is not None  # so nothing else can be there
 
+    def test_weights_that_went_elsewhere_are_not_held(self, new_tokenizer):
+        tok, kept = new_tokenizer(), Native()
+        steps = weakref.ref(kept(*modules(tok)))
+        assert steps() is not None
+        assert kept(*modules(tok.to("meta"))) is None
+        assert steps() is None
+
     def test_steps_that_give_something_else_are_not_used(self, new_tokenizer, monkeypatch):
         encode = NativeSteps.encode
         monkeypatch.setattr(NativeSteps, "encode", lambda *args: (encode(*args)[0] ^ 1, encode(*args)[1]))
