@@ -23,7 +23,11 @@
 #define X86 1
 #include <immintrin.h>
 #define AVX2 __attribute__((target("avx2")))
+#if defined(__clang__) /* which ignores all of a target if it does not know a part */
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+#else
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,prefer-vector-width=512")))
+#endif
 #endif
 
 enum { TOP = 127, FINE = 128, TILE = 64, ROWS = 4 };
@@ -155,6 +159,11 @@ VNNI static void product_vnni(const int8_t *x, int64_t stride, int64_t rows, int
 }
 #endif
 
+/* An array of nothing, as the state of a convolution over one frame is, may have no address. */
+INLINE void copy(float *to, const float *from, int64_t count) {
+    if (count) memcpy(to, from, sizeof(float) * (size_t)count);
+}
+
 INLINE int64_t padded(int64_t inputs) { return (inputs + 3) / 4 * 4; }
 
 /* To the nearest whole number, halves to even, if |x| < 2**22. */
@@ -266,7 +275,7 @@ INLINE void blocks(const Block *block, int64_t depth, float *x, int64_t batch, i
     const int64_t rows = batch * frames;
     for (; depth; depth--, block++, state++, next++) {
         const int64_t dim = block->dim, kept = (block->kernel_size - 1) * dim;
-        memcpy(*next, *state, sizeof(float) * (size_t)(batch * kept));
+        copy(*next, *state, batch * kept);
         for (int64_t b = 0; b < batch; b++)
             convolve(block, x + b * frames * dim, frames, *next + b * kept, work->narrow + b * frames * dim);
         linear(&block->expand, work->narrow, dim, rows, 1, work->wide, work);
@@ -280,7 +289,7 @@ INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int6
                      float *residual, Work *work) {
     const int64_t dim = q->dim - q->semantic_dim, size = q->codebook_size;
     for (int64_t m = 0; m < rows; m++)
-        memcpy(residual + m * dim, latent + m * q->dim + q->semantic_dim, sizeof(float) * (size_t)dim);
+        copy(residual + m * dim, latent + m * q->dim + q->semantic_dim, dim);
     int32_t sums[ROWS * TILE];
     for (int64_t s = 0; s < stages; s++) {
         const Stage *stage = q->stages + s;
@@ -373,9 +382,9 @@ INLINE int encode(const Encoder *e, const Quantizer *q, const float *waveform, i
     float *patch = signal + batch * heard, *frame = patch + rows * patch_dim, *latent = frame + rows * frame_dim;
     for (int64_t b = 0; b < batch; b++) {
         float *x = signal + b * heard;
-        memcpy(x, state[0] + b * past, sizeof(float) * (size_t)past);
+        copy(x, state[0] + b * past, past);
         for (int64_t s = 0; s < samples; s++) x[past + s] = waveform[b * samples + s] * e->gain;
-        memcpy(next[0] + b * past, x + samples, sizeof(float) * (size_t)past);
+        copy(next[0] + b * past, x + samples, past);
         linear(&e->embed, x, e->patch_length, patches, 0, patch + b * patches * patch_dim, &work);
     }
     blocks(e->patch_blocks, e->patch_depth, patch, batch, patches, state + 1, next + 1, &work);
@@ -437,7 +446,7 @@ INLINE int decode(const Decoder *d, const Quantizer *q, const int64_t *codes, co
             for (int64_t i = 0; i < length; i++) y[i] = piece[i] + tail[i];
             tail = piece + length;
         }
-        memcpy(next[0] + b * length, tail, sizeof(float) * (size_t)length);
+        copy(next[0] + b * length, tail, length);
     }
     free(latent);
     free(work.wide);
