@@ -481,6 +481,16 @@ VNNI static int decode_vnni(DECODE_ARGUMENTS) {
 }
 #endif
 
+/* What the structures take, for a caller that has its own idea of them: one of another version, perhaps. */
+EXPORT void speechtok_sizes(int64_t *sizes) {
+    sizes[0] = sizeof(Linear);
+    sizes[1] = sizeof(Block);
+    sizes[2] = sizeof(Stage);
+    sizes[3] = sizeof(Quantizer);
+    sizes[4] = sizeof(Encoder);
+    sizes[5] = sizeof(Decoder);
+}
+
 /* How many ways there are to compute on this processor, each faster than the one before; all give the same. */
 EXPORT int64_t speechtok_ways(void) {
 #ifdef X86

@@ -95,6 +95,9 @@ _Decoder = _structure(
 )
 
 
+_STRUCTURES = _Linear, _Block, _Stage, _Quantizer, _Encoder, _Decoder
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled code, if it was compiled for this machine."""
@@ -107,9 +110,12 @@ def library() -> ctypes.CDLL | None:
                 for function, tensors in ((loaded.speechtok_encode, 1), (loaded.speechtok_decode, 2)):
                     function.restype = ctypes.c_int
                     function.argtypes = [_int, *[_Pointer] * (2 + tensors), *[_int] * 3, *[_Pointer] * 3]
+                sizes = (_int * len(_STRUCTURES))()
+                loaded.speechtok_sizes(sizes)
             except (OSError, AttributeError):  # of another system, or another version
                 continue
-            return loaded
+            if list(sizes) == [ctypes.sizeof(structure) for structure in _STRUCTURES]:
+                return loaded
     return None
 
 

@@ -200,6 +200,12 @@ def test_codes_out_of_range_are_refused_before_any_is_looked_up(tiny, code):
 
 
 @needs_library
+def test_a_library_of_another_version_is_not_used(monkeypatch):
+    monkeypatch.setattr(native, "_STRUCTURES", (*native._STRUCTURES[:-1], native._Linear))
+    assert library.__wrapped__() is None
+
+
+@needs_library
 class TestNative:
     def test_steps_are_kept_until_the_weights_change(self, new_tokenizer):
         tok, kept = new_tokenizer(), Native()
