@@ -85,12 +85,14 @@ class LossConfig:
         spectrum: distance of the compressed complex spectra.
         mel: distance of the log-mel spectrograms.
         loudness: distance as the ear hears it.
+        intelligibility: distance of what makes speech understood.
     """
 
     waveform: float = 1.0
     spectrum: float = 1.0
     mel: float = 1.0
     loudness: float = field(default=0.0, metadata={"absent": 0.0})
+    intelligibility: float = field(default=0.0, metadata={"absent": 0.0})
 
     def __post_init__(self) -> None:
         weights = dataclasses.asdict(self)

@@ -134,6 +134,7 @@ class Trainer:
             "spectrum": config.loss.spectrum,
             "mel": config.loss.mel,
             "loudness": config.loss.loudness,
+            "intelligibility": config.loss.intelligibility,
             "features_over_time": config.distillation.features_over_time,
             "features_by_frame": config.distillation.features_by_frame,
             "labels": config.distillation.label_weight,

@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
+from speechtok.quality import stoi
 from tests.conftest import make_speech
-from training.losses import LoudnessLoss, ReconstructionLoss, mel_filters
+from training.losses import IntelligibilityLoss, LoudnessLoss, ReconstructionLoss, mel_filters
 
 
 @pytest.fixture(scope="module")
@@ -13,12 +14,9 @@ def noise() -> torch.Tensor:
 
 
 def test_a_perfect_copy_costs_nothing(noise):
-    assert {name: float(value) for name, value in ReconstructionLoss(16_000)(noise, noise).items()} == {
-        "waveform": 0.0,
-        "spectrum": 0.0,
-        "mel": 0.0,
-        "loudness": 0.0,
-    }
+    terms = {name: float(value) for name, value in ReconstructionLoss(16_000)(noise, noise).items()}
+    assert terms.pop("intelligibility") == pytest.approx(0, abs=1e-4)
+    assert terms == {"waveform": 0.0, "spectrum": 0.0, "mel": 0.0, "loudness": 0.0}
 
 
 def test_mel_distance_of_a_gain_is_its_logarithm(noise):
@@ -95,3 +93,42 @@ class TestLoudness:
         loss = LoudnessLoss(sample_rate)
         assert (loss.filters.sum(0) > 0).all()
         assert torch.isfinite(loss.threshold).all()
+
+
+class TestIntelligibility:
+    loss = IntelligibilityLoss(16_000)
+    speech = torch.from_numpy(make_speech(3.0))[None]
+
+    def with_noise(self, level: float) -> torch.Tensor:
+        hiss = torch.randn(self.speech.shape, generator=torch.Generator().manual_seed(1))
+        return self.speech + level * hiss
+
+    def test_it_is_what_stoi_leaves_to_one(self):
+        for level in (0.003, 0.03, 0.1, 0.3):
+            decoded = self.with_noise(level)
+            expected = 1 - stoi(self.speech[0], decoded[0], 16_000)
+            assert float(self.loss(decoded, self.speech)) == pytest.approx(expected, abs=0.03)
+
+    def test_a_gain_costs_nothing(self):
+        for gain in (0.2, 3.0):
+            assert float(self.loss(gain * self.speech, self.speech)) == pytest.approx(0, abs=2e-3)
+
+    def test_what_is_out_of_its_bands_costs_nothing(self):
+        high = torch.sin(2 * math.pi * 6_000 * torch.arange(self.speech.shape[1]) / 16_000)
+        assert float(self.loss(self.speech + 0.1 * high, self.speech)) < 0.02
+
+    def test_a_pause_does_not_count(self):
+        pause = torch.zeros(1, 32_000)
+        decoded = self.with_noise(0.01)
+        longer = torch.cat([decoded, pause], 1)
+        alone, beside = self.loss(decoded, self.speech), self.loss(longer, torch.cat([self.speech, pause], 1))
+        assert float(beside) == pytest.approx(float(alone), abs=0.01)
+
+    def test_a_crop_shorter_than_a_stretch_is_compared(self):
+        original = torch.randn(1, 3_200, generator=torch.Generator().manual_seed(2))
+        hiss = torch.randn(1, 3_200, generator=torch.Generator().manual_seed(3))
+        assert 0.1 < float(self.loss(original + hiss, original)) < 1
+
+    @pytest.mark.parametrize("sample_rate", [8_000, 16_000, 24_000, 44_100])
+    def test_every_band_hears_something(self, sample_rate):
+        assert (IntelligibilityLoss(sample_rate).bands.sum(0) > 0).all()
