@@ -55,7 +55,7 @@ class Stream:
         self._begun = [False] * batch_size  # whether a frame was decoded, whose audio is still to come
         self._flushed = [False] * batch_size
         self._drained = [False] * batch_size
-        tokenizer.native_steps(batch_size)
+        tokenizer.native_steps(batch_size, 1)
 
     @property
     def batch_size(self) -> int:

@@ -360,7 +360,7 @@ class SpeechTokenizer(Tokenizer):
         with torch.inference_mode():
             for rows, start, count in _pieces(lengths or [frames] * batch):
                 signal, state = x[:rows, start * hop : (start + count) * hop], tuple(s[:rows] for s in state)
-                native = self.native_steps(rows * count)
+                native = self.native_steps(rows, count)
                 if native is not None:
                     some, state = native.encode(signal, state, num_codebooks)
                 else:
@@ -386,7 +386,7 @@ class SpeechTokenizer(Tokenizer):
                 if lengths:
                     left = torch.tensor(lengths[:rows], device=self.device).sub_(start).clamp_(0, count)
                 state = tuple(s[:rows] for s in state)
-                native = self.native_steps(rows * count)
+                native = self.native_steps(rows, count)
                 if native is not None:
                     some, state = native.decode(some_codes, state, count, left)
                 else:
@@ -406,12 +406,12 @@ class SpeechTokenizer(Tokenizer):
             latent = latent.masked_fill(past_end[..., None], 0.0)
         return latent
 
-    def native_steps(self, frames: int) -> NativeSteps | None:
-        """What computes ``frames`` frames, over all rows, faster than the modules, if anything does.
+    def native_steps(self, rows: int, frames: int) -> NativeSteps | None:
+        """What computes ``frames`` frames of each of ``rows`` rows faster than the modules, if anything does.
 
         It is made from the weights when it is first needed (some hundredths of a second); a stream does so at once.
         """
-        return self._native(self.encoder, self.quantizer, self.decoder) if faster(frames) else None
+        return self._native(self.encoder, self.quantizer, self.decoder) if faster(rows, frames) else None
 
 
 def _longest_first(lengths: list[int]) -> tuple[list[int], list[int] | None]:

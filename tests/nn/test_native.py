@@ -287,7 +287,7 @@ class TestNative:
             codes = s.encode(audio)
             expected = codes, s.decode(codes)
         monkeypatch.setattr(native, "library", lambda: None)
-        assert tok.native_steps(1) is None
+        assert tok.native_steps(1, 1) is None
         with tok.stream() as s:
             codes = s.encode(audio)
             assert_equal((codes, s.decode(codes)), expected)
@@ -321,15 +321,36 @@ class TestNative:
         expected = tok.encode(x, tok.sample_rate).codes
         for other in (copy.deepcopy(tok), pickle.loads(pickle.dumps(tok))):
             assert torch.equal(other.encode(x, tok.sample_rate).codes, expected)
-            assert other.native_steps(1) is not tok.native_steps(1) is not None
+            assert other.native_steps(1, 1) is not tok.native_steps(1, 1) is not None
 
-    def test_many_frames_go_to_threads_where_there_are_some(self):
+    def test_many_frames_of_few_rows_go_to_pytorch_where_there_are_more_threads(self):
         try:
-            torch.set_num_threads(2)
-            assert native.faster(1)
-            assert not native.faster(512)
+            torch.set_num_threads(4)
+            assert native.faster(1, 1)
+            assert not native.faster(2, 512)
         finally:
             torch.set_num_threads(1)
+
+    @pytest.mark.parametrize("rows", [2, 5])
+    def test_rows_are_shared_by_the_threads(self, new_tokenizer, rows):
+        tok = new_tokenizer()
+        steps = NativeSteps(*modules(tok))
+        frames = 3 * native._FRAMES_A_THREAD
+        x, lengths = noise(tok, rows, frames), torch.arange(rows) * frames // rows
+        found = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            try:
+                codes, heard = steps.encode(x, tok.encoder.initial_state(rows), tok.num_codebooks)
+                audio, said = steps.decode(codes, tok.decoder.initial_state(rows), frames, lengths)
+                found.append((codes, audio, *heard, *said))
+                wrong = codes.clone()
+                wrong[-1, 0, 0] = tok.codebook_size
+                with pytest.raises(TokensError, match="out of range"):
+                    steps.decode(wrong, tok.decoder.initial_state(rows), frames)
+            finally:
+                torch.set_num_threads(1)
+        assert_equal(*found)
 
     def test_steps_are_not_made_where_they_would_not_be_used(self, new_tokenizer, speech):
         tok = new_tokenizer()
