@@ -155,10 +155,10 @@ def encode_saved(model: str | None, means: str, audio: Path, out: Path) -> None:
     PyTorch.
     """
     if means in COMPILED:
-        tokenizer.faster = lambda _: True
+        tokenizer.faster = lambda *_: True
         native.NativeSteps.__init__ = functools.partialmethod(native.NativeSteps.__init__, way=int(means))
     else:
-        tokenizer.faster = lambda _: False
+        tokenizer.faster = lambda *_: False
         exact.int8_is_faster = lambda: means == "int8"  # type: ignore[assignment]
     with np.load(audio) as arrays:
         waveforms = [torch.from_numpy(arrays[name]) for name in sorted(arrays.files)]

@@ -178,6 +178,7 @@ class TrainingConfig:
         crop_seconds: length of a crop.
         gain_low_db: lowest random gain of a crop; a crop is never raised above full scale.
         gain_high_db: highest random gain.
+        speed: a crop is played up to so many times as fast, or as slow, and so as high, or as low.
         device: ``"cpu"``, ``"cuda"``, …
         bfloat16: matrix products in bfloat16 (autocast).
         compile: compile encoder, decoder and losses (``torch.compile``).
@@ -204,6 +205,7 @@ class TrainingConfig:
     crop_seconds: float = 1.0
     gain_low_db: float = -12.0
     gain_high_db: float = 6.0
+    speed: float = field(default=1.0, metadata={"absent": 1.0})
     device: str = "cpu"
     bfloat16: bool = True
     compile: bool = True
@@ -231,6 +233,7 @@ class TrainingConfig:
         _check("seed", self.seed, 0, 2**32 - 1)
         _check("gain_low_db", self.gain_low_db, -100, 100)
         _check("gain_high_db", self.gain_high_db, self.gain_low_db, 100)
+        _check("speed", self.speed, 1, 2)
         _check("crop_seconds", self.crop_seconds, 0, 3600)
         if self.crop_frames < 2:
             raise ConfigError(f"crop_seconds is {self.crop_seconds}; expected at least two frames of the model")

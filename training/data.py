@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -71,11 +72,14 @@ class Crop:
     Attributes:
         utterance: its number in the corpus.
         start: first sample, counted from the utterance's own first.
+        samples: of the utterance that it takes; as many as are read, or more or fewer, which are then played faster or
+            slower.
         gain: factor of loudness.
     """
 
     utterance: int
     start: int
+    samples: int
     gain: float
 
 
@@ -115,19 +119,24 @@ class Corpus:
         batch_size: int,
         samples: int,
         gain_db: tuple[float, float],
+        speed: float,
         rows: slice = slice(None),
     ) -> list[Crop]:
         """The batch of step ``step``, or ``rows`` of it, for crops of ``samples``: a function of the arguments alone.
 
-        Utterances are drawn by their length, so every second of audio is as likely.
+        Utterances are drawn by their length, so every second of audio is as likely. Each is played up to ``speed``
+        times as fast or as slow, and so higher or lower (Ko et al. 2015, Audio augmentation for speech recognition).
         """
         rng = np.random.default_rng((seed, step))
+        speeds = speed ** np.random.default_rng((seed, step, 3)).uniform(-1, 1, batch_size)
         places = np.searchsorted(self.offsets, rng.integers(0, self.size, batch_size), side="right") - 1
         crops = []
-        for index in places:  # every row is drawn, so that a row does not depend on which others are wanted
+        # every row is drawn, so that a row does not depend on which others are wanted
+        for index, faster in zip(places, speeds, strict=True):
             length = self.offsets[index + 1] - self.offsets[index]
-            start = rng.integers(0, max(1, length - samples + 1))
-            crops.append(Crop(int(index), int(start), 10 ** (rng.uniform(*gain_db) / 20)))
+            taken = max(1, round(samples * faster))
+            start = rng.integers(0, max(1, length - taken + 1))
+            crops.append(Crop(int(index), int(start), taken, 10 ** (rng.uniform(*gain_db) / 20)))
         return crops[rows]
 
     def read(self, crops: Sequence[Crop], samples: int) -> Tensor:
@@ -135,8 +144,10 @@ class Corpus:
         batch = np.zeros((len(crops), samples), np.float32)
         for row, crop in zip(batch, crops, strict=True):
             start = self.offsets[crop.utterance] + crop.start
-            piece = self.samples[start : min(start + samples, self.offsets[crop.utterance + 1])]
+            piece = self.samples[start : min(start + crop.samples, self.offsets[crop.utterance + 1])]
             piece = piece.astype(np.float32) / 32_768
+            if crop.samples != samples:
+                piece = soxr.resample(piece, crop.samples, samples, quality="MQ")[:samples]
             row[: len(piece)] = piece * min(crop.gain, 1 / max(float(np.abs(piece).max()), 1e-4))
         return torch.from_numpy(batch)
 

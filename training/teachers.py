@@ -613,7 +613,7 @@ class FeatureStore:
         shard, first, frames = self._places[index]
         return self._shards[shard][first : first + frames]
 
-    def crop(self, index: int, start: int, frames: int, hop_length: int) -> Tensor:
+    def crop(self, index: int, start: int, frames: int, hop_length: float) -> Tensor:
         """Features in the middle of ``frames`` tokenizer frames of ``hop_length`` samples.
 
         Args:

@@ -171,15 +171,17 @@ class Trainer:
     def batch(self, step: int) -> Batch:
         """The rows of the batch of a step that this process computes."""
         c = self.config
-        frames, hop = c.crop_frames, c.model.hop_length
+        frames, samples = c.crop_frames, c.crop_frames * c.model.hop_length
         gains = c.gain_low_db, c.gain_high_db
         rows = self.world.rows(c.batch_size)
-        crops = self.train.draw(c.seed, step, c.batch_size, frames * hop, gains, rows)
+        crops = self.train.draw(c.seed, step, c.batch_size, samples, gains, c.speed, rows)
         heard = [
-            None if store is None else torch.stack([store.crop(x.utterance, x.start, frames, hop) for x in crops])
+            None
+            if store is None
+            else torch.stack([store.crop(x.utterance, x.start, frames, x.samples / frames) for x in crops])
             for store in (self.features, self.labels)
         ]
-        return Batch(self.train.read(crops, frames * hop), *heard)
+        return Batch(self.train.read(crops, samples), *heard)
 
     def run_step(self, batch: Batch) -> dict[str, Tensor]:
         """One optimizer step on this process's rows of the batch.

@@ -18,7 +18,7 @@ def corpus_of(lengths: list[int]) -> Corpus:
 
 
 def drawn(corpus: Corpus, seed: int, step: int, batch_size: int, samples: int, gains, rows=slice(None)) -> torch.Tensor:
-    return corpus.read(corpus.draw(seed, step, batch_size, samples, gains, rows), samples)
+    return corpus.read(corpus.draw(seed, step, batch_size, samples, gains, 1.0, rows), samples)
 
 
 def test_a_folder_with_manifests_trains_on_one_and_validates_on_the_other(speech_folder):
@@ -105,6 +105,27 @@ def test_a_batch_depends_on_seed_and_step_alone_and_no_crop_crosses_utterances(l
         assert len(values) == 1
         length = lengths[values.pop() // 1000 - 1]
         assert int((row != 0).sum()) == min(length, samples)
+
+
+def test_crops_are_played_faster_and_slower_and_so_higher_and_lower():
+    tone = np.sin(2 * np.pi * 500 * np.arange(64_000) / 16_000) * 10_000
+    corpus = Corpus(tone.astype(np.int16), np.array([0, 64_000]), ())
+    crops = corpus.draw(0, 0, 32, 16_000, (0.0, 0.0), 1.25)
+    speeds = np.array([crop.samples / 16_000 for crop in crops])
+    assert 0.8 <= speeds.min() < 0.9
+    assert 1.1 < speeds.max() <= 1.25
+    peaks = np.abs(np.fft.rfft(corpus.read(crops, 16_000).numpy())).argmax(1)
+    np.testing.assert_allclose(peaks, 500 * speeds, atol=1)
+    assert all(crop.start + crop.samples <= 64_000 for crop in crops)
+    same_places = corpus.draw(0, 0, 32, 16_000, (0.0, 0.0), 1.0)
+    assert [crop.utterance for crop in crops] == [crop.utterance for crop in same_places]
+
+
+def test_an_utterance_shorter_than_a_crop_ends_where_its_speed_says():
+    corpus = Corpus(np.full(8_000, 10_000, np.int16), np.array([0, 8_000]), ())
+    crops = corpus.draw(0, 0, 8, 16_000, (0.0, 0.0), 1.25)
+    for row, crop in zip(corpus.read(crops, 16_000), crops, strict=True):
+        assert int(row.nonzero().max()) + 1 == pytest.approx(8_000 * 16_000 / crop.samples, abs=1)
 
 
 def test_steps_and_seeds_draw_different_crops():
