@@ -104,7 +104,6 @@ class TokenizerConfig:
         latent_dim: width ``D`` of the latent and of every codebook vector.
         semantic_dim: numbers of the latent, the first ones, that choose the code of codebook 0; the rest are for the
             other codebooks. If 0, all codebooks look at all numbers.
-        head_gain: whether the decoder says how loud a patch is beside what it is like: silence is then silent.
         num_codebooks: residual-VQ stages ``Q``.
         codebook_size: entries ``N`` of each codebook.
         encoder: size of the encoder.
@@ -118,7 +117,6 @@ class TokenizerConfig:
     window_length: int = 320
     latent_dim: int = 64
     semantic_dim: int = field(default=0, metadata={"absent": 0})
-    head_gain: bool = field(default=False, metadata={"absent": False})
     num_codebooks: int = 8
     codebook_size: int = 1024
     encoder: ConvNeXtConfig = field(default_factory=ConvNeXtConfig)
@@ -133,8 +131,6 @@ class TokenizerConfig:
         _check_whole("semantic_dim", self.semantic_dim, 0, self.latent_dim - 1)
         _check_whole("num_codebooks", self.num_codebooks, 1, 1_024)
         _check_whole("codebook_size", self.codebook_size, 2, 32_768)
-        if type(self.head_gain) is not bool:
-            raise ConfigError(f"head_gain is {self.head_gain!r}; expected true or false")
         for name in ("encoder", "decoder"):
             if not isinstance(getattr(self, name), ConvNeXtConfig):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected a ConvNeXtConfig")

@@ -298,7 +298,7 @@ class SpeechTokenizer(Tokenizer):
         self.config = config
         self.encoder = Encoder(c.encoder, c.hop_length, c.patch_length, c.window_length, c.latent_dim)
         self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim, c.semantic_dim)
-        self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim, c.head_gain)
+        self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
         self._native = Native()
         self.eval().requires_grad_(False)
 

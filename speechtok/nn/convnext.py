@@ -101,35 +101,31 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latent to waveform, late by one frame: given frame ``t`` it writes the samples of frame ``t - 1``.
 
-    The head writes overlapping, windowed pieces of two patches each. What a patch still lacks of its neighbour, and
-    what the blocks learn from the frame to come, both fit in that one frame: the whole lookahead of the decoder.
+    The head writes overlapping, windowed pieces of two patches each, and a number whose square is the piece's gain: a
+    product with a vector of constant length, rounded, would never be quite silent otherwise. What a patch still lacks
+    of its neighbour, and what the blocks learn from the frame to come, both fit in that one frame: the whole lookahead
+    of the decoder.
 
     Args:
         size: widths and depths.
         hop_length: samples a frame.
         patch_length: samples a patch.
         latent_dim: width ``D`` of the latent.
-        gain: multiply every piece by the square of one more number. A piece is a product with a vector of constant
-            length, rounded, and would never be quite silent otherwise.
     """
 
-    def __init__(
-        self, size: ConvNeXtConfig, hop_length: int, patch_length: int, latent_dim: int, gain: bool = False
-    ) -> None:
+    def __init__(self, size: ConvNeXtConfig, hop_length: int, patch_length: int, latent_dim: int) -> None:
         super().__init__()
-        self.gain = gain
         self.patches_per_frame = hop_length // patch_length
         self.patch_length = patch_length
         self.project = ExactLinear(latent_dim, size.frame_dim)
         self.frame_blocks = BlockStack(size.frame_dim, size.frame_depth, size.kernel_size, size.expansion)
         self.split = ExactLinear(size.frame_dim, self.patches_per_frame * size.patch_dim)
         self.patch_blocks = BlockStack(size.patch_dim, size.patch_depth, size.kernel_size, size.expansion)
-        self.head = ExactLinear(size.patch_dim, 2 * patch_length + gain, normed=True, fine=True)
+        self.head = ExactLinear(size.patch_dim, 2 * patch_length + 1, normed=True, fine=True)
         nn.init.normal_(self.head.weight, std=0.1 * size.patch_dim**-0.5)  # the first output is as quiet as speech
         nn.init.zeros_(self.head.bias)
-        if gain:
-            nn.init.zeros_(self.head.weight[-1])
-            nn.init.ones_(self.head.bias[-1])
+        nn.init.zeros_(self.head.weight[-1])
+        nn.init.ones_(self.head.bias[-1])
 
     def initial_state(self, batch_size: int) -> State:
         """State before the first frame."""
@@ -146,9 +142,7 @@ class Decoder(nn.Module):
         x = self.split(x.flatten(0, 1)).view(batch, frames * self.patches_per_frame, -1)
         x, patch_state = self.patch_blocks(x, rest[split:])
         pieces = self.head(x.flatten(0, 1))
-        if self.gain:
-            pieces = pieces[:, :-1] * pieces[:, -1:].square()
-        pieces = pieces * hann_window(2 * self.patch_length, x.device)
+        pieces = pieces[:, :-1] * pieces[:, -1:].square() * hann_window(2 * self.patch_length, x.device)
         first, second = pieces.view(batch, -1, 2, self.patch_length).unbind(2)
         late = torch.cat([tail, second.flatten(1)], dim=1)
         waveform = first.flatten(1) + late[:, : -self.patch_length]

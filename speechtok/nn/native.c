@@ -71,7 +71,7 @@ typedef struct {
 } Encoder;
 
 typedef struct {
-    int64_t patches, patch_length, patch_depth, frame_depth, gain;
+    int64_t patches, patch_length, patch_depth, frame_depth;
     Linear project, split, head;
     const Block *patch_blocks, *frame_blocks;
     const float *window;
@@ -438,11 +438,8 @@ INLINE int decode(const Decoder *d, const Quantizer *q, const int64_t *codes, co
         float *piece = pieces + b * patches * wide;
         for (int64_t p = 0; p < patches; p++, piece += wide) {
             float *y = waveform + (b * patches + p) * length;
-            if (d->gain) {
-                const float loudness = piece[2 * length] * piece[2 * length];
-                for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * loudness;
-            }
-            for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * d->window[i];
+            const float gain = piece[2 * length] * piece[2 * length];
+            for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * gain * d->window[i];
             for (int64_t i = 0; i < length; i++) y[i] = piece[i] + tail[i];
             tail = piece + length;
         }

@@ -132,14 +132,12 @@ def test_gradients_reach_every_weight(kind):
     assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_gain_starts_as_one_and_can_silence():
-    plain, loud = (Decoder(SIZE, HOP, PATCH, D, gain) for gain in (False, True))
-    weights = plain.state_dict()
-    for name in ("head.weight", "head.bias"):
-        weights[name] = torch.cat([weights[name], loud.state_dict()[name][-1:]])
-    loud.load_state_dict(weights)
-    x = signal("decoder")
+def test_every_piece_is_multiplied_by_the_square_of_its_gain():
+    decoder, x = Decoder(SIZE, HOP, PATCH, D), signal("decoder")
     with torch.no_grad():
-        assert torch.equal(whole(loud, x), whole(plain, x))
-        loud.head.bias[-1] = 0.0
-        assert not whole(loud, x).any()
+        usual = whole(decoder, x)
+        assert usual.any()
+        decoder.head.bias[-1] = 2.0  # it starts as 1, whatever the latent
+        torch.testing.assert_close(whole(decoder, x), 4 * usual, atol=1e-6, rtol=1e-5)
+        decoder.head.bias[-1] = 0.0
+        assert not whole(decoder, x).any()

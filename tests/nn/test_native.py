@@ -36,7 +36,6 @@ configs = st.builds(
     window_length=st.sampled_from([24, 48]),
     latent_dim=st.integers(2, 70),
     num_codebooks=st.integers(1, 3),
-    head_gain=st.booleans(),
     codebook_size=st.sampled_from([2, 3, 64, 65, 200]),
     encoder=halves,
     decoder=halves,

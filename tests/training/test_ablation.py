@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from training.ablation import main, read_runs, table
+from training.config import load_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "training/configs"
+
+
+@pytest.fixture
+def command(tiny_config, tmp_path):
+    config, runs, out = tmp_path / "tiny.yaml", tmp_path / "runs.yaml", tmp_path / "out"
+    values = {name: value for name, value in tiny_config.items() if name not in ("data", "out")}
+    config.write_text(yaml.safe_dump(values))
+    runs.write_text(yaml.safe_dump({"all": [], "no-mel": ["loss.mel=0"]}))
+    arguments = ["--config", str(config), "--runs", str(runs), "--out", str(out), f"data={tiny_config['data']}"]
+    return arguments, runs, out
+
+
+def test_runs_are_trained_and_compared_and_what_is_done_stays(command, capsys):
+    arguments, _, out = command
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if line.startswith(("| all |", "| no-mel |"))]
+    assert len(rows) == 2
+    assert rows[0].split("|")[2:] != rows[1].split("|")[2:]
+    assert (out / "ablation.md").read_text() in printed
+    weights = [(out / name / "tokenizer" / "model.safetensors").read_bytes() for name in ("all", "no-mel")]
+    assert weights[0] != weights[1]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.endswith((out / "ablation.md").read_text())
+    assert (out / "all" / "tokenizer" / "model.safetensors").read_bytes() == weights[0]
+
+
+def test_what_was_not_measured_is_left_empty():
+    assert table({"a": {"stoi": 0.5, "pnmi": float("nan")}}).splitlines()[-1] == "| a |  | 0.5000 |  |  |  |"
+
+
+@pytest.mark.parametrize("changes", ["speed=1.1", [1]])
+def test_a_run_that_lists_no_changes_is_an_error(command, changes, capsys):
+    arguments, runs, _ = command
+    runs.write_text(yaml.safe_dump({"odd": changes}))
+    assert main(arguments) == 1
+    assert "odd is" in capsys.readouterr().err
+
+
+def test_a_training_that_fails_is_named(command, capsys):
+    arguments, _, _ = command
+    assert main([*arguments, "device=nonsense"]) == 1
+    assert "the training all ended with status 1" in capsys.readouterr().err
+
+
+def test_the_runs_of_the_repository_are_configs_that_differ():
+    runs = read_runs(str(CONFIGS / "ablation.yaml"))
+    configs = [load_config(str(CONFIGS / "default.yaml"), ["data=x", *changes]).to_dict() for changes in runs.values()]
+    assert all(configs.count(config) == 1 for config in configs)

@@ -1,0 +1,110 @@
+"""What each part of a training is worth: short trainings that differ in one thing.
+
+``python -m training.ablation --config training/configs/default.yaml --runs training/configs/ablation.yaml --out DIR
+data=DIR steps=600`` trains each run that ``ablation.yaml`` names, with its changes to the config, and prints a Markdown
+table of what they reach on the dev split; it is also in ``ablation.md`` of the folder. Interrupt it at any moment and
+run the same command again: what is done stays, and a training goes on from its last checkpoint.
+"""
+
+import argparse
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import speechtok
+from speechtok.errors import ConfigError, SpeechtokError
+from speechtok.files import replacing
+from training.config import TrainingConfig, load_config, read_values
+from training.distributed import World
+from training.losses import ReconstructionLoss
+from training.train import read_data
+from training.validation import validate
+
+COLUMNS = {
+    "pesq_wb": ("PESQ-WB", 3),
+    "stoi": ("STOI", 4),
+    "mel": ("mel distance", 3),
+    "pnmi": ("PNMI", 3),
+    "perplexity_0": ("perplexity of codebook 0", 0),
+}
+"""Titles of what a validation finds, and digits."""
+
+UTTERANCES = 60
+"""Of the dev split, that reconstruction is measured on."""
+
+
+def read_runs(path: str) -> dict[str, list[str]]:
+    """Names of runs, and their ``name=value`` changes.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ConfigError: it is no YAML of names, each with a list of changes.
+    """
+    runs = read_values(path)
+    for name, changes in runs.items():
+        if not isinstance(changes, list) or not all(isinstance(change, str) for change in changes):
+            raise ConfigError(f"{path}: {name} is {changes!r}; expected a list of changes, such as [speed=1.0]")
+    return runs
+
+
+def train_run(config: str, overrides: Sequence[str], out: Path) -> TrainingConfig:
+    """Train one, or go on with it, in a process of its own. Returns its config.
+
+    Raises:
+        SpeechtokError: it failed, and has said why.
+    """
+    changes = [*overrides, f"out={out}"]
+    loaded = load_config(config, changes)
+    script = Path(__file__).with_name("train.py")
+    status = subprocess.run([sys.executable, str(script), "--config", config, *changes], check=False).returncode
+    if status:
+        raise SpeechtokError(f"the training {out.name} ended with status {status}; run the same command to go on")
+    return loaded
+
+
+def measure(config: TrainingConfig) -> dict[str, float]:
+    """What the tokenizer of a training reaches on its dev split."""
+    data = read_data(config, World())
+    tokenizer = speechtok.load(Path(config.out) / "tokenizer")
+    loss = ReconstructionLoss(config.model.sample_rate)
+    return validate(tokenizer, loss, data.dev, data.alignments, UTTERANCES).values
+
+
+def table(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown, a row for each run."""
+    rows = ["| run | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, values in found.items():
+        cells = [
+            "" if math.isnan(values.get(key, math.nan)) else f"{values[key]:.{digits}f}"
+            for key, (_, digits) in COLUMNS.items()
+        ]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file of the training that the runs change")
+    parser.add_argument("--runs", required=True, help="YAML file of names, each with a list of changes")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the trainings, and of the table")
+    parser.add_argument("overrides", nargs="*", metavar="name=value", help="changes to all: data=DIR, steps=600")
+    arguments = parser.parse_args(argv)
+    found = {}
+    try:
+        for name, changes in read_runs(arguments.runs).items():
+            overrides = [*arguments.overrides, *changes]
+            found[name] = measure(train_run(arguments.config, overrides, arguments.out / name))
+            with replacing(arguments.out / "ablation.md") as temporary:
+                temporary.write_text(table(found), encoding="utf-8")
+    except SpeechtokError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(table(found), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
