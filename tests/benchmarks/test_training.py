@@ -1,0 +1,50 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from benchmarks import training
+
+MODEL = {
+    "latent_dim": 8,
+    "codebook_size": 16,
+    "num_codebooks": 2,
+    "encoder": {"patch_dim": 16, "patch_depth": 1, "frame_dim": 32, "frame_depth": 1},
+    "decoder": {"patch_dim": 16, "patch_depth": 1, "frame_dim": 32, "frame_depth": 1},
+}
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    rows = []
+    for index in range(3):
+        noise = np.random.default_rng(index).standard_normal(32_000) * 0.1
+        soundfile.write(tmp_path / f"{index}.flac", noise, 16_000)
+        rows.append(json.dumps({"audio": f"{index}.flac"}))
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
+    config = {"out": "nowhere", "steps": 10, "batch_size": 2, "crop_seconds": 0.2, "model": MODEL}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    return ["--config", str(tmp_path / "tiny.yaml"), "--steps", "2", "--rounds", "1", f"data={tmp_path}"]
+
+
+def test_every_row_is_a_training_in_a_process_of_its_own(arguments, monkeypatch, capsys):
+    plain = {"compile": "false", "bfloat16": "false"}
+    monkeypatch.setattr(training, "ROWS", {"as it is": (plain, {}), "other memory": (plain, training.MEMORY)})
+    assert training.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| as it is", "| other memory"]
+    assert all(float(line.split(" | ")[1]) > 0 for line in lines[2:])
+    assert lines[2].endswith("| 1.00 |")
+
+
+def test_a_training_that_fails_is_named():
+    command = [sys.executable, "-m", "benchmarks.training", "--config", "nowhere.yaml", "data=nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "nowhere.yaml does not exist" in done.stderr
+    assert "ended with status 1" in done.stderr
