@@ -24,6 +24,7 @@ from speechtok.quality import pesq_wb, stoi, voice
 
 RATE = 16_000
 """Hertz at which everything is compared."""
+_STOI_RATE = 10_000
 
 Value = tuple[float, float]
 """A value and its weight."""
@@ -59,6 +60,12 @@ class Speech:
         f0, times = pyworld.dio(x, RATE, f0_floor=60.0, f0_ceil=500.0, frame_period=10.0)
         refined: np.ndarray = pyworld.stonemask(x, f0, times, RATE)
         return refined
+
+    @functools.cached_property
+    def at_10_khz(self) -> Tensor:
+        """``(S,)`` at 10 kHz, float64, by pystoi: STOI and ESTOI begin with it."""
+        utils: Any = importlib.import_module("pystoi.utils")
+        return torch.from_numpy(utils.resample_oct(self.waveform.numpy(), _STOI_RATE, RATE))
 
     @functools.cached_property
     def voice(self) -> np.ndarray | None:
@@ -104,11 +111,11 @@ def _pesq(original: Speech, decoded: Speech) -> Value:
 
 
 def _stoi(original: Speech, decoded: Speech) -> Value:
-    return stoi(original.waveform, decoded.waveform, RATE), 1.0
+    return stoi(original.at_10_khz, decoded.at_10_khz, _STOI_RATE), 1.0
 
 
 def _estoi(original: Speech, decoded: Speech) -> Value:
-    return stoi(original.waveform, decoded.waveform, RATE, extended=True), 1.0
+    return stoi(original.at_10_khz, decoded.at_10_khz, _STOI_RATE, extended=True), 1.0
 
 
 SI_SDR_MOST = 100.0

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-codebooks", type=int, nargs="+", default=[8, 4, 2, 1], help="of --model")
     parser.add_argument("--metric", action="append", metavar="NAME", help=f"{', '.join(NAMES)} (all with --out)")
     parser.add_argument("--recogniser", default="pocketsphinx", help="of the WER: pocketsphinx, or whisper:NAME")
-    parser.add_argument("--slow-utterances", type=int, default=40, help="that DNSMOS and WER are measured on (40)")
+    parser.add_argument("--slow-utterances", type=int, default=20, help="that DNSMOS and WER are measured on (20)")
     parser.add_argument("--limit", type=int, help="utterances, the first ones (all if not given)")
     parser.add_argument("--examples", type=int, default=3, help="utterances to listen to (3)")
     parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
