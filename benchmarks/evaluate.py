@@ -341,7 +341,7 @@ def _scores(tasks: Sequence[Task], settings: Settings, workers: int) -> Iterator
         with ProcessPoolExecutor(min(workers, len(waiting)), context, _start_worker, (settings,)) as pool:
             try:
                 while waiting or under_way:
-                    while waiting and len(under_way) < 2 * workers:
+                    while waiting and len(under_way) < 16 * workers:  # enough to go on with beside a slow one
                         under_way.append((waiting[0], pool.submit(_score, waiting[0])))
                         waiting.popleft()
                     yield under_way[0][1].result()

@@ -53,11 +53,11 @@ class Speech:
     @functools.cached_property
     def pitch(self) -> np.ndarray:
         """Fundamental frequency every 10 ms in hertz, 0 where unvoiced, by DIO and StoneMask of WORLD (Morise et al.
-        2009; Morise, Yokomori and Ozawa 2016), from 60 to 500 Hz.
+        2009; Morise, Yokomori and Ozawa 2016), from 60 to 500 Hz; DIO at half the rate, three times as fast.
         """
         pyworld: Any = importlib.import_module("pyworld")
         x = self.waveform.numpy().astype(np.float64)
-        f0, times = pyworld.dio(x, RATE, f0_floor=60.0, f0_ceil=500.0, frame_period=10.0)
+        f0, times = pyworld.dio(x, RATE, f0_floor=60.0, f0_ceil=500.0, frame_period=10.0, speed=2)
         refined: np.ndarray = pyworld.stonemask(x, f0, times, RATE)
         return refined
 
@@ -148,7 +148,15 @@ def _auraloss() -> tuple[Any, Any]:
         fft_sizes=[512, 1024, 2048], hop_sizes=[50, 120, 240], win_lengths=[240, 600, 1200]
     )
     mel = freq.MelSTFTLoss(RATE, fft_size=1024, hop_size=256, win_length=1024, n_mels=80, w_sc=0.0)
+    for loss in (*stft.stft_losses, mel):
+        loss.stft = functools.partial(_magnitudes, loss)
     return stft, mel
+
+
+def _magnitudes(loss: Any, waveform: Tensor) -> tuple[Tensor, None]:
+    """As auraloss computes them, without the phases that nothing here asks for: half of its time."""
+    z = torch.stft(waveform, loss.fft_size, loss.hop_size, loss.win_length, loss.window, return_complex=True)
+    return torch.sqrt(torch.clamp(z.real**2 + z.imag**2, min=loss.eps)), None
 
 
 _LONGEST_PADDING = 1024
@@ -327,7 +335,7 @@ METRICS: dict[str, Metric] = {
         3,
         _f0_correlation,
         ("pyworld",),
-        "Pearson's, of log frequency where both are voiced; DIO and StoneMask, library pyworld",
+        "Pearson's, of log frequency where both are voiced; DIO at 8 kHz and StoneMask, library pyworld",
     ),
     "voicing_f1": Metric(
         "voicing F1", "higher", 3, _voicing_f1, ("pyworld",), "of the frames of 10 ms that are voiced; library pyworld"

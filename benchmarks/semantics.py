@@ -5,8 +5,10 @@ codebook 0 is like as a language.
 phones in the manifest. With ``--out``, they are also in ``semantics.md`` and ``semantics.json`` of that folder, and in
 the report that ``benchmarks.reconstruction`` makes there afterwards.
 
-Each frame has the phone that is spoken in its middle. Silence is a phone, and fillers of the aligner (``+NOISE+``, …)
-are silence; a second column leaves all of it out. Frames outside every row of an alignment do not count.
+Each frame has the phone that is spoken in its middle, and a code speaks of the frame that is played once the decoder
+has it: of the one before, if the decoder needs a frame of lookahead. ``--delay 0`` holds codes to their own frame; the
+row "without delay" does so for codebook 0. Silence is a phone, and fillers of the aligner (``+NOISE+``, …) are silence;
+a second column leaves all of it out. Frames outside every row of an alignment do not count.
 
 The references are k-means with as many clusters as a codebook has entries, fitted on ``train.jsonl`` beside the
 manifest: of 39 MFCCs and deltas, and of a teacher's features if ``--teacher`` is given. Chance is codebook 0 with its
@@ -97,15 +99,22 @@ class Aligned:
         samples = -(-len(waveform) * self.sample_rate // rate)
         return frame_centres(-(-samples // self.hop_length), self.hop_length, self.sample_rate)
 
-    def label_each(self, labels: Labeller, name: str) -> "Labelled":
+    def phones(self, path: Path, centres: Tensor, delay: int) -> np.ndarray:
+        """Spoken ``delay`` frames before each of a file's frames, ``(T,)``."""
+        return phones_at(
+            self.alignments[path], centres.numpy() - delay * self.hop_length / self.sample_rate, self.names
+        )
+
+    def label_each(self, labels: Labeller, name: str, delay: int = 0) -> "Labelled":
         """Label every frame of every file; those that fail are left out.
 
         Args:
             labels: the labels of a file.
             name: for the progress bar.
+            delay: frames that labels come after what they speak of.
         """
-        paths, found, phones, seconds = [], [], [], 0.0
-        for path, alignment in tqdm(self.alignments.items(), desc=name, unit="file"):
+        paths, found, phones, undelayed, seconds = [], [], [], [], 0.0
+        for path in tqdm(self.alignments, desc=name, unit="file"):
             try:
                 waveform, rate = speechtok.read_audio(path)
                 centres = self.centres(waveform, rate)
@@ -115,11 +124,12 @@ class Aligned:
                 continue
             paths.append(path)
             found.append(grid.numpy())
-            phones.append(phones_at(alignment, centres.numpy(), self.names))
+            phones.append(self.phones(path, centres, delay))
+            undelayed.append(self.phones(path, centres, 0))
             seconds += len(waveform) / rate
         if not found:
             raise InputError(f"none of {len(self.alignments)} files could be labelled: {self.failures}")
-        return Labelled(paths, found, phones, seconds)
+        return Labelled(paths, found, phones, undelayed, seconds)
 
     def label(self, labels: Labeller, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Labels ``(Q, T)`` of all files end to end, and phones ``(T,)``: see :meth:`label_each`."""
@@ -133,13 +143,15 @@ class Labelled:
     Attributes:
         paths: of the files.
         grids: labels of each, ``(Q, T)``.
-        phones: of each, ``(T,)``.
+        phones: that the labels of each speak of, ``(T,)``.
+        undelayed: phones in the frames of each, ``(T,)``.
         seconds: of all.
     """
 
     paths: list[Path]
     grids: list[np.ndarray]
     phones: list[np.ndarray]
+    undelayed: list[np.ndarray]
     seconds: float
 
     @property
@@ -208,9 +220,14 @@ def language(
     )
 
 
-def codebook_scores(tokenizer: speechtok.SpeechTokenizer, aligned: Aligned) -> list[Score]:
-    """Score of every codebook, the semantic one first, and of chance."""
-    return _scores(aligned.label_each(codes_of(tokenizer), "codes"), aligned.silence)
+def codebook_scores(tokenizer: speechtok.SpeechTokenizer, aligned: Aligned, delay: int = 0) -> list[Score]:
+    """Score of every codebook, the semantic one first, of that one without the delay, and of chance."""
+    return _scores(aligned.label_each(codes_of(tokenizer), "codes", delay), aligned.silence, delay)
+
+
+def delay_of(tokenizer: speechtok.Tokenizer) -> int:
+    """Frames of the decoder's lookahead."""
+    return tokenizer.lookahead // tokenizer.hop_length if isinstance(tokenizer, speechtok.SpeechTokenizer) else 0
 
 
 def codes_of(tokenizer: speechtok.SpeechTokenizer) -> Labeller:
@@ -223,9 +240,11 @@ def codes_of(tokenizer: speechtok.SpeechTokenizer) -> Labeller:
     return labels
 
 
-def _scores(labelled: Labelled, silence: int) -> list[Score]:
+def _scores(labelled: Labelled, silence: int, delay: int) -> list[Score]:
     codes, phones = labelled.joined
     rows = [score(f"codebook {stage}", row, phones, silence) for stage, row in enumerate(codes)]
+    if delay:
+        rows.insert(1, score("codebook 0, without delay", codes[0], np.concatenate(labelled.undelayed), silence))
     counted = phones >= 0
     shuffled = np.random.default_rng(0).permutation(codes[0][counted])
     return [*rows, score("chance", shuffled, phones[counted], silence)]
@@ -325,6 +344,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="a tokenizer's directory (the default tokenizer if not given)")
     parser.add_argument("--teacher", metavar="SPEC", help="also cluster its features; see training/teachers.py")
     parser.add_argument("--layer", default=AVERAGE, help="of the teacher: counted from 1, average (default), or phones")
+    parser.add_argument("--delay", type=int, help="frames that codes are late (the decoder's lookahead if not given)")
     parser.add_argument("--out", type=Path, help="folder for semantics.md and semantics.json")
     arguments = parser.parse_args(argv)
     layer: Layer = int(arguments.layer) if arguments.layer.isdecimal() else arguments.layer
@@ -342,8 +362,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             teachers[f"{arguments.teacher}, layer {layer}"] = load_teacher(arguments.teacher, layer)
         aligned = Aligned(alignments, tokenizer.config.hop_length, tokenizer.sample_rate)
         size, labeller = tokenizer.codebook_size, codes_of(tokenizer)
-        codes = aligned.label_each(labeller, "codes")
-        scores = _scores(codes, aligned.silence)
+        delay = delay_of(tokenizer) if arguments.delay is None else arguments.delay
+        codes = aligned.label_each(labeller, "codes", delay)
+        scores = _scores(codes, aligned.silence, delay)
         learned = [grid[0].numpy() for grid in each_for_fit(labeller, aligned, train, "codes to learn from")]
         languages = [language("codebook 0", codes, speakers, aligned.silence, learned, size)]
         leakage = speaker_leakage(codes.grids, [speakers.get(path) for path in codes.paths], size)
@@ -367,7 +388,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     text = (
         f"Tokenizer {tokenizer.fingerprint}, {len(alignments) - len(aligned.failures)} utterances, "
-        f"{scores[0].all.frames} aligned frames, {scores[0].spoken.frames} of them not silent.\n\n{table(scores)}\n\n"
+        f"{scores[0].all.frames} aligned frames, {scores[0].spoken.frames} of them not silent; codes speak of the "
+        f"frame {delay} before.\n\n{table(scores)}\n\n"
         f"{language_table(languages, *((leakage.accuracy, leakage.chance) if leakage else (math.nan, math.nan)))}\n\n"
         f"{probe}\n"
     )
@@ -377,6 +399,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = {
             "command": command,
             "fingerprint": tokenizer.fingerprint,
+            "delay": delay,
             "versions": {"torch": torch.__version__, "speechtok": version("speechtok")},
             "failures": {str(path): reason for path, reason in aligned.failures.items()},
             "labels": [asdict(row) for row in scores],

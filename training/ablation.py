@@ -69,7 +69,7 @@ def measure(config: TrainingConfig) -> dict[str, float]:
     data = read_data(config, World())
     tokenizer = speechtok.load(Path(config.out) / "tokenizer")
     loss = ReconstructionLoss(config.model.sample_rate)
-    return validate(tokenizer, loss, data.dev, data.alignments, UTTERANCES).values
+    return validate(tokenizer, loss, data.dev, data.alignments, UTTERANCES, config.distillation.delay).values
 
 
 def table(found: Mapping[str, Mapping[str, float]]) -> str:

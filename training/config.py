@@ -114,6 +114,8 @@ class DistillationConfig:
         features_by_frame: weight of the features of each frame.
         label_weight: weight of the labels.
         representation: weight of what the teacher hears in decoded audio.
+        delay: frames that codebook 0 is late: its frame ``t`` learns what the teacher hears in frame ``t - delay``, so
+            it has heard as many frames after it.
     """
 
     features: str = ""
@@ -123,9 +125,10 @@ class DistillationConfig:
     features_by_frame: float = 1.0
     label_weight: float = 1.0
     representation: float = 1.0
+    delay: int = field(default=0, metadata={"absent": 0})
 
     def __post_init__(self) -> None:
-        for name in ("features_over_time", "features_by_frame", "label_weight", "representation"):
+        for name in ("features_over_time", "features_by_frame", "label_weight", "representation", "delay"):
             _check(f"distillation.{name}", getattr(self, name), 0)
 
 

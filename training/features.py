@@ -106,6 +106,6 @@ def align(features: Tensor, frame_rate: float, offset: float, times: Tensor) -> 
     return torch.lerp(features[:, left], features[:, right], share)
 
 
-def frame_centres(frames: int, hop_length: float, sample_rate: int, start: int = 0) -> Tensor:
+def frame_centres(frames: int, hop_length: float, sample_rate: int, start: float = 0) -> Tensor:
     """Seconds at the middle of each of ``frames`` frames of ``hop_length`` samples from sample ``start``, float64."""
     return (start + (torch.arange(frames, dtype=torch.float64) + 0.5) * hop_length) / sample_rate

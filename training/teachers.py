@@ -613,21 +613,22 @@ class FeatureStore:
         shard, first, frames = self._places[index]
         return self._shards[shard][first : first + frames]
 
-    def crop(self, index: int, start: int, frames: int, hop_length: float) -> Tensor:
-        """Features in the middle of ``frames`` tokenizer frames of ``hop_length`` samples.
+    def crop(self, index: int, start: int, frames: int, hop_length: float, delay: int = 0) -> Tensor:
+        """Features in the middle of ``frames`` tokenizer frames of ``hop_length`` samples, or of those before them.
 
         Args:
             index: utterance of the corpus.
             start: first sample of the crop, counted from the utterance's own first.
             frames: ``T``. Frames past the utterance's end get its last features.
             hop_length: samples a frame, at the corpus's rate.
+            delay: frames before. What is before the utterance's start gets its first features.
 
         Returns:
             Float32 ``(T, D)``.
         """
         stored = self[index]
         rate, offset = self.description.frame_rate, self.description.offset
-        times = frame_centres(frames, hop_length, self.sample_rate, start)
+        times = frame_centres(frames, hop_length, self.sample_rate, start - delay * hop_length)
         bounds = ((times[[0, -1]] - offset) * rate).clamp(0, len(stored) - 1)
         low, high = int(bounds[0]), int(bounds[1]) + 2
         piece = torch.from_numpy(np.asarray(stored[low:high], np.float32))

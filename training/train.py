@@ -175,10 +175,11 @@ class Trainer:
         gains = c.gain_low_db, c.gain_high_db
         rows = self.world.rows(c.batch_size)
         crops = self.train.draw(c.seed, step, c.batch_size, samples, gains, c.speed, rows)
+        delay = c.distillation.delay
         heard = [
             None
             if store is None
-            else torch.stack([store.crop(x.utterance, x.start, frames, x.samples / frames) for x in crops])
+            else torch.stack([store.crop(x.utterance, x.start, frames, x.samples / frames, delay) for x in crops])
             for store in (self.features, self.labels)
         ]
         return Batch(self.train.read(crops, samples), *heard)
@@ -502,7 +503,11 @@ def _train(config: TrainingConfig, world: World) -> Path:
             stop, last = world.any(requested.is_set()), trainer.step == config.steps
             if world.writes and (last or trainer.step % config.validate_every == 0):
                 count = config.validation_utterances
-                log.validation(validate(trainer.tokenizer, trainer.loss, data.dev, data.alignments, count))
+                log.validation(
+                    validate(
+                        trainer.tokenizer, trainer.loss, data.dev, data.alignments, count, config.distillation.delay
+                    )
+                )
             if world.writes and (last or stop or trainer.step % config.checkpoint_every == 0):
                 try:
                     save_checkpoint(trainer, checkpoint)

@@ -50,10 +50,11 @@ def validate(
     dev: Corpus,
     alignments: Mapping[int, Sequence[Phone]],
     utterances: int,
+    delay: int,
 ) -> Validation:
     """Encode and decode ``utterances`` of ``dev``, spread evenly over it, and compare.
 
-    Codebook 0 is compared with the phones of up to 500 utterances that have ``alignments``.
+    Codebook 0 is compared with the phones of up to 500 utterances that have ``alignments``, ``delay`` frames before.
     """
     sample_rate = tokenizer.sample_rate
     count = min(utterances, len(dev))
@@ -78,18 +79,19 @@ def validate(
     counts = torch.stack([torch.bincount(row, minlength=tokenizer.codebook_size) for row in codes])
     values |= {f"perplexity_{stage}": value for stage, value in enumerate(perplexity(counts))}
     if alignments:
-        values["pnmi"] = semantic_score(tokenizer, dev, dict(list(alignments.items())[:MOST_ALIGNED]))
+        values["pnmi"] = semantic_score(tokenizer, dev, dict(list(alignments.items())[:MOST_ALIGNED]), delay)
     return Validation(values, pairs, codes)
 
 
 @torch.no_grad()
-def semantic_score(tokenizer: Tokenizer, dev: Corpus, alignments: Mapping[int, Sequence[Phone]]) -> float:
-    """PNMI of codebook 0 and the phones; see :func:`speechtok.quality.phone_score`."""
+def semantic_score(tokenizer: Tokenizer, dev: Corpus, alignments: Mapping[int, Sequence[Phone]], delay: int) -> float:
+    """PNMI of codebook 0 and the phones ``delay`` frames before; see :func:`speechtok.quality.phone_score`."""
     names = sorted({phone.name for phones in alignments.values() for phone in phones})
     codes, spoken = [], []
     for index, phones in alignments.items():
         codes.append(tokenizer.encode(dev[index], tokenizer.sample_rate, num_codebooks=1).semantic[0].cpu().numpy())
-        centres = frame_centres(len(codes[-1]), tokenizer.hop_length, tokenizer.sample_rate)
+        start = -delay * tokenizer.hop_length
+        centres = frame_centres(len(codes[-1]), tokenizer.hop_length, tokenizer.sample_rate, start)
         spoken.append(phones_at(phones, centres.numpy(), names))
     labels = np.concatenate(spoken)
     return phone_score(np.concatenate(codes), labels).pnmi if (labels >= 0).any() else math.nan

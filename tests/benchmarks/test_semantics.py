@@ -58,6 +58,7 @@ def test_every_codebook_and_reference_is_scored_and_failures_are_told(model, dat
     rows = [line.split("|")[1].strip() for line in first.splitlines() if line.startswith("| ")]
     assert rows[1:] == [
         "codebook 0",
+        "codebook 0, without delay",
         "codebook 1",
         "codebook 2",
         "chance",
@@ -76,9 +77,10 @@ def test_every_codebook_and_reference_is_scored_and_failures_are_told(model, dat
     found = json.loads((out / "semantics.json").read_text())
     assert [row["name"] for row in found["labels"]] == rows[1:]
     assert found["languages"][0]["speaker"] is None
-    assert found["labels"][0]["all"]["pnmi"] == pytest.approx(
-        codebook_scores(speechtok.load(model), Aligned(read_alignments(data / "test.jsonl"), 320, 16_000))[0].all.pnmi
-    )
+    aligned = Aligned(read_alignments(data / "test.jsonl"), 320, 16_000)
+    for row, delay in zip(found["labels"], (1, 0), strict=False):
+        again = codebook_scores(speechtok.load(model), aligned, delay)[0]
+        assert row["all"]["pnmi"] == pytest.approx(again.all.pnmi)
     clusters = [line for line in first.splitlines() if "k-means" in line]
     assert clusters[0].split("|")[2:] == clusters[1].split("|")[2:]
     assert float(clusters[0].split("|")[2]) > 0.6  # tones that never change are easy to tell apart
@@ -96,13 +98,17 @@ def test_a_teacher_that_hears_the_phones_scores_highest(model, data):
 def test_codes_and_phones_are_those_of_the_same_frames(model, data):
     tokenizer = speechtok.load(model)
     path = data / "7.wav"
-    aligned = Aligned({path: (Phone("AA", 0.0, 0.05), Phone("S", 0.05, 0.07))}, 320, 16_000)
+    aligned = Aligned({path: (Phone("AA", 0.0, 0.045), Phone("S", 0.045, 0.065))}, 320, 16_000)
     rows = codebook_scores(tokenizer, aligned)
     codes = tokenizer.encode(*speechtok.read_audio(path)).codes[0]
     # centres at 10, 30, 50, 70 ms: two frames of the first phone, one of the second, and the rest outside
     expected = [score("", stage[:3].numpy(), np.array([0, 0, 1]), -5) for stage in codes]
     assert [row.all for row in rows[:-1]] == [row.all for row in expected]
     assert rows[0].all.frames == 3
+    late = codebook_scores(tokenizer, aligned, delay=1)  # the same phones, each a frame later
+    expected = [score("", stage[1:4].numpy(), np.array([0, 0, 1]), -5) for stage in codes]
+    assert [row.all for row in (late[0], *late[2:-1])] == [row.all for row in expected]
+    assert late[1].all == rows[0].all
 
 
 def test_silence_is_left_out_of_the_second_number():

@@ -307,11 +307,12 @@ def test_a_crop_of_the_store_is_the_teacher_at_the_middle_of_each_frame(stored, 
     assert len(store) == len(corpus)
     kept = [file for file in files if str(file) not in corpus.skipped]
     usual = sample_rate // 50
-    for index, start, frames, hop in ((0, 0, 20, usual), (3, 1234, 10, usual), (7, 5_000, 20, 1.1 * usual)):
+    places = (0, 0, 20, usual, 0), (3, 1234, 10, usual, 1), (7, 5_000, 20, 1.1 * usual, 0), (0, 0, 20, usual, 2)
+    for index, start, frames, hop, delay in places:
         waveform = torch.from_numpy(soundfile.read(kept[index], dtype="float32")[0])
         features = teacher(waveform[None]).half().float()
-        expected = align(features, 50.0, 0.01, frame_centres(frames, hop, sample_rate, start))[0]
-        found = store.crop(index, start, frames, hop)
+        expected = align(features, 50.0, 0.01, frame_centres(frames, hop, sample_rate, start - delay * hop))[0]
+        found = store.crop(index, start, frames, hop, delay)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
 

@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+import torch
+
+import speechtok
+from training.data import Corpus
+from training.phones import Phone
+from training.validation import semantic_score
+
+HALF = speechtok.ConvNeXtConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
+FRAME = 320 / 16_000
+
+
+@pytest.mark.parametrize("delay", [0, 1, 3])
+def test_codebook_0_is_compared_with_the_phones_of_as_many_frames_before(delay):
+    torch.manual_seed(0)
+    config = speechtok.TokenizerConfig(latent_dim=8, codebook_size=32, num_codebooks=3, encoder=HALF, decoder=HALF)
+    tokenizer = speechtok.SpeechTokenizer(config)
+    samples = np.random.default_rng(0).integers(-9_000, 9_000, 100 * 320).astype(np.int16)
+    dev = Corpus(samples, np.array([0, len(samples)]), ())
+    codes = tokenizer.encode(dev[0], 16_000).semantic[0].tolist()
+    assert len(set(codes)) > 3
+    # a phone for each code, spoken so many frames before it
+    spoken = [Phone(f"P{code}", (t - delay) * FRAME, (t - delay + 1) * FRAME) for t, code in enumerate(codes)]
+    assert semantic_score(tokenizer, dev, {0: spoken}, delay) == pytest.approx(1.0)
+    assert semantic_score(tokenizer, dev, {0: spoken}, delay + 1) < 0.9
