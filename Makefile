@@ -25,7 +25,7 @@ test: $(VENV)/test.ready
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-# From speech to the embedded default, in four legs that each go on where they were interrupted (hours on a CPU).
+# From speech to the embedded default, in steps that each go on where they were interrupted (hours on a CPU).
 default: $(VENV)/test.ready
 	test -n "$(DATA)" || { echo "say where the speech is: make default DATA=DIR"; exit 1; }
 	$(BIN)/python training/pretrain_teacher.py --config training/configs/teacher.yaml data=$(DATA) out=$(RUNS)/teacher
@@ -34,9 +34,7 @@ default: $(VENV)/test.ready
 	  --data $(DATA) --out $(RUNS)/teacher/labels
 	$(BIN)/python training/train.py --config training/configs/default.yaml data=$(DATA) out=$(RUNS)/default \
 	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels
-	$(BIN)/python training/train.py --config training/configs/default-decoder.yaml data=$(DATA) \
-	  out=$(RUNS)/default-decoder start_from=$(RUNS)/default/tokenizer
-	cp $(RUNS)/default-decoder/tokenizer/config.json $(RUNS)/default-decoder/tokenizer/model.safetensors speechtok/assets/
+	cp $(RUNS)/default/tokenizer/config.json $(RUNS)/default/tokenizer/model.safetensors speechtok/assets/
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info
