@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from training.config import AdversaryConfig
 from training.discriminators import Discriminators, adversarial_loss, discriminator_loss, feature_loss
 from training.distributed import World
+from training.precision import autocast
 
 PERIODS = (2, 3, 5, 7, 11)
 WINDOW_SECONDS = (0.016, 0.032, 0.064)
@@ -20,7 +21,7 @@ class Adversary(nn.Module):
     Args:
         config: see :class:`~training.config.AdversaryConfig`.
         sample_rate: in hertz.
-        bfloat16: compute in bfloat16 (autocast).
+        bfloat16: matrix products in bfloat16, where the device has instructions for it.
     """
 
     def __init__(self, config: AdversaryConfig, sample_rate: int, bfloat16: bool) -> None:
@@ -39,7 +40,7 @@ class Adversary(nn.Module):
             The loss.
         """
         self.discriminators.requires_grad_(True)
-        with torch.autocast(decoded.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with autocast(decoded.device, self.bfloat16):
             loss = discriminator_loss(self.discriminators(original), self.discriminators(decoded.detach()))
         (loss.float() * share).backward()
         return loss.detach().float()
@@ -47,7 +48,7 @@ class Adversary(nn.Module):
     def judge(self, decoded: Tensor, original: Tensor) -> dict[str, Tensor]:
         """What the decoder is to learn: the losses by name, with a gradient to ``decoded`` alone."""
         self.discriminators.requires_grad_(False)
-        with torch.autocast(decoded.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with autocast(decoded.device, self.bfloat16):
             with torch.no_grad():
                 real = self.discriminators(original)
             false = self.discriminators(decoded)

@@ -183,7 +183,7 @@ class TrainingConfig:
         gain_high_db: highest random gain.
         speed: a crop is played up to so many times as fast, or as slow, and so as high, or as low.
         device: ``"cpu"``, ``"cuda"``, …
-        bfloat16: matrix products in bfloat16 (autocast).
+        bfloat16: matrix products in bfloat16 (autocast), where the device has instructions for it.
         compile: compile encoder, decoder and losses (``torch.compile``).
         log_every: steps between scalars in TensorBoard.
         validate_every: steps between validations.

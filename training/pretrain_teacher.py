@@ -35,7 +35,9 @@ from training.config import read_values
 from training.data import Corpus, find_utterances, pack
 from training.features import MFCC, frame_centres
 from training.hubert import Hubert, HubertConfig, hash_weights
+from training.muon import Muon
 from training.phones import SILENCE, Phone, phones_at, read_alignments
+from training.precision import autocast
 from training.stopping import stop_requests
 
 KMEANS_FRAMES = 200_000
@@ -104,7 +106,7 @@ class PretrainingConfig:
         decay_fraction: share of the steps, the last ones, over which the rates fall to zero.
         clip_norm: largest norm of the gradient.
         device: ``"cpu"``, ``"cuda"``, …
-        bfloat16: matrix products in bfloat16 (autocast).
+        bfloat16: matrix products in bfloat16 (autocast), where the device has instructions for it.
         compile: compile the network (``torch.compile``).
         log_every: steps between scalars in TensorBoard.
         validate_every: steps between measurements of the phone accuracy on held-out utterances.
@@ -329,12 +331,7 @@ class Trainer:
         rest = [p for p in learned.parameters() if id(p) not in inside and p.numel()]
         self.learned, self.parameters = learned, matrices + rest
         self.optimizers = [
-            (
-                torch.optim.Muon(
-                    matrices, lr=iteration.muon_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-                ),
-                iteration.muon_lr,
-            ),
+            (Muon(matrices, iteration.muon_lr, config.weight_decay), iteration.muon_lr),
             (torch.optim.AdamW(rest, lr=iteration.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0), iteration.adamw_lr),
         ]
         self.step = 0
@@ -351,7 +348,7 @@ class Trainer:
         batch = batch.to(self.device)
         with torch.no_grad():
             spectra = self.network.spectra(batch.waveform, batch.valid) * batch.bands.repeat(1, 2)[:, None]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with autocast(self.device, self.config.bfloat16):
             cluster_logits, phone_logits = self._forward(spectra, batch.valid, batch.masked)
         hidden = batch.masked & (batch.clusters >= 0)
         targets = torch.where(hidden, batch.clusters, -1)
@@ -645,7 +642,7 @@ def pretrain(config: PretrainingConfig) -> Path:
         frames = -(-waveform.shape[1] // model.hop_length)
         valid = torch.ones(1, frames, dtype=torch.bool, device=config.device)
         spectra = network.spectra(waveform.to(config.device))
-        with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.bfloat16):
+        with autocast(torch.device(config.device), config.bfloat16):
             return network(spectra, valid)[config.target_layer - 1]
 
     for number, (name, extract) in enumerate((("first", mfcc_pairs), ("second", own_features)), 1):

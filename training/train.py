@@ -32,8 +32,10 @@ from training.distillation import Distillation, representation_loss
 from training.distributed import World, device_of, join
 from training.logs import Log
 from training.losses import ReconstructionLoss
+from training.muon import Muon
 from training.network import Network, network_of
 from training.phones import Phone, read_alignments
+from training.precision import autocast
 from training.quantizer import TrainingQuantizer
 from training.stopping import stop_requests
 from training.teachers import FeatureStore, load_teacher
@@ -326,11 +328,11 @@ class Trainer:
             self.adversary.optimizer.load_state_dict(state["adversary"][1])
 
     def _encode_crops(self, waveform: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with autocast(self.device, self.config.bfloat16):
             return self.network.encode(waveform).float()
 
     def _decode_crops(self, latent: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with autocast(self.device, self.config.bfloat16):
             return self.network.decode(latent).float()
 
     @torch.no_grad()
@@ -361,7 +363,7 @@ def make_optimizers(
     adamw = torch.optim.AdamW(rest, lr=o.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     if not matrices:
         return [(adamw, o.adamw_lr)]
-    muon = torch.optim.Muon(matrices, lr=o.muon_lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(matrices, o.muon_lr)
     return [(muon, o.muon_lr), (adamw, o.adamw_lr)]
 
 

@@ -44,7 +44,7 @@ class SpeechLmConfig:
         keep_best: export the weights of the best validation instead of the last ones.
         seed: of weights, batches and dropout.
         device: ``"cpu"``, ``"cuda"``, …
-        bfloat16: matrix products in bfloat16 (autocast).
+        bfloat16: matrix products in bfloat16 (autocast), where the device has instructions for it.
         validate_every: steps between validations.
         checkpoint_every: steps between checkpoints.
     """

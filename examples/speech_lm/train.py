@@ -24,6 +24,7 @@ from speechtok.errors import CheckpointError, ConfigError, OutputError
 from speechtok.files import replacing
 from speechtok.lm import SpeechProcessor
 from speechtok.lm.collator import IGNORE
+from training.precision import autocast
 from training.stopping import stop_requests
 
 # how long to learn may change, and on what machine, and so may what does not touch the weights
@@ -129,7 +130,7 @@ class Trainer:
 def losses(model: Any, batch: dict[str, Tensor], config: SpeechLmConfig) -> tuple[Tensor, Tensor]:
     """Minus the log probability of each label in nats, and the labels, ``(B, L - 1)``; 0 where there is none."""
     ids, mask, labels = (batch[name].to(config.device) for name in ("input_ids", "attention_mask", "labels"))
-    with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.bfloat16):
+    with autocast(torch.device(config.device), config.bfloat16):
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     labels = labels[:, 1:]
     flat = logits[:, :-1].flatten(0, 1).float()

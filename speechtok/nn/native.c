@@ -104,26 +104,47 @@ static void product_anywhere(const int8_t *x, int64_t stride, int64_t rows, int6
 }
 
 #ifdef X86
+/* The instruction multiplies unsigned by signed bytes and adds pairs in 16 bits: of sizes and signed levels, at most
+ * 2 * TOP * TOP, which they hold. The size of a weight times the signal with the weight's sign is their product. */
+AVX2 INLINE void product_avx2_rows(const int8_t *x, int64_t stride, const int rows, int64_t groups, const int8_t *tile,
+                                   int32_t *sums) {
+    const int parts = rows == 1 ? 8 : rows == 2 ? 4 : 2; /* of 8 outputs, whose sums the registers hold for all rows */
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (int first = 0; first < TILE; first += 8 * parts) {
+        __m256i sum[ROWS][8];
+        for (int m = 0; m < rows; m++)
+            for (int part = 0; part < parts; part++) sum[m][part] = _mm256_setzero_si256();
+        const int8_t *w = tile + 4 * first;
+        for (int64_t g = 0; g < groups; g++, w += 4 * TILE) {
+            __m256i v[ROWS];
+            for (int m = 0; m < rows; m++) {
+                int32_t four;
+                memcpy(&four, x + m * stride + 4 * g, 4);
+                v[m] = _mm256_set1_epi32(four);
+            }
+            for (int part = 0; part < parts; part++) {
+                const __m256i signs = _mm256_loadu_si256((const __m256i *)w + part), sizes = _mm256_abs_epi8(signs);
+                for (int m = 0; m < rows; m++) {
+                    const __m256i pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(v[m], signs));
+                    sum[m][part] = _mm256_add_epi32(sum[m][part], _mm256_madd_epi16(pairs, ones));
+                }
+            }
+        }
+        for (int m = 0; m < rows; m++)
+            for (int part = 0; part < parts; part++)
+                _mm256_storeu_si256((__m256i *)(sums + m * TILE + first + 8 * part), sum[m][part]);
+    }
+}
+
 AVX2 static void product_avx2(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
                               const int32_t *offset, int32_t *sums) {
     (void)offset;
-    for (int64_t m = 0; m < rows; m++)
-        for (int part = 0; part < TILE; part += 16) { /* the registers hold 16 outputs */
-            __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
-            for (int64_t g = 0; g < groups; g++) {
-                int32_t four;
-                memcpy(&four, x + m * stride + 4 * g, 4);
-                const __m256i v = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(four)));
-                const __m128i *w = (const __m128i *)(tile + (g * TILE + part) * 4);
-                a = _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(w)), v));
-                b = _mm256_add_epi32(b, _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(w + 1)), v));
-                c = _mm256_add_epi32(c, _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(w + 2)), v));
-                d = _mm256_add_epi32(d, _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(w + 3)), v));
-            }
-            __m256i *sum = (__m256i *)(sums + m * TILE + part);
-            _mm256_storeu_si256(sum, _mm256_permute4x64_epi64(_mm256_hadd_epi32(a, b), 0xD8));
-            _mm256_storeu_si256(sum + 1, _mm256_permute4x64_epi64(_mm256_hadd_epi32(c, d), 0xD8));
-        }
+    switch (rows) {
+    case 1: product_avx2_rows(x, stride, 1, groups, tile, sums); break;
+    case 2: product_avx2_rows(x, stride, 2, groups, tile, sums); break;
+    case 3: product_avx2_rows(x, stride, 3, groups, tile, sums); break;
+    default: product_avx2_rows(x, stride, 4, groups, tile, sums);
+    }
 }
 
 /* The instruction multiplies unsigned by signed bytes: levels go in 128 higher, and the sums start that much lower. */

@@ -107,6 +107,23 @@ def test_steps_give_codes_audio_and_states_of_the_modules_to_the_bit(
 
 @needs_library
 @pytest.mark.parametrize("way", WAYS)
+def test_the_largest_levels_of_every_sign_are_multiplied_exactly(new_tokenizer, way):
+    # pairs of products are added in 16 bits, which just hold them
+    tok = new_tokenizer()
+    with torch.no_grad():
+        for half in (tok.encoder, tok.decoder):
+            for weight in (parameter for parameter in half.parameters() if parameter.ndim == 2):
+                weight.copy_(torch.where(weight < 0, -0.05, 0.05))
+        tok.quantizer.codebooks.copy_(torch.where(tok.quantizer.codebooks < 0, -1.0, 1.0))
+    x = torch.where(noise(tok, 2, 3) < 0, -1.0, 1.0)
+    states = tok.encoder.initial_state(2), tok.decoder.initial_state(2)
+    for num_codebooks in (1, tok.num_codebooks):
+        expected = by_modules(tok, x, *states, num_codebooks)
+        assert_equal(by_steps(NativeSteps(*modules(tok), way), x, *states, num_codebooks, 3), expected)
+
+
+@needs_library
+@pytest.mark.parametrize("way", WAYS)
 def test_of_equal_vectors_the_first_is_chosen(new_tokenizer, way):
     config = TokenizerConfig(latent_dim=6, codebook_size=150, num_codebooks=2)
     tok = new_tokenizer(0, config)
@@ -324,7 +341,7 @@ class TestNative:
 
     def test_many_frames_of_few_rows_go_to_pytorch_where_there_are_more_threads(self):
         try:
-            torch.set_num_threads(4)
+            torch.set_num_threads(8)
             assert native.faster(1, 1)
             assert not native.faster(2, 512)
         finally:
@@ -354,7 +371,7 @@ class TestNative:
     def test_steps_are_not_made_where_they_would_not_be_used(self, new_tokenizer, speech):
         tok = new_tokenizer()
         try:
-            torch.set_num_threads(2)
+            torch.set_num_threads(8)
             tok.encode(speech(2), tok.sample_rate)
             assert tok._native._kept is None
         finally:

@@ -22,6 +22,7 @@ from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputErr
 from training.checkpoints import CHECKPOINT_NAME
 from training.config import TrainingConfig
 from training.distributed import World
+from training.muon import Muon
 from training.network import network_of
 from training.teachers import extract, load_teacher
 from training.train import Batch, Trainer, learning_rate_factor, make_optimizers, read_data, train
@@ -141,7 +142,7 @@ def test_a_training_killed_ten_times_at_any_moment_ends_with_the_same_weights(ti
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_asked_to_stop_finishes_its_step_and_saves(tiny_config, tmp_path, monkeypatch, number):
     whole = train(config_of(tiny_config)).parent
-    original = torch.optim.Muon.step
+    original = Muon.step
     cut = config_of(tiny_config, out=str(tmp_path / "cut"))
     steps = []
 
@@ -151,7 +152,7 @@ def test_a_training_asked_to_stop_finishes_its_step_and_saves(tiny_config, tmp_p
             os.kill(os.getpid(), number)
         return original(self)
 
-    monkeypatch.setattr(torch.optim.Muon, "step", step)
+    monkeypatch.setattr(Muon, "step", step)
     with pytest.raises(KeyboardInterrupt):
         train(cut)
     assert torch.load(Path(cut.out) / CHECKPOINT_NAME, weights_only=True)["step"] == 5
@@ -293,9 +294,7 @@ def test_a_step_in_parts_is_the_step(tiny_config, tmp_path):
     whole = trainer_of(config)
     parts = trainer_of(config_of(tiny_config, steps=20, accumulate=4))
     for step in range(12):
-        parts.load_state_dict(
-            copy.deepcopy(whole.state_dict())
-        )  # each step by itself: Muon's bfloat16 amplifies rounding
+        parts.load_state_dict(copy.deepcopy(whole.state_dict()))  # each step by itself: Muon amplifies rounding
         left, right = whole.run_step(whole.batch(step)), parts.run_step(parts.batch(step))
         assert left.keys() == right.keys()
         for name in left:
@@ -312,7 +311,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_named(tiny_config):
 
 def test_two_processes_walk_the_path_of_one(tiny_config, tmp_path):
     values = tiny_config | {"steps": 12, "log_every": 1, "quantizer": {"start_step": 4}}
-    # Muon rounds to bfloat16, and so makes more of a sum's last bit than a step does; the same rates for any `steps`
+    # Muon makes more of a sum's last bit than a step does; the same rates for any `steps`
     values["optimizer"] = {"warmup_steps": 2, "decay_fraction": 0.01, "muon_lr": 1e-12, "adamw_lr": 1e-4}
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(values))
