@@ -190,6 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="a tokenizer's directory (the default tokenizer if not given)")
     parser.add_argument("--limit", type=int, help="utterances, the first ones (all if not given)")
     parser.add_argument("--python", action="append", default=[], help="another interpreter that has speechtok's needs")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="rows whose name has it (all if not given)")
     parser.add_argument("--waveforms", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--means", choices=["int8", "float32", *COMPILED], help=argparse.SUPPRESS)
@@ -237,6 +238,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     elsewhere, python, environment, means, arguments.model, audio, folder
                 )
         for way, encode in ways.items():
+            if arguments.only and not any(text in way for text in arguments.only):
+                continue
             start = time.perf_counter()
             codes, audio_again = encode()
             wrong = sum(

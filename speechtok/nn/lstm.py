@@ -8,7 +8,7 @@ from speechtok.nn.packed import Product, pack
 
 PIECE_STEPS = 2048
 """Steps that are run at a time: memory stays bounded."""
-_SEGMENT_STEPS = 64
+_SEGMENT_STEPS = 40
 _MOST_SEGMENTS = 32
 _CHECK_EVERY = 8
 _TOLERANCE = 1e-6

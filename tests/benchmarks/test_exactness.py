@@ -72,3 +72,9 @@ def test_another_interpreter_gets_the_same_audio(model, waveforms, tmp_path):
     expected, expected_digests = alone(speechtok.load(model), waveforms)
     assert all(torch.equal(a, b) for a, b in zip(codes, expected, strict=True))
     assert digests == expected_digests
+
+
+def test_only_the_rows_that_are_asked_for_are_counted(model, manifest, capsys):
+    assert main(["--data", str(manifest), "--model", model, "--only", "2 threads", "--only", "padded"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
+    assert [row.split(" |")[0] for row in rows] == ["| alone, 2 threads", "| in padded batches of 1 to 64"]
