@@ -69,13 +69,15 @@ def tok(published) -> SeanetTokenizer:
 
 
 def is_tie(reference: Reference, waveform: torch.Tensor, codes: torch.Tensor, frame: int) -> bool:
-    """Whether the first code of a frame that differs is as near as the best, up to float32."""
+    """Whether the first code of a frame that differs is as near as the best, up to the rounding of the latent."""
     rest = reference.latent(waveform[None])[0, :, frame].double()
+    doubt = 4e-6 * rest.norm()  # that float32 leaves: what is left of the latent after some stages may be much smaller
     expected = reference.encode(waveform[None])[0, :, frame]
     for vectors, ours, theirs in zip(reference.codebooks, codes[:, frame], expected, strict=True):
         if ours != theirs:
-            near, best = ((rest - vectors[i].double()).square().sum() for i in (ours, theirs))
-            return bool((near - best).abs() <= 1e-5 * (best + rest.square().sum()))
+            near, best = (vectors[i].double() for i in (ours, theirs))
+            farther = (rest - near).square().sum() - (rest - best).square().sum()
+            return bool(farther.abs() <= 2 * doubt * (near - best).norm())
         rest = rest - vectors[theirs].double()
     return True
 
