@@ -15,7 +15,8 @@ CHECKPOINT_NAME = "checkpoint.pt"
 
 # how long and how fast to learn may change, and on what machine, and so may what does not touch the weights
 _FREE = {
-    "steps", "optimizer", "data", "out", "device", "compile", "start_from", "accumulate", "validation_utterances"
+    "steps", "optimizer", "data", "out", "device", "compile", "workers", "start_from", "accumulate",
+    "validation_utterances",
 }  # fmt: skip
 
 

@@ -184,7 +184,8 @@ class TrainingConfig:
         speed: a crop is played up to so many times as fast, or as slow, and so as high, or as low.
         device: ``"cpu"``, ``"cuda"``, …
         bfloat16: matrix products in bfloat16 (autocast), where the device has instructions for it.
-        compile: compile encoder, decoder and losses (``torch.compile``).
+        compile: compile encoder, decoder and losses (``torch.compile``), and on a GPU record whole steps (CUDA graphs).
+        workers: processes that read batches; 0: a thread does.
         log_every: steps between scalars in TensorBoard.
         validate_every: steps between validations.
         validation_utterances: utterances of one validation.
@@ -212,6 +213,7 @@ class TrainingConfig:
     device: str = "cpu"
     bfloat16: bool = True
     compile: bool = True
+    workers: int = 0
     log_every: int = 20
     validate_every: int = 1000
     validation_utterances: int = 16
@@ -233,6 +235,7 @@ class TrainingConfig:
             "checkpoint_every",
         ):
             _check(name, getattr(self, name), 1)
+        _check("workers", self.workers, 0)
         _check("seed", self.seed, 0, 2**32 - 1)
         _check("gain_low_db", self.gain_low_db, -100, 100)
         _check("gain_high_db", self.gain_high_db, self.gain_low_db, 100)

@@ -115,4 +115,5 @@ def device_of(name: str, world: World) -> torch.device:
         ) from error
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")  # TF32, which holds the levels of speechtok.nn.exact exactly
     return device

@@ -79,7 +79,7 @@ class Log:
         values["seconds_per_second"] = (
             steps * config.batch_size * config.crop_frames / config.model.frame_rate / seconds
         )
-        values["learning_rate"] = trainer.optimizers[0][0].param_groups[0]["lr"]
+        values["learning_rate"] = float(trainer.optimizers[0][0].param_groups[0]["lr"])
         values["skipped_steps"] = trainer.skipped_steps
         values["failed_checkpoints"] = self.failed_checkpoints
         self._scalars("train", values)

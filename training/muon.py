@@ -1,8 +1,8 @@
 """Muon (Jordan et al. 2024) for processors of all kinds: its matrices in float32, and half of its products.
 
 ``torch.optim.Muon`` works in bfloat16, which a processor without instructions for it multiplies many times as slowly as
-float32. Here an update is orthogonalised by way of its Gram matrix, which is smaller, and matrices of one shape go
-together.
+float32. Here an update is orthogonalised by way of its Gram matrix, which is smaller. Matrices of one shape go
+together, on a GPU too, which works in bfloat16.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         matrices: what it moves, each ``(N, K)``.
-        lr: rate.
+        lr: rate; may be a tensor on the device, so that a recorded step can read it.
         weight_decay: share of a weight that a step at rate 1 takes from it.
         momentum: share of the sum of gradients that is kept.
     """
@@ -43,17 +43,18 @@ class Muon(torch.optim.Optimizer):
             for matrices in by_shape.values():
                 self._move(matrices, group["lr"], group["weight_decay"], group["momentum"])
 
-    def _move(self, matrices: list[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> None:
-        updates = []
+    def _move(self, matrices: list[nn.Parameter], lr: float | Tensor, weight_decay: float, momentum: float) -> None:
+        gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
         for matrix in matrices:
-            state = self.state[matrix]
-            if not state:
-                state["momentum_buffer"] = torch.zeros_like(matrix)
-            kept = state["momentum_buffer"].lerp_(matrix.grad, 1 - momentum)
-            updates.append(matrix.grad.lerp(kept, momentum).float())
+            if not self.state[matrix]:
+                self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
+        kept = [self.state[matrix]["momentum_buffer"] for matrix in matrices]
+        torch._foreach_lerp_(kept, gradients, 1 - momentum)
+        updates = torch.stack(torch._foreach_lerp(gradients, kept, momentum)).float()
         rate = 0.2 * max(matrices[0].shape) ** 0.5 * lr
-        for matrix, direction in zip(matrices, orthogonalised(torch.stack(updates)), strict=True):
-            matrix.mul_(1 - lr * weight_decay).sub_(direction, alpha=rate)
+        if weight_decay:
+            torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+        torch._foreach_sub_(matrices, (orthogonalised(updates) * rate).unbind())
 
 
 def orthogonalised(x: Tensor) -> Tensor:
@@ -66,6 +67,8 @@ def orthogonalised(x: Tensor) -> Tensor:
         return orthogonalised(x.mT).mT
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(_LEAST)
     a, b, c = _COEFFICIENTS
+    if x.is_cuda:  # bfloat16 costs next to nothing there, and is too coarse for what follows
+        return _orthogonalised_in_bfloat16(x)
     gram = x @ x.mT
     product = None
     for iteration in range(_ITERATIONS):
@@ -75,3 +78,13 @@ def orthogonalised(x: Tensor) -> Tensor:
         if iteration < _ITERATIONS - 1:
             gram = polynomial @ gram @ polynomial
     return product @ x
+
+
+def _orthogonalised_in_bfloat16(x: Tensor) -> Tensor:
+    """The five steps on matrices ``(…, N, K)`` of norm 1 themselves."""
+    a, b, c = _COEFFICIENTS
+    y = x.bfloat16()
+    for _ in range(_ITERATIONS):
+        gram = y @ y.mT
+        y = a * y + (b * gram + c * (gram @ gram)) @ y
+    return y.to(x.dtype)

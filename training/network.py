@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
+from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.seanet import Linear
 from speechtok.seanet import SeanetTokenizer
 from speechtok.tokenizer import SpeechTokenizer
@@ -40,6 +41,10 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def matrices(self) -> list[nn.Parameter]:
         """Parameters for Muon; AdamW moves the rest."""
+
+    @abstractmethod
+    def compile_parts(self) -> None:
+        """Compile what most of the time goes into; parts of one shape are compiled once."""
 
     def beside(self, tokenizer: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
         """Every weight of ``tokenizer`` that is trained here, and the same as it is here, as inference has it."""
@@ -82,6 +87,12 @@ class ConvNeXtNetwork(Network):
             if parameter.ndim == 2 and "conv." not in name and not any(edge in name for edge in edges)
         ]
 
+    def compile_parts(self) -> None:
+        """The blocks."""
+        for module in self.modules():
+            if isinstance(module, CausalConvNeXtBlock):
+                module.compile(dynamic=False)  # two shapes, each with its own code
+
 
 class SeanetNetwork(Network):
     """Of the ``seanet`` family: convolutions with weight norm (Salimans and Kingma 2016, arXiv 1602.07868)."""
@@ -101,6 +112,11 @@ class SeanetNetwork(Network):
     def matrices(self) -> list[nn.Parameter]:
         """None, as published: weight norm has the convolutions' sizes apart."""
         return []
+
+    def compile_parts(self) -> None:
+        """Encoder and decoder."""
+        self.encoder.compile()
+        self.decoder.compile()
 
 
 def network_of(tokenizer: SpeechTokenizer | SeanetTokenizer, decoder_only: bool) -> Network:

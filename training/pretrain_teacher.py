@@ -8,12 +8,12 @@ that it would have reached uninterrupted.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from tqdm import tqdm
 from speechtok.config import from_mapping
 from speechtok.errors import CheckpointError, ConfigError, SpeechtokError
 from speechtok.files import replacing
+from training.ahead import ahead
 from training.clusters import assign, fit_clusters
 from training.config import read_values
 from training.data import Corpus, find_utterances, pack
@@ -38,6 +39,7 @@ from training.hubert import Hubert, HubertConfig, hash_weights
 from training.muon import Muon
 from training.phones import SILENCE, Phone, phones_at, read_alignments
 from training.precision import autocast
+from training.recording import Recorded
 from training.stopping import stop_requests
 
 KMEANS_FRAMES = 200_000
@@ -107,7 +109,8 @@ class PretrainingConfig:
         clip_norm: largest norm of the gradient.
         device: ``"cpu"``, ``"cuda"``, …
         bfloat16: matrix products in bfloat16 (autocast), where the device has instructions for it.
-        compile: compile the network (``torch.compile``).
+        compile: compile the network (``torch.compile``); on a GPU, also record whole steps (CUDA graphs).
+        workers: processes that make batches; 0: a thread does.
         log_every: steps between scalars in TensorBoard.
         validate_every: steps between measurements of the phone accuracy on held-out utterances.
         checkpoint_every: steps between checkpoints.
@@ -136,14 +139,16 @@ class PretrainingConfig:
     device: str = "cpu"
     bfloat16: bool = True
     compile: bool = True
+    workers: int = 0
     log_every: int = 20
     validate_every: int = 200
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "mask_length", "log_every", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        least = {"batch_size": 1, "mask_length": 1, "log_every": 1, "validate_every": 1, "checkpoint_every": 1}
+        for name, lowest in (least | {"workers": 0}).items():
+            if getattr(self, name) < lowest:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {lowest}")
         if self.crop_frames < self.mask_length:
             raise ConfigError(
                 f"crop_seconds is {self.crop_seconds}, {self.crop_frames} frames; expected at least mask_length "
@@ -330,14 +335,22 @@ class Trainer:
         inside = {id(p) for p in matrices}
         rest = [p for p in learned.parameters() if id(p) not in inside and p.numel()]
         self.learned, self.parameters = learned, matrices + rest
+        adamw = torch.optim.AdamW(
+            rest, lr=iteration.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0, capturable=self.device.type == "cuda"
+        )
         self.optimizers = [
             (Muon(matrices, iteration.muon_lr, config.weight_decay), iteration.muon_lr),
-            (torch.optim.AdamW(rest, lr=iteration.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0), iteration.adamw_lr),
+            (adamw, iteration.adamw_lr),
         ]
+        self._rates = [torch.zeros((), device=self.device) for _ in self.optimizers]
         self.step = 0
         self._forward: Callable[..., tuple[Tensor, Tensor]] = self._logits
+        self._learn: Callable[..., dict[str, Tensor]] = self._gradients
+        self._move: Callable[[], None] = self._update
         if config.compile:
             self._forward = torch.compile(self._logits)
+            if self.device.type == "cuda":
+                self._learn, self._move = Recorded(self._gradients), Recorded(self._update)
 
     def _logits(self, spectra: Tensor, valid: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network(spectra, valid, masked)[-1]
@@ -346,32 +359,45 @@ class Trainer:
     def run_step(self, batch: Batch) -> dict[str, Tensor]:
         """One optimizer step. Returns losses and accuracies."""
         batch = batch.to(self.device)
-        with torch.no_grad():
-            spectra = self.network.spectra(batch.waveform, batch.valid) * batch.bands.repeat(1, 2)[:, None]
-        with autocast(self.device, self.config.bfloat16):
-            cluster_logits, phone_logits = self._forward(spectra, batch.valid, batch.masked)
-        hidden = batch.masked & (batch.clusters >= 0)
-        targets = torch.where(hidden, batch.clusters, -1)
-        terms = classification("cluster", cluster_logits, targets)
-        total = terms["cluster_loss"]
-        if self.iteration.phone_weight:
-            terms |= classification("phone", phone_logits, batch.phones)
-            total = total + self.iteration.phone_weight * terms["phone_loss"]
-        total.backward()
-        terms["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
-        if not (torch.isfinite(total) and torch.isfinite(terms["gradient_norm"])):
+        terms = self._learn(*(getattr(batch, field.name) for field in dataclasses.fields(batch)))
+        if not torch.isfinite(terms["loss"] + terms["gradient_norm"]):
             raise SpeechtokError(
                 f"loss or gradient of step {self.step} is not finite; lower muon_lr and adamw_lr of the iteration, or "
                 "clip_norm, and run again: training goes on from the last checkpoint"
             )
         left = (self.iteration.steps - self.step) / (self.config.decay_fraction * self.iteration.steps)
         factor = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps), left)
-        for optimizer, peak in self.optimizers:
-            optimizer.param_groups[0]["lr"] = peak * factor
-            optimizer.step()
-            optimizer.zero_grad()
+        for (optimizer, peak), rate in zip(self.optimizers, self._rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate.fill_(peak * factor) if rate.is_cuda else peak * factor
+        self._move()
+        if not isinstance(self._learn, Recorded) or not self._learn.ready:  # a recording writes over its gradients
+            for optimizer, _ in self.optimizers:
+                optimizer.zero_grad()
         self.step += 1
         return {name: value.detach() for name, value in terms.items()}
+
+    def _gradients(
+        self, waveform: Tensor, valid: Tensor, masked: Tensor, bands: Tensor, clusters: Tensor, phones: Tensor
+    ) -> dict[str, Tensor]:
+        """Set the gradients of all weights for a :class:`Batch`. Returns losses and accuracies."""
+        with torch.no_grad():
+            spectra = self.network.spectra(waveform, valid) * bands.repeat(1, 2)[:, None]
+        with autocast(self.device, self.config.bfloat16):
+            cluster_logits, phone_logits = self._forward(spectra, valid, masked)
+        hidden = masked & (clusters >= 0)
+        terms = classification("cluster", cluster_logits, torch.where(hidden, clusters, -1))
+        terms["loss"] = terms["cluster_loss"]
+        if self.iteration.phone_weight:
+            terms |= classification("phone", phone_logits, phones)
+            terms["loss"] = terms["loss"] + self.iteration.phone_weight * terms["phone_loss"]
+        terms["loss"].backward()
+        terms["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        return terms
+
+    def _update(self) -> None:
+        """Move the weights."""
+        for optimizer, _ in self.optimizers:
+            optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the iteration depends on."""
@@ -390,7 +416,10 @@ class Trainer:
         self.step = state["step"]
         self.learned.load_state_dict(state["learned"])
         for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
+            capturable = optimizer.param_groups[0].get("capturable")
             optimizer.load_state_dict(saved)
+            if capturable is not None:  # a matter of this machine, not of the one that saved
+                optimizer.param_groups[0]["capturable"] = capturable
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -536,7 +565,9 @@ def _fixed(config: dict[str, Any], iteration: str) -> dict[str, Any]:
     How fast to learn and on what machine may change, and what does not touch the weights; so may what comes later, and
     how long the last iteration is.
     """
-    free = {"data", "out", "device", "compile", "clip_norm"} | {name for name in config if name.endswith("_every")}
+    free = {"data", "out", "device", "compile", "workers", "clip_norm"} | {
+        name for name in config if name.endswith("_every")
+    }
     if iteration == "first":
         free |= {"second", "target_layer"}
     fixed = {name: value for name, value in config.items() if name not in free}
@@ -570,12 +601,12 @@ def run_iteration(
             torch.save(trainer.state_dict(), temporary)
 
     try:
-        with stop_requests() as requested, ThreadPoolExecutor(1) as pool:
-            upcoming = pool.submit(trainer.crops, trainer.step)
+        upcoming = ahead(trainer.crops, trainer.step, steps, config.workers)
+        with stop_requests() as requested, contextlib.closing(upcoming):
             since, since_step = time.perf_counter(), trainer.step
-            while trainer.step < steps and not requested.is_set():
-                batch = upcoming.result()
-                upcoming = pool.submit(trainer.crops, trainer.step + 1)
+            for batch in upcoming:
+                if requested.is_set():
+                    break
                 terms = trainer.run_step(batch)
                 bar.update()
                 step = trainer.step

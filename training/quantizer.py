@@ -71,11 +71,13 @@ class TrainingQuantizer(nn.Module):
         # moving averages of the frames a step that choose a vector, (Q, N), and of their sum, (Q, N, D)
         self.register_buffer("counts", torch.zeros(num_codebooks, codebook_size))
         self.register_buffer("sums", torch.zeros(num_codebooks, codebook_size, dim))
+        self._started = False
 
     @property
     def started(self) -> bool:
-        """Whether the codebooks have been set, by :meth:`start` or :meth:`continue_from`."""
-        return bool(self.counts.any())
+        """Whether the codebooks have been set, by :meth:`start`, :meth:`continue_from`, or loading."""
+        self._started = self._started or bool(self.counts.any())  # asked once: a GPU answers when all else is done
+        return self._started
 
     @torch.no_grad()
     def continue_from(self, codebooks: Tensor) -> None:
@@ -111,43 +113,56 @@ class TrainingQuantizer(nn.Module):
         shorter = rng.random(rows) < self.config.dropout
         return torch.from_numpy(np.where(shorter, rng.integers(1, stages + 1, rows), stages))
 
+    def replacements(self, seed: int, step: int, used: Tensor, frames: int) -> Tensor:
+        """Frames of the batch of ``step`` that dead vectors shall become, int64 ``(Q, N)`` on the CPU.
+
+        Args:
+            seed: what they are drawn by, beside the step.
+            step: of the training.
+            used: codebooks that each row of the batch uses, ``(B,)``; a stage gets frames of rows that use it.
+            frames: of a row. Frame ``t`` of row ``b`` is number ``b * frames + t``; -1: no row uses the stage.
+        """
+        rng = np.random.default_rng((seed, step, 2))
+        stages, size = self.counts.shape
+        drawn = np.full((stages, size), -1)
+        for stage in range(stages):
+            rows = (used > stage).nonzero()[:, 0].numpy()
+            if len(rows):
+                drawn[stage] = rng.choice(rows, size) * frames + rng.integers(0, frames, size)
+        return torch.from_numpy(drawn)
+
     def forward(self, latent: Tensor, used: Tensor) -> Quantized:
         """Quantize ``latent``, ``(B, T, D)``, its row ``b`` with the first ``used[b]`` codebooks."""
-        # the rows that use most codebooks first, so that those of every stage are a slice
-        order = used.argsort(descending=True, stable=True)
-        back = order.argsort().to(latent.device)
-        original = residual = latent[order.to(latent.device)]
-        stages = len(self.codebooks)
-        codes = torch.full((len(latent), stages, latent.shape[1]), -1, device=latent.device)
-        quantized, distance = torch.zeros_like(original), latent.new_zeros(())
+        residual = latent
+        codes = torch.empty(len(latent), len(self.codebooks), latent.shape[1], dtype=torch.int64, device=latent.device)
+        quantized, distance = torch.zeros_like(latent), latent.new_zeros(())
         for stage, codebook in enumerate(self.codebooks):
-            rows = int((used > stage).sum())
-            if not rows:
-                break
-            frames = self._looked_at(residual[:rows].detach().flatten(0, 1), stage)
-            code = nearest(frames, codebook[:, : frames.shape[1]]).view(rows, -1)
+            uses = (used > stage)[:, None]
+            frames = self._looked_at(residual.detach().flatten(0, 1), stage)
+            code = nearest(frames, codebook[:, : frames.shape[1]]).view(len(latent), -1)
             chosen = codebook[code]
-            distance = distance + self._looked_at(residual[:rows] - chosen, stage).square().sum()
-            residual = self._left(residual[:rows], chosen, stage)
-            quantized[:rows] += chosen
-            codes[:rows, stage] = code
-        straight = latent + (quantized[back] - latent).detach()
+            distance = distance + (self._looked_at(residual - chosen, stage).square().sum(2) * uses).sum()
+            residual = self._left(residual, chosen, stage)
+            quantized = quantized + chosen * uses[..., None]
+            codes[:, stage] = torch.where(uses, code, -1)
+        straight = latent + (quantized - latent).detach()
         if split := self.semantic_dim:
             semantic = straight[..., :split]
             straight = torch.cat([semantic.detach(), straight[..., split:]], -1)
         else:
-            semantic = latent + (self.codebooks[0][codes[back][:, 0]] - latent).detach()
-        return Quantized(straight, semantic, distance / (latent.numel() * stages), codes[back])
+            semantic = latent + (self.codebooks[0][codes[:, 0]] - latent).detach()
+        return Quantized(straight, semantic, distance / (latent.numel() * len(self.codebooks)), codes)
 
     @torch.no_grad()
-    def update(self, latent: Tensor, codes: Tensor, used: Tensor, rng: np.random.Generator, world: World) -> Tensor:
-        """Move the codebooks towards the frames of a step, and dead vectors onto frames drawn from them.
+    def update(self, latent: Tensor, codes: Tensor, drawn: Tensor, world: World) -> Tensor:
+        """Move the codebooks towards the frames of a step, and dead vectors onto frames of it.
+
+        Nothing in here waits for a GPU, so that it can be recorded.
 
         Args:
             latent: ``(B, T, D)``, the rows of the batch that this process holds.
             codes: what :meth:`forward` gave for them, ``(B, Q, T)``.
-            used: codebooks that each row of the whole batch uses.
-            rng: draws the frames; in the same state in every process.
+            drawn: of :meth:`replacements`, for the whole batch.
             world: the processes that hold the other rows.
 
         Returns:
@@ -159,16 +174,17 @@ class TrainingQuantizer(nn.Module):
             chosen = F.embedding(codes[:, stage].clamp_min(0), self.codebooks[stage])
             residuals.append(self._left(residuals[-1], chosen, stage))
         counts, sums = torch.zeros_like(self.counts), torch.zeros_like(self.sums)
+        ones = latent.new_ones(latent[..., 0].numel())
         for stage, residual in enumerate(residuals):
             # frames without a code, -1, count for a vector too many, which is then left off
             code = codes[:, stage].flatten() % (size + 1)
-            counts[stage] = torch.bincount(code, minlength=size + 1)[:size]
+            counts[stage] = counts.new_zeros(size + 1).index_add_(0, code, ones)[:size]
             sums[stage] = sums.new_zeros(size + 1, dim).index_add_(0, code, residual.flatten(0, 1))[:size]
         world.add_([counts, sums])
         self.counts.lerp_(counts, 1 - self.config.decay)
         self.sums.lerp_(sums, 1 - self.config.decay)
         self.codebooks.copy_(self.sums / self.counts.clamp_min(1e-5)[..., None])
-        self._replace_dead(residuals, used, rng, world)
+        self._replace_dead(torch.stack(residuals).flatten(1, 2), drawn, world)
         return counts
 
     def _looked_at(self, residual: Tensor, stage: int) -> Tensor:
@@ -182,30 +198,20 @@ class TrainingQuantizer(nn.Module):
             left = F.pad(left[..., self.semantic_dim :], (self.semantic_dim, 0))
         return left
 
-    def _replace_dead(self, residuals: list[Tensor], used: Tensor, rng: np.random.Generator, world: World) -> None:
-        dead = self.counts < self.dead_count
-        if not dead.any():
+    def _replace_dead(self, residuals: Tensor, drawn: Tensor, world: World) -> None:
+        """``residuals``: of the frames that this process holds, ``(Q, M, D)``."""
+        dead = (self.counts < self.dead_count) & (drawn >= 0)
+        if not dead.is_cuda and not dead.any():
             return
-        frames = residuals[0].shape[1]
-        mine = world.rows(len(used))
-        places, drawn = [], []
-        for stage, residual in enumerate(residuals):
-            vectors = dead[stage].nonzero()[:, 0]
-            vectors = vectors[torch.from_numpy(rng.permutation(len(vectors))).to(vectors.device)]
-            rows = (used > stage).nonzero()[:, 0]
-            picks = torch.from_numpy(rng.permutation(len(rows) * frames)[: len(vectors)])
-            picks = rows[picks // frames] * frames + picks % frames  # frames of the whole batch
-            vectors = vectors[: len(picks)]
-            found = residual.new_zeros(len(picks), residual.shape[2])
-            here = (picks >= mine.start * frames) & (picks < mine.stop * frames)
-            found[here] = residual.flatten(0, 1)[picks[here] - mine.start * frames]
-            places.append((stage, vectors))
-            drawn.append(found)
-        world.add_(drawn)
-        for (stage, vectors), found in zip(places, drawn, strict=True):
-            self.codebooks[stage, vectors] = found
-            self.counts[stage, vectors] = self.dead_count
-            self.sums[stage, vectors] = found * self.dead_count
+        frames = residuals.shape[1]
+        drawn = drawn - world.rank * frames
+        here = (drawn >= 0) & (drawn < frames)
+        places = drawn.clamp(0, frames - 1)[..., None].expand(-1, -1, residuals.shape[2])
+        found = residuals.gather(1, places) * here[..., None]
+        world.add_([found])
+        self.codebooks.copy_(torch.where(dead[..., None], found, self.codebooks))
+        self.counts.masked_fill_(dead, self.dead_count)
+        self.sums.copy_(torch.where(dead[..., None], found * self.dead_count, self.sums))
 
 
 def nearest(frames: Tensor, codebook: Tensor) -> Tensor:

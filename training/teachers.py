@@ -535,7 +535,7 @@ def data_root(data: str) -> Path:
 
 
 def _read_ahead(files: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, int, Tensor | None]]:
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         yield from pool.map(lambda file: (file, *_read(file, sample_rate)), files)
 
 

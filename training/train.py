@@ -6,16 +6,15 @@ that it would have reached uninterrupted. On several GPUs or machines, ``torchru
 """
 
 import argparse
+import contextlib
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 if __package__ is None or __package__ == "":  # run as a script: find the packages beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +24,7 @@ from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputErr
 from speechtok.seanet import SeanetTokenizer
 from speechtok.tokenizer import SpeechTokenizer
 from training.adversary import Adversary
+from training.ahead import ahead
 from training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig, load_config
 from training.data import Corpus, find_utterances, pack
@@ -37,6 +37,7 @@ from training.network import Network, network_of
 from training.phones import Phone, read_alignments
 from training.precision import autocast
 from training.quantizer import TrainingQuantizer
+from training.recording import Recorded
 from training.stopping import stop_requests
 from training.teachers import FeatureStore, load_teacher
 from training.validation import validate
@@ -68,7 +69,7 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """The same on ``device``."""
-        return Batch(*(None if x is None else x.to(device) for x in self))
+        return Batch(*(None if x is None else x.to(device, non_blocking=True) for x in self))
 
 
 class Trainer:
@@ -145,13 +146,21 @@ class Trainer:
             "seen": config.adversary.features,
         }
         self.optimizers = make_optimizers(self.network, self.distillation, config)
+        # what changes from step to step is written to where the recorded steps of a GPU read it
+        self._rates = [torch.zeros((), device=self.device) for _ in self.optimizers]
+        self._newness = torch.zeros((), device=self.device)
+        self._exported = [*self.tokenizer.parameters(), *self.tokenizer.buffers()]
         self.step = 0
         self.skipped_steps = 0
         self.skipped_in_a_row = 0
-        self._encode, self._decode, self._loss = self._encode_crops, self._decode_crops, self.loss.forward
+        self._loss = self.loss.forward
         if config.compile:
-            self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
+            self.network.compile_parts()
             self._loss = torch.compile(self._loss)
+        alone = self.world.size == 1 and self.adversary is None and not config.decoder_only
+        recorded = config.compile and alone and self.device.type == "cuda"
+        self._learn = Recorded(self._gradients) if recorded else self._gradients
+        self._move = Recorded(self._update) if recorded else self._update
 
     def continue_from(self, tokenizer: SpeechTokenizer | SeanetTokenizer) -> None:
         """Start from the weights and codebooks of a tokenizer trained before.
@@ -203,13 +212,56 @@ class Trainer:
         if self.step >= config.quantizer.start_step and not self.quantizer.started:
             self._start_quantizer()
         used = self.quantizer.prefixes(config.seed, self.step, config.batch_size)
+        drawn = self.quantizer.replacements(config.seed, self.step, used, config.crop_frames)
         mine = used[self.world.rows(config.batch_size)]
-        loudness = batch.waveform.abs().mean() / self.world.size
+        # what is recorded has the quantizer in it
+        learn, move = (self._learn, self._move) if self.quantizer.started else (self._gradients, self._update)
+        terms, latent, codes = learn(*batch, mine.to(self.device))
+        # the same sums, and so the same decision, in every process
+        if torch.isfinite(torch.stack(list(terms.values()))).all():
+            self.skipped_in_a_row = 0
+            factor = learning_rate_factor(self.step, config)
+            for (optimizer, peak), rate in zip(self.optimizers, self._rates, strict=True):
+                optimizer.param_groups[0]["lr"] = rate.fill_(peak * factor) if rate.is_cuda else peak * factor
+            self._newness.fill_(1 - min(config.optimizer.ema_decay, (1 + self.step) / (10 + self.step)))
+            counts = move(latent, codes, drawn.to(self.device))
+            torch.autograd.graph.increment_version(self._exported)  # which a replay does not
+            if counts is not None:
+                terms = terms | {"counts": counts}
+            if self.adversary is not None and "discriminators" in terms:
+                self.adversary.move(factor)
+        else:
+            self._skip(terms)
+        if not isinstance(self._learn, Recorded) or not self._learn.ready:  # a recording writes over its gradients
+            for optimizer, _ in self.optimizers:
+                optimizer.zero_grad()
+            self.distillation.zero_grad()
+            if self.adversary is not None:
+                self.adversary.zero_grad()
+        self.step += 1
+        return terms
+
+    def _gradients(
+        self, waveform: Tensor, features: Tensor | None, labels: Tensor | None, used: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Set the gradients of all weights.
+
+        Args:
+            waveform: see :class:`Batch`.
+            features: see :class:`Batch`.
+            labels: see :class:`Batch`.
+            used: codebooks that each of the rows uses, ``(B,)``.
+
+        Returns:
+            The losses of the whole batch by name, and the latent and the codes of the rows.
+        """
+        config, batch = self.config, Batch(waveform, features, labels)
+        loudness = waveform.abs().mean() / self.world.size
         self.world.add_([loudness])
         share = 1 / (config.accumulate * self.world.size)
         terms: dict[str, Tensor] = {}
         latents, codes = [], []
-        for part, prefixes in zip(batch.parts(config.accumulate), mine.chunk(config.accumulate), strict=True):
+        for part, prefixes in zip(batch.parts(config.accumulate), used.chunk(config.accumulate), strict=True):
             values, latent, code = self._losses(part, prefixes, loudness, share)
             weighed = [self.weights[name] * value for name, value in values.items() if name in self.weights]
             (torch.stack(weighed).sum() * share).backward()
@@ -219,32 +271,20 @@ class Trainer:
             codes.append(code)
         parameters = [p for p in self._parameters() if p.grad is not None]
         self.world.add_([*terms.values(), *(p.grad for p in parameters)])
-        norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
-        terms["gradient_norm"] = norm
+        terms["gradient_norm"] = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
         if self.adversary is not None and "discriminators" in terms:
             terms["discriminators_gradient_norm"] = self.adversary.clip_gradients(self.world)
-        # the same sums, and so the same decision, in every process
-        if torch.isfinite(torch.stack(list(terms.values()))).all():
-            self.skipped_in_a_row = 0
-            factor = learning_rate_factor(self.step, config)
-            for optimizer, peak in self.optimizers:
-                optimizer.param_groups[0]["lr"] = peak * factor
-                optimizer.step()
-            if self.adversary is not None and "discriminators" in terms:
-                self.adversary.move(factor)
-            if self.quantizer.started and not config.decoder_only:
-                rng = np.random.default_rng((config.seed, self.step, 2))
-                terms["counts"] = self.quantizer.update(torch.cat(latents), torch.cat(codes), used, rng, self.world)
-            self._average_weights()
-        else:
-            self._skip(terms)
+        return terms, torch.cat(latents), torch.cat(codes)
+
+    def _update(self, latent: Tensor, codes: Tensor, drawn: Tensor) -> Tensor | None:
+        """Move weights and codebooks; ``drawn``: what dead vectors become. Returns how often each was chosen."""
         for optimizer, _ in self.optimizers:
-            optimizer.zero_grad()
-        self.distillation.zero_grad()
-        if self.adversary is not None:
-            self.adversary.zero_grad()
-        self.step += 1
-        return terms
+            optimizer.step()
+        counts = None
+        if self.quantizer.started and not self.config.decoder_only:
+            counts = self.quantizer.update(latent, codes, drawn, self.world)
+        self._average_weights()
+        return counts
 
     def _losses(
         self, batch: Batch, used: Tensor, loudness: Tensor, share: float
@@ -321,17 +361,20 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.quantizer.load_state_dict(state["quantizer"])
         for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
+            capturable = optimizer.param_groups[0].get("capturable")
             optimizer.load_state_dict(saved)
+            if capturable is not None:  # a matter of this machine, not of the one that saved
+                optimizer.param_groups[0]["capturable"] = capturable
         self.distillation.load_state_dict(state["distillation"])
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"][0])
             self.adversary.optimizer.load_state_dict(state["adversary"][1])
 
-    def _encode_crops(self, waveform: Tensor) -> Tensor:
+    def _encode(self, waveform: Tensor) -> Tensor:
         with autocast(self.device, self.config.bfloat16):
             return self.network.encode(waveform).float()
 
-    def _decode_crops(self, latent: Tensor) -> Tensor:
+    def _decode(self, latent: Tensor) -> Tensor:
         with autocast(self.device, self.config.bfloat16):
             return self.network.decode(latent).float()
 
@@ -340,15 +383,16 @@ class Trainer:
         batches = max(1, round(START_SECONDS / (self.config.batch_size * self.config.crop_seconds)))
         # numbered far past any training step, so that the length of the training does not change them
         crops = [self.batch(2**40 + i).waveform.to(self.device) for i in range(batches)]
-        latents = [self.world.gather(self._encode_crops(waveform)) for waveform in crops]
+        latents = [self.world.gather(self._encode(waveform)) for waveform in crops]
         self.quantizer.start(torch.cat(latents), self.config.seed)
         self.world.copy_first_(list(self.quantizer.buffers()))  # sums may round differently on each GPU
 
     @torch.no_grad()
     def _average_weights(self) -> None:
-        decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
         averaged, live = zip(*self.network.beside(self.tokenizer), strict=True)
-        torch._foreach_lerp_(list(averaged), list(live), 1 - decay)
+        new = torch._foreach_sub(live, averaged)
+        torch._foreach_mul_(new, self._newness)
+        torch._foreach_add_(averaged, new)
         if self.quantizer.started and not self.config.decoder_only:
             self.tokenizer.quantizer.codebooks.copy_(self.quantizer.codebooks)
 
@@ -360,7 +404,10 @@ def make_optimizers(
     o, matrices = config.optimizer, network.matrices()
     inside = {id(parameter) for parameter in matrices}
     rest = [p for p in (*distillation.parameters(), *network.parameters()) if id(p) not in inside]
-    adamw = torch.optim.AdamW(rest, lr=o.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    recordable = rest[0].is_cuda
+    adamw = torch.optim.AdamW(
+        rest, lr=o.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True, capturable=recordable
+    )
     if not matrices:
         return [(adamw, o.adamw_lr)]
     muon = Muon(matrices, o.muon_lr)
@@ -496,20 +543,12 @@ def _train(config: TrainingConfig, world: World) -> Path:
         check_start(trainer)
     elif config.start_from:
         trainer.continue_from(speechtok.load(config.start_from))
-    with Log(out, trainer) as log, stop_requests() as requested, ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(trainer.batch, trainer.step)
-        while trainer.step < config.steps:
-            batch = upcoming.result()
-            upcoming = pool.submit(trainer.batch, trainer.step + 1)
+    pinned = trainer.device.type == "cuda"
+    upcoming = ahead(trainer.batch, trainer.step, config.steps, config.workers, pinned)
+    with Log(out, trainer) as log, stop_requests() as requested, contextlib.closing(upcoming):
+        for batch in upcoming:
             log.step(trainer.run_step(batch))
             stop, last = world.any(requested.is_set()), trainer.step == config.steps
-            if world.writes and (last or trainer.step % config.validate_every == 0):
-                count = config.validation_utterances
-                log.validation(
-                    validate(
-                        trainer.tokenizer, trainer.loss, data.dev, data.alignments, count, config.distillation.delay
-                    )
-                )
             if world.writes and (last or stop or trainer.step % config.checkpoint_every == 0):
                 try:
                     save_checkpoint(trainer, checkpoint)
@@ -517,6 +556,13 @@ def _train(config: TrainingConfig, world: World) -> Path:
                     if last or stop:
                         raise
                     log.failed_checkpoint(error)
+            if world.writes and (last or trainer.step % config.validate_every == 0):
+                count = config.validation_utterances
+                log.validation(
+                    validate(
+                        trainer.tokenizer, trainer.loss, data.dev, data.alignments, count, config.distillation.delay
+                    )
+                )
             if stop and not last:
                 log.write(f"interrupted; step {trainer.step} is saved to {checkpoint}")
                 raise KeyboardInterrupt

@@ -48,7 +48,9 @@ class LanguageExamples:
         self, utterances: Sequence[Utterance], processor: SpeechProcessor, tasks: Sequence[str] = ("hear", "say")
     ) -> None:
         self._collate = SpeechCollator(processor)
+        self._fill = {"input_ids": processor.vocabulary.pad_id, "attention_mask": 0, "labels": IGNORE}
         self._examples: list[dict[str, Any]] = []
+        self._collated: dict[int, dict[str, Tensor]] = {}
         self.lengths: list[int] = []
         for one in utterances:
             length = processor.vocabulary.to_ids(one.tokens).shape[1] + len(one.text.encode())
@@ -59,7 +61,18 @@ class LanguageExamples:
 
     def batch(self, indices: Sequence[int], epoch: int) -> dict[str, Tensor]:
         """See :meth:`Examples.batch`."""
-        return dict(self._collate([self._examples[i] for i in indices]))
+        rows = [self._row(i) for i in indices]
+        return {
+            name: torch.nn.utils.rnn.pad_sequence([row[name] for row in rows], batch_first=True, padding_value=fill)
+            for name, fill in self._fill.items()
+        }
+
+    def _row(self, index: int) -> dict[str, Tensor]:
+        """An example as ids; kept, as every epoch asks for it."""
+        if index not in self._collated:
+            batch = self._collate([self._examples[index]])
+            self._collated[index] = {name: batch[name][0] for name in self._fill}
+        return self._collated[index]
 
 
 def _example(utterance: Utterance, task: str) -> dict[str, Any]:

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 
@@ -24,7 +23,8 @@ def move(quantizer: TrainingQuantizer, latent: torch.Tensor, step: int) -> torch
     """One step of the codebooks. Returns how often each vector was chosen."""
     used = quantizer.prefixes(0, step, len(latent))
     codes = quantizer(latent, used).codes
-    return quantizer.update(latent, codes, used, np.random.default_rng(step), World())
+    drawn = quantizer.replacements(0, step, used, latent.shape[1])
+    return quantizer.update(latent, codes, drawn, World())
 
 
 def exported(quantizer: TrainingQuantizer) -> ResidualQuantizer:

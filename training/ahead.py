@@ -1,0 +1,56 @@
+"""Batches made ahead of the step that needs them, in another thread or in other processes."""
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from torch.utils.data import DataLoader, Dataset
+
+Made = TypeVar("Made")
+
+
+class _Steps(Dataset[Made], Generic[Made]):
+    """What ``make`` makes of every step."""
+
+    def __init__(self, make: Callable[[int], Made]) -> None:
+        self._make = make
+
+    def __getitem__(self, step: int) -> Made:
+        return self._make(step)
+
+
+def ahead(make: Callable[[int], Made], first: int, end: int, workers: int, pinned: bool = False) -> Iterator[Made]:
+    """What ``make`` makes of the steps from ``first`` to before ``end``, in order.
+
+    Args:
+        make: a function of the step alone.
+        first: step of the first batch.
+        end: step after the last.
+        workers: processes that make batches, which must not touch a GPU; 0: a thread of this process makes the next.
+        pinned: put what the workers make into memory that a GPU reads by itself.
+    """
+    if not workers:
+        with ThreadPoolExecutor(1) as pool:
+            upcoming = pool.submit(make, first)
+            for step in range(first, end):
+                made = upcoming.result()
+                if step + 1 < end:
+                    upcoming = pool.submit(make, step + 1)
+                yield made
+        return
+    yield from DataLoader(
+        _Steps(make),
+        batch_size=None,
+        sampler=range(first, end),
+        num_workers=workers,
+        prefetch_factor=4,
+        pin_memory=pinned,
+        multiprocessing_context="fork",  # the corpus is mapped, not copied
+        worker_init_fn=_leave_signals_alone,
+    )
+
+
+def _leave_signals_alone(_worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the training decides when to stop
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
