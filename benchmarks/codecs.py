@@ -123,7 +123,8 @@ class Speechtok:
     """Our tokenizer, with all or the first ``number`` codebooks."""
 
     def __init__(self, spec: Spec) -> None:
-        self.tokenizer = _tokenizer(spec.source)
+        self.shared = _shared(spec.source)
+        self.tokenizer = self.shared.tokenizer
         self.sample_rate = self.tokenizer.sample_rate
         self.codebook_size = self.tokenizer.codebook_size
         count = spec.whole or self.tokenizer.num_codebooks
@@ -137,14 +138,29 @@ class Speechtok:
 
     def __call__(self, waveform: Tensor) -> Coded:
         """Encode, and decode the first codebooks."""
-        tokens = self.tokenizer.encode(waveform, self.sample_rate, num_codebooks=self.count)
-        codes = tokens.codes[0].numpy().astype(np.int32)
-        return Coded(self.tokenizer.decode(tokens)[0], codes.size * math.log2(self.codebook_size), codes)
+        tokens = self.shared.encode(waveform)
+        codes = tokens.codes[0, : self.count].numpy().astype(np.int32)
+        decoded = self.tokenizer.decode(tokens, num_codebooks=self.count)[0]
+        return Coded(decoded, codes.size * math.log2(self.codebook_size), codes)
+
+
+class _Shared:
+    """A tokenizer, and what it last made of an utterance: specifications with fewer codebooks ask for the same."""
+
+    def __init__(self, source: str | None) -> None:
+        self.tokenizer = speechtok.load(source)
+        self._last: tuple[Tensor, speechtok.SpeechTokens] | None = None
+
+    def encode(self, waveform: Tensor) -> speechtok.SpeechTokens:
+        """All codes of ``(S,)``."""
+        if self._last is None or not torch.equal(self._last[0], waveform):
+            self._last = waveform, self.tokenizer.encode(waveform, self.tokenizer.sample_rate)
+        return self._last[1]
 
 
 @functools.lru_cache(maxsize=4)
-def _tokenizer(source: str | None) -> speechtok.SpeechTokenizer:
-    return speechtok.load(source)  # one for all its numbers of codebooks
+def _shared(source: str | None) -> _Shared:
+    return _Shared(source)
 
 
 class Transformers:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from speechtok.files import replacing
 from speechtok.hub import locate
 from speechtok.seanet import PUBLISHED_WEIGHTS_NAME, SeanetTokenizer, from_published, published_config
 from speechtok.tokenizer import SpeechTokenizer, Tokenizer
+from speechtok.version import version
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 
@@ -70,7 +71,7 @@ def save(tokenizer: Tokenizer, directory: str | os.PathLike[str]) -> None:
         raise OutputError(f"cannot make the folder {directory}: {error.strerror}; choose a writable place") from error
     tensors = {name: _compact(tensor.cpu()) for name, tensor in tokenizer.state_dict().items()}
     description = {
-        "speechtok": metadata.version("speechtok"),
+        "speechtok": version(),
         "fingerprint": tokenizer.fingerprint,
         "config": tokenizer.config.to_dict(),
     }

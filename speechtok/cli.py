@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from speechtok.audio import AUDIO_SUFFIXES, read_audio, resample, write_audio
 from speechtok.errors import InputError, OutputError, SpeechtokError, TokensError
 from speechtok.files import replacing
+from speechtok.version import version
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="speechtok", description="Speech to tokens, and tokens to speech.")
-    parser.add_argument("--version", action="version", version=f"speechtok {metadata.version('speechtok')}")
+    parser.add_argument("--version", action="version", version=f"speechtok {version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     encode = commands.add_parser("encode", help="audio files to tokens files")

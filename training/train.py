@@ -383,7 +383,8 @@ class Trainer:
         batches = max(1, round(START_SECONDS / (self.config.batch_size * self.config.crop_seconds)))
         # numbered far past any training step, so that the length of the training does not change them
         crops = [self.batch(2**40 + i).waveform.to(self.device) for i in range(batches)]
-        latents = [self.world.gather(self._encode(waveform)) for waveform in crops]
+        with torch.compiler.set_stance("force_eager"):  # once in a training: not worth a compilation
+            latents = [self.world.gather(self._encode(waveform)) for waveform in crops]
         self.quantizer.start(torch.cat(latents), self.config.seed)
         self.world.copy_first_(list(self.quantizer.buffers()))  # sums may round differently on each GPU
 
