@@ -1,6 +1,7 @@
 # make demo            hear a recording come back from its codes (IN=your.wav, or the sample of the repository)
 # make test            every check: ruff, mypy, pytest
-# make default DATA=DIR   train the embedded default anew, from a folder of speech
+# make default DATA=DIR   train the embedded default anew, from a folder of speech (on a GPU: DEVICE=cuda WORKERS=12
+#                         TRAIN="bfloat16=false batch_size=32 crop_seconds=2")
 # All set up what they need in a virtual environment.
 
 PYTHON ?= python3
@@ -13,6 +14,9 @@ PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constr
 
 DATA ?= $(SPEECHTOK_DATA)
 RUNS ?= runs
+DEVICE ?= cpu
+WORKERS ?= 0
+TRAIN ?=
 
 .PHONY: demo test default clean
 
@@ -28,12 +32,15 @@ test: $(VENV)/test.ready
 # From speech to the embedded default, in steps that each go on where they were interrupted (hours on a CPU).
 default: $(VENV)/test.ready
 	test -n "$(DATA)" || { echo "say where the speech is: make default DATA=DIR"; exit 1; }
-	$(BIN)/python training/pretrain_teacher.py --config training/configs/teacher.yaml data=$(DATA) out=$(RUNS)/teacher
-	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --data $(DATA) --out $(RUNS)/teacher/features
+	$(BIN)/python training/pretrain_teacher.py --config training/configs/teacher.yaml data=$(DATA) out=$(RUNS)/teacher \
+	  device=$(DEVICE) workers=$(WORKERS)
+	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --data $(DATA) --out $(RUNS)/teacher/features \
+	  --device $(DEVICE) --workers $(WORKERS)
 	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --layer phones --aligned 0.5 \
-	  --data $(DATA) --out $(RUNS)/teacher/labels
+	  --data $(DATA) --out $(RUNS)/teacher/labels --device $(DEVICE) --workers $(WORKERS)
 	$(BIN)/python training/train.py --config training/configs/default.yaml data=$(DATA) out=$(RUNS)/default \
-	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels
+	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels \
+	  device=$(DEVICE) workers=$(WORKERS) $(TRAIN)
 	cp $(RUNS)/default/tokenizer/config.json $(RUNS)/default/tokenizer/model.safetensors speechtok/assets/
 
 clean:

@@ -5,11 +5,13 @@ appended to a journal; a second run takes from it what was made of the same file
 libraries.
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import multiprocessing
 import multiprocessing.context
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -198,7 +200,7 @@ class Evaluation:
                 if not len(before):
                     raise InputError(f"nothing is left of {len(decoded)} samples after the codec's delay")
                 original = shared if len(before) == len(whole) else Speech(before, item.text, item.language)
-                copy = Speech(after.contiguous())
+                copy = original if torch.equal(before, after) else Speech(after.contiguous())
                 scores = {
                     name: metric.measure(original, copy)
                     for name, metric in self.metrics.items()
@@ -335,6 +337,13 @@ def _scores(tasks: Sequence[Task], settings: Settings, workers: int) -> Iterator
     """Results of each task, in order. Where a process dies, only what it died of fails."""
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     waiting = deque(tasks)
+    with _one_thread_in_new_processes():
+        yield from _scores_of(waiting, settings, workers, context)
+
+
+def _scores_of(
+    waiting: deque[Task], settings: Settings, workers: int, context: multiprocessing.context.SpawnContext
+) -> Iterator[list[Result]]:
     while waiting:
         under_way: deque[tuple[Task, Future[list[Result]]]] = deque()
         suspects: list[Task] = []
@@ -350,6 +359,24 @@ def _scores(tasks: Sequence[Task], settings: Settings, workers: int) -> Iterator
                 suspects = [task for task, _ in under_way]
         for item, specs, slow in suspects:
             yield [_score_alone((item, (spec,), slow), settings, context) for spec in specs]
+
+
+@contextlib.contextmanager
+def _one_thread_in_new_processes() -> Iterator[None]:
+    """Libraries of linear algebra read these when they are loaded; threads of several workers would wait for each other
+    most of the time.
+    """
+    names = "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _score_alone(task: Task, settings: Settings, context: multiprocessing.context.SpawnContext) -> Result:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from speechtok.errors import InputError
-from speechtok.quality import pesq_wb, stoi, voice
+from speechtok.quality import intelligibility, pesq_wb, voice
 
 RATE = 16_000
 """Hertz at which everything is compared."""
@@ -49,6 +49,8 @@ class Speech:
 
     def __init__(self, waveform: Tensor, text: str | None = None, language: str | None = None) -> None:
         self.waveform, self.text, self.language = waveform, text, language
+        self._understood: tuple[Speech, tuple[float, float]] | None = None
+        self.magnitudes: dict[tuple[int, int], Tensor] = {}
 
     @functools.cached_property
     def pitch(self) -> np.ndarray:
@@ -66,6 +68,12 @@ class Speech:
         """``(S,)`` at 10 kHz, float64, by pystoi: STOI and ESTOI begin with it."""
         utils: Any = importlib.import_module("pystoi.utils")
         return torch.from_numpy(utils.resample_oct(self.waveform.numpy(), _STOI_RATE, RATE))
+
+    def intelligibility(self, original: "Speech") -> tuple[float, float]:
+        """STOI and ESTOI against the original."""
+        if self._understood is None or self._understood[0] is not original:
+            self._understood = original, intelligibility(original.at_10_khz, self.at_10_khz, _STOI_RATE)
+        return self._understood[1]
 
     @functools.cached_property
     def voice(self) -> np.ndarray | None:
@@ -111,11 +119,11 @@ def _pesq(original: Speech, decoded: Speech) -> Value:
 
 
 def _stoi(original: Speech, decoded: Speech) -> Value:
-    return stoi(original.at_10_khz, decoded.at_10_khz, _STOI_RATE), 1.0
+    return decoded.intelligibility(original)[0], 1.0
 
 
 def _estoi(original: Speech, decoded: Speech) -> Value:
-    return stoi(original.at_10_khz, decoded.at_10_khz, _STOI_RATE, extended=True), 1.0
+    return decoded.intelligibility(original)[1], 1.0
 
 
 SI_SDR_MOST = 100.0
@@ -153,10 +161,19 @@ def _auraloss() -> tuple[Any, Any]:
     return stft, mel
 
 
+_original: list[Speech] = []
+"""Which auraloss compares with at present."""
+
+
 def _magnitudes(loss: Any, waveform: Tensor) -> tuple[Tensor, None]:
-    """As auraloss computes them, without the phases that nothing here asks for: half of its time."""
-    z = torch.stft(waveform, loss.fft_size, loss.hop_size, loss.win_length, loss.window, return_complex=True)
-    return torch.sqrt(torch.clamp(z.real**2 + z.imag**2, min=loss.eps)), None
+    """As auraloss computes them, without the phases that nothing here asks for, and once for the original."""
+    speech = _original[0]
+    kept = speech.magnitudes if waveform.data_ptr() == speech.waveform.data_ptr() else {}
+    key = loss.fft_size, loss.hop_size
+    if key not in kept:
+        z = torch.stft(waveform, loss.fft_size, loss.hop_size, loss.win_length, loss.window, return_complex=True)
+        kept[key] = torch.sqrt(torch.clamp(z.real**2 + z.imag**2, min=loss.eps))
+    return kept[key], None
 
 
 _LONGEST_PADDING = 1024
@@ -174,6 +191,7 @@ def _mel(original: Speech, decoded: Speech) -> Value:
 def _spectral(original: Speech, decoded: Speech, which: int) -> float:
     if len(original.waveform) <= _LONGEST_PADDING or not original.waveform.any():
         return math.nan
+    _original[:] = [original]
     with torch.no_grad():
         return float(_auraloss()[which](decoded.waveform[None, None], original.waveform[None, None]))
 

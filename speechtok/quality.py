@@ -58,16 +58,50 @@ def stoi(before: Tensor, after: Tensor, sample_rate: int, extended: bool = False
     Raises:
         ImportError: the pystoi library is not installed.
     """
-    pystoi: Any = importlib.import_module("pystoi")
+    return intelligibility(before, after, sample_rate)[extended]
+
+
+def intelligibility(before: Tensor, after: Tensor, sample_rate: int) -> tuple[float, float]:
+    """STOI and ESTOI, see :func:`stoi`, in less than half of the time that they take one after the other.
+
+    Resampling, silent frames and bands are those of the pystoi library, and so are the measures, up to rounding (it
+    adds noise of the size of a rounding error to ESTOI's segments).
+    """
+    measure: Any = importlib.import_module("pystoi.stoi")
     if not before.any():
-        return math.nan
-    try:
-        with warnings.catch_warnings():
-            # it warns, and returns a number, where it has too few frames
-            warnings.simplefilter("error", RuntimeWarning)
-            return float(pystoi.stoi(before.numpy(), after.numpy(), sample_rate, extended=extended))
-    except (RuntimeWarning, ValueError):
-        return math.nan
+        return math.nan, math.nan
+    pair = [x.numpy() for x in (before, after)]
+    if sample_rate != measure.FS:
+        pair = [measure.utils.resample_oct(x, measure.FS, sample_rate) for x in pair]
+    length = measure.N_FRAME
+    if len(pair[0]) <= length:
+        return math.nan, math.nan
+    pair = measure.utils.remove_silent_frames(*pair, measure.DYN_RANGE, length, length // 2)
+    window = np.hanning(length + 2)[1:-1]
+    bands = []
+    for x in pair:
+        frames = np.lib.stride_tricks.sliding_window_view(x, length)[: len(x) - length : length // 2]
+        power = np.square(np.abs(np.fft.rfft(window * frames, measure.NFFT)))
+        bands.append(np.sqrt(measure.OBM @ power.T))
+    if bands[0].shape[1] < measure.N:
+        return math.nan, math.nan  # too few for a segment
+    x, y = (np.lib.stride_tricks.sliding_window_view(z, measure.N, axis=1).transpose(1, 0, 2) for z in bands)
+    size = np.linalg.norm(x, axis=2, keepdims=True) / (np.linalg.norm(y, axis=2, keepdims=True) + _LEAST)
+    clipped = np.minimum(y * size, x * (1 + 10 ** (-measure.BETA / 20)))
+    alike = (_normalised(x, 2) * _normalised(clipped, 2)).sum() / (x.shape[0] * x.shape[1])
+    extended = (_normalised(_normalised(x, 2), 1) * _normalised(_normalised(y, 2), 1)).sum() / (x.shape[0] * measure.N)
+    return float(alike), float(extended)
+
+
+_LEAST = np.finfo(np.float64).eps
+
+
+def _normalised(segments: np.ndarray, axis: int) -> np.ndarray:
+    """With mean 0 and length 1 along an axis."""
+    centred = segments - segments.mean(axis, keepdims=True)
+    lengths: np.ndarray = np.sqrt(np.square(centred).sum(axis, keepdims=True))
+    result: np.ndarray = centred / (lengths + _LEAST)
+    return result
 
 
 _VOICE_RATE = 16_000

@@ -16,13 +16,14 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import soundfile
@@ -394,7 +395,7 @@ class StoreDescription:
 
 
 def extract(
-    teacher: Teacher, spec: str, data: str, out: Path, device: str = "cpu", aligned: float = 0.0
+    teacher: Teacher, spec: str, data: str, out: Path, device: str = "cpu", aligned: float = 0.0, workers: int = 0
 ) -> tuple[int, list[str]]:
     """Write the features of all utterances that :func:`training.data.find_utterances` lists, held-out ones included.
 
@@ -410,16 +411,19 @@ def extract(
         device: where the teacher computes.
         aligned: share, in the phones' probabilities, of the phones that the manifest of the training split aligns with
             an utterance, as PAST (arXiv 2505.14470) learns from them; the teacher has the rest.
+        workers: processes, each with a teacher of its own; 0: this one.
 
     Returns:
         Utterances in the store, and the files that could not be read.
 
     Raises:
         CheckpointError: ``out`` has features of another teacher, or of this one with other weights.
-        InputError: ``aligned`` is no share, or not of phones.
+        InputError: ``aligned`` is no share, or not of phones; or ``workers`` is negative.
     """
     if not 0 <= aligned <= 1 or (aligned and teacher.layer != PHONES):
         raise InputError(f"aligned is {aligned} with layer {teacher.layer!r}; expected 0 to 1, and layer 'phones'")
+    if workers < 0:
+        raise InputError(f"workers is {workers}; expected 0 or more")
     alignments = _training_alignments(data) if aligned else {}
     out.mkdir(parents=True, exist_ok=True)
     description = StoreDescription(
@@ -454,42 +458,89 @@ def extract(
             again.append(file)
     waiting = new + again  # in this order, so that interrupted extractions end with the same shards
     skipped: list[str] = []
-    teacher = teacher.to(device)
     number = len(finished)
-    with tqdm(total=len(files), initial=len(files) - len(waiting), desc="features", unit="utterance") as bar:
-        for start in range(0, len(waiting), SHARD_UTTERANCES):
-            pieces, utterances, unread = [], {}, []
-            for file, size, waveform in _read_ahead(waiting[start : start + SHARD_UTTERANCES], teacher.sample_rate):
-                name = file.relative_to(root).as_posix()
-                if waveform is None:
-                    unread.append(name)
-                else:
-                    with torch.no_grad():
-                        found = teacher(waveform[None].to(device))[0].cpu()
-                    if file in alignments:
-                        found = _mixed(found, alignments[file], teacher, aligned)
-                    features = found.half().numpy()
-                    first = sum(len(piece) for piece in pieces)
-                    utterances[name] = {
-                        "first": first,
-                        "frames": len(features),
-                        "samples": len(waveform),
-                        "bytes": size,
-                    }
-                    pieces.append(features)
-                bar.update()
-            skipped += unread
-            unread = [name for name in unread if name not in unread_before]
-            if not utterances and not unread:
+    tasks = [
+        _Task(root, tuple(waiting[start : start + SHARD_UTTERANCES]), alignments, aligned, device)
+        for start in range(0, len(waiting), SHARD_UTTERANCES)
+    ]
+    with (
+        tqdm(total=len(files), initial=len(files) - len(waiting), desc="features", unit="utterance") as bar,
+        contextlib.closing(_shards(teacher, spec, tasks, workers)) as shards,
+    ):
+        for task, shard in zip(tasks, shards, strict=True):
+            bar.update(len(task.files))
+            skipped += shard.unread
+            unread = [name for name in shard.unread if name not in unread_before]
+            if not shard.utterances and not unread:
                 continue
-            array = np.concatenate(pieces) if pieces else np.zeros((0, teacher.dim), np.float16)
             with replacing(out / f"{number:06d}.npy") as temporary:
-                np.save(temporary, array)
+                np.save(temporary, shard.features)
             with replacing(out / f"{number:06d}.json") as temporary:
-                temporary.write_text(json.dumps({"utterances": utterances, "skipped": unread}))
-            places.update(utterances)
+                temporary.write_text(json.dumps({"utterances": shard.utterances, "skipped": unread}))
+            places.update(shard.utterances)
             number += 1
     return len(places.keys() - set(skipped)), skipped
+
+
+class _Task(NamedTuple):
+    """Files of a shard, below ``root``; see :func:`extract` for the rest."""
+
+    root: Path
+    files: tuple[Path, ...]
+    alignments: Mapping[Path, tuple[Phone, ...]]
+    aligned: float
+    device: str
+
+
+class _Shard(NamedTuple):
+    """Features of the files that could be read, float16 ``(frames, D)``, whose they are, and the names of the rest."""
+
+    features: np.ndarray
+    utterances: dict[str, dict[str, int]]
+    unread: list[str]
+
+
+def _shards(teacher: Teacher, spec: str, tasks: Sequence[_Task], workers: int) -> Iterator[_Shard]:
+    """The shards of the tasks, in order."""
+    if not workers or not tasks:
+        for task in tasks:
+            yield _shard(teacher.to(task.device), task)
+        return
+    context = multiprocessing.get_context("spawn")  # a GPU does not survive a fork
+    with context.Pool(min(workers, len(tasks)), _start_worker, (spec, teacher.layer, workers)) as pool:
+        yield from pool.imap(_shard_of_worker, tasks)
+
+
+def _shard(teacher: Teacher, task: _Task) -> _Shard:
+    pieces, utterances, unread = [], {}, []
+    first = 0
+    for file, size, waveform in _read_ahead(task.files, teacher.sample_rate):
+        name = file.relative_to(task.root).as_posix()
+        if waveform is None:
+            unread.append(name)
+            continue
+        with torch.no_grad():
+            found = teacher(waveform[None].to(task.device))[0].cpu()
+        if file in task.alignments:
+            found = _mixed(found, task.alignments[file], teacher, task.aligned)
+        utterances[name] = {"first": first, "frames": len(found), "samples": len(waveform), "bytes": size}
+        first += len(found)
+        pieces.append(found.half().numpy())
+    features = np.concatenate(pieces) if pieces else np.zeros((0, teacher.dim), np.float16)
+    return _Shard(features, utterances, unread)
+
+
+_teacher: Teacher
+
+
+def _start_worker(spec: str, layer: Layer, workers: int) -> None:
+    global _teacher
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    _teacher = load_teacher(spec, layer)
+
+
+def _shard_of_worker(task: _Task) -> _Shard:
+    return _shard(_teacher.to(task.device), task)
 
 
 def _check_description(out: Path, found: StoreDescription, expected: StoreDescription) -> None:
@@ -643,6 +694,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", required=True, help="manifest, folder with train.jsonl, or folder of audio")
     parser.add_argument("--out", required=True, type=Path, help="folder for the features")
     parser.add_argument("--device", default="cpu", help="where the teacher computes")
+    parser.add_argument("--workers", type=int, default=0, help="processes (0: this one)")
     parser.add_argument(
         "--aligned",
         type=float,
@@ -655,7 +707,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         teacher = load_teacher(arguments.teacher, layer)
         count, skipped = extract(
-            teacher, arguments.teacher, arguments.data, arguments.out, arguments.device, arguments.aligned
+            teacher,
+            arguments.teacher,
+            arguments.data,
+            arguments.out,
+            arguments.device,
+            arguments.aligned,
+            arguments.workers,
         )
     except SpeechtokError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -214,6 +214,12 @@ def test_a_resumed_training_needs_its_start_no_more(tiny_config, tmp_path):
     train(config_of(tiny_config, **changes, steps=9))
 
 
+def test_processes_that_read_batches_change_nothing(tiny_config, tmp_path):
+    train(config_of(tiny_config))
+    train(config_of(tiny_config, out=str(tmp_path / "second"), workers=2))
+    assert_same_weights(Path(tiny_config["out"]), tmp_path / "second")
+
+
 def test_a_checkpoint_of_another_config_is_refused(tiny_config):
     train(config_of(tiny_config))
     with pytest.raises(CheckpointError, match="batch_size"):

@@ -1,0 +1,31 @@
+import pytest
+import torch
+from torch import Tensor
+
+from training.recording import WARM_UP_CALLS, Recorded
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="recordings are of a GPU")
+
+
+def test_a_recorded_training_step_gives_what_the_step_gives():
+    def step_of(weight: Tensor):
+        def step(x: Tensor, missing: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+            assert missing is None
+            y = (x @ weight).tanh()
+            with torch.no_grad():
+                weight.sub_(0.01 * x.T @ y)
+            return y, {"sum": y.sum()}
+
+        return step
+
+    torch.manual_seed(0)
+    weight = torch.randn(4, 4, device="cuda")
+    other = weight.clone()
+    plain, recorded = step_of(weight), Recorded(step_of(other))
+    for call in range(WARM_UP_CALLS + 5):
+        x = torch.randn(3, 4, device="cuda")
+        assert recorded.ready is (call > WARM_UP_CALLS)
+        expected, found = plain(x, None), recorded(x, None)
+        assert torch.allclose(expected[0], found[0])
+        assert torch.allclose(expected[1]["sum"], found[1]["sum"])
+    assert torch.allclose(weight, other)
