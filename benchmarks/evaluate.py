@@ -322,6 +322,7 @@ def evaluate(
         missing = tuple(spec for spec in codecs if (item.id, spec) not in results)
         if missing:
             tasks.append((item, missing, item.id in slow))
+    tasks.sort(key=lambda task: not task[2])  # the longest first, so that no worker waits for another at the end
     if tasks:
         with tqdm(total=len(items), initial=len(items) - len(tasks), desc="measuring", unit="file") as bar:
             for found in _scores(tasks, settings, workers):
