@@ -67,7 +67,8 @@ def intelligibility(before: Tensor, after: Tensor, sample_rate: int) -> tuple[fl
     Resampling, silent frames and bands are those of the pystoi library, and so are the measures, up to rounding (it
     adds noise of the size of a rounding error to ESTOI's segments).
     """
-    measure: Any = importlib.import_module("pystoi.stoi")
+    importlib.import_module("pystoi")
+    measure: Any = importlib.import_module("pystoi.stoi")  # of which the package shows its function alone
     if not before.any():
         return math.nan, math.nan
     pair = [x.numpy() for x in (before, after)]

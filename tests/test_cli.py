@@ -507,9 +507,7 @@ def test_quality_is_measured_at_16_khz_between_audio_of_equal_length(tmp_path, m
         return 3.14159
 
     monkeypatch.setitem(sys.modules, "pesq", SimpleNamespace(pesq=pesq))
-    monkeypatch.setitem(
-        sys.modules, "pystoi", SimpleNamespace(stoi=lambda before, after, rate, extended: rate / 100_000)
-    )
+    monkeypatch.setattr("speechtok.quality.intelligibility", lambda before, after, rate: (rate / 100_000, 0.0))
     make_tokenizer(0, sample_rate=24_000).save(tmp_path / "model")
     wav = write(tmp_path / "a.wav", chirp(0.5, rate=44_100), 44_100)
     assert main(["roundtrip", str(wav), str(tmp_path / "b.wav"), "--model", str(tmp_path / "model")]) == 0
@@ -561,7 +559,8 @@ def test_audio_without_a_score_is_no_error(run, tmp_path, capsys, samples):
 @pytest.mark.parametrize("absent", [["pesq"], ["pystoi"], ["pesq", "pystoi"]], ids="+".join)
 def test_without_the_quality_libraries_one_line_says_how_to_get_them(run, tmp_path, monkeypatch, capsys, absent):
     monkeypatch.setitem(sys.modules, "pesq", SimpleNamespace(pesq=lambda *_: 3.0))
-    monkeypatch.setitem(sys.modules, "pystoi", SimpleNamespace(stoi=lambda *_, **__: 0.5))
+    if "pystoi" not in absent:
+        monkeypatch.setattr("speechtok.quality.intelligibility", lambda *_: (0.5, 0.5))
     for name in absent:
         monkeypatch.setitem(sys.modules, name, None)
     assert run("roundtrip", write(tmp_path / "a.wav"), tmp_path / "b.wav") == 0

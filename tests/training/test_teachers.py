@@ -366,22 +366,6 @@ def without_sizes(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("old_store", [False, True])
-def test_processes_extract_what_one_extracts(own, speech_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.teachers.SHARD_UTTERANCES", 5)
-    teacher = load_teacher(f"own:{own}", 2)
-    for name, workers in (("one", 0), ("two", 2)):
-        found = extract(teacher, f"own:{own}", str(speech_folder), tmp_path / name, workers=workers)
-        assert found == (12, ["broken.flac"])
-    for path in sorted((tmp_path / "one").iterdir()):
-        again = tmp_path / "two" / path.name
-        if path.suffix == ".npy":
-            np.testing.assert_allclose(np.load(path), np.load(again), rtol=1e-2, atol=1e-3)
-        else:
-            assert path.read_text() == again.read_text()
-    with pytest.raises(InputError, match="workers is -1"):
-        extract(teacher, f"own:{own}", str(speech_folder), tmp_path / "three", workers=-1)
-
-
 def test_files_that_changed_or_became_readable_are_extracted_again(own, speech_folder, tmp_path, old_store):
     data, out = tmp_path / "data", tmp_path / "features"
     shutil.copytree(speech_folder, data)
@@ -401,6 +385,22 @@ def test_files_that_changed_or_became_readable_are_extracted_again(own, speech_f
     for name in ("2.flac", "broken.flac", "7.flac"):
         waveform = torch.from_numpy(soundfile.read(data / name, dtype="float32")[0])
         assert np.array_equal(store[files.index(data / name)], teacher(waveform[None])[0].half().numpy())
+
+
+def test_processes_extract_what_one_extracts(own, speech_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.teachers.SHARD_UTTERANCES", 5)
+    teacher = load_teacher(f"own:{own}", 2)
+    for name, workers in (("one", 0), ("two", 2)):
+        found = extract(teacher, f"own:{own}", str(speech_folder), tmp_path / name, workers=workers)
+        assert found == (12, ["broken.flac"])
+    for path in sorted((tmp_path / "one").iterdir()):
+        again = tmp_path / "two" / path.name
+        if path.suffix == ".npy":
+            np.testing.assert_allclose(np.load(path), np.load(again), rtol=1e-2, atol=1e-3)
+        else:
+            assert path.read_text() == again.read_text()
+    with pytest.raises(InputError, match="workers is -1"):
+        extract(teacher, f"own:{own}", str(speech_folder), tmp_path / "three", workers=-1)
 
 
 def test_a_finished_extraction_computes_and_writes_nothing(own, speech_folder, tmp_path):
