@@ -66,6 +66,17 @@ def intelligibility(before: Tensor, after: Tensor, sample_rate: int) -> tuple[fl
 
     Resampling, silent frames and bands are those of the pystoi library, and so are the measures, up to rounding (it
     adds noise of the size of a rounding error to ESTOI's segments).
+
+    Args:
+        before: the original, ``(S,)``.
+        after: what became of it, as long.
+        sample_rate: of both, in hertz.
+
+    Returns:
+        STOI and ESTOI; NaN where there are too few frames of speech.
+
+    Raises:
+        ImportError: the pystoi library is not installed.
     """
     importlib.import_module("pystoi")
     measure: Any = importlib.import_module("pystoi.stoi")  # of which the package shows its function alone

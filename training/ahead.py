@@ -30,6 +30,8 @@ def ahead(make: Callable[[int], Made], first: int, end: int, workers: int, pinne
         workers: processes that make batches, which must not touch a GPU; 0: a thread of this process makes the next.
         pinned: put what the workers make into memory that a GPU reads by itself.
     """
+    if first >= end:
+        return
     if not workers:
         with ThreadPoolExecutor(1) as pool:
             upcoming = pool.submit(make, first)

@@ -192,3 +192,12 @@ def test_a_manifest_that_is_none_is_told(tmp_path, text, says):
     path.write_text(text)
     with pytest.raises(InputError, match=says):
         read_items(str(path))
+
+
+def test_workers_find_one_thread_for_linear_algebra_and_this_process_keeps_its_own(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with module._one_thread_in_new_processes():
+        assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ

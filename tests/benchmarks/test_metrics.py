@@ -132,3 +132,21 @@ def test_unknown_names_are_told_and_absent_libraries_named():
     assert absent is not None
     assert "needs no_such_library" in absent
     assert metrics.version("no_such_library") == "absent"
+
+
+def test_spectra_that_are_kept_are_those_of_their_original():
+    torch.manual_seed(0)
+    first, second, decoded = (Speech(0.1 * torch.randn(16_000)) for _ in range(3))
+    measure = METRICS["stft"].measure
+    alone = [measure(Speech(x.waveform.clone()), decoded) for x in (first, second)]
+    assert [measure(x, decoded) for x in (first, second, first, second)] == alone * 2
+    assert alone[0] != alone[1]
+
+
+def test_dnsmos_hears_a_short_clip_repeated_to_its_window():
+    metric = METRICS["dnsmos"]
+    if metric.absent:
+        pytest.skip(metric.absent)
+    clip = torch.as_tensor(make_speech(2.0), dtype=torch.float32)
+    repeated = clip.repeat(5)[: metrics._DNSMOS_WINDOW]
+    assert metric.measure(Speech(clip), Speech(clip)) == metric.measure(Speech(repeated), Speech(repeated))
