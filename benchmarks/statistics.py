@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,9 +46,16 @@ def estimate(values: np.ndarray, weights: np.ndarray, seed: int = 0) -> Estimate
 
 def _bootstrap(sums: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
     """Ratios of the sums of resampled utterances, ``(RESAMPLES,)``."""
-    count = len(sums)
-    counts = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    counts = _resample(len(sums), seed)
     return (counts @ sums) / np.maximum(counts @ weights, 1e-12)
+
+
+@lru_cache(maxsize=16)
+def _resample(count: int, seed: int) -> np.ndarray:
+    """How often each utterance is drawn, float64 ``(RESAMPLES, count)``: drawing takes far longer than the rest."""
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)
+    drawn.setflags(write=False)
+    return drawn
 
 
 @dataclass(frozen=True)
