@@ -10,7 +10,7 @@ Hugging Face hub.
 | ``mimi:8@SOURCE``, ``dac:4@SOURCE`` | Mimi and DAC of transformers with 8 and 4 codebooks |
 | ``xcodec:1@SOURCE`` | X-Codec of transformers at 1 kbit/s |
 | ``speechtokenizer:8@DIR`` | SpeechTokenizer; ``DIR`` has its ``config.json`` and ``SpeechTokenizer.pt`` |
-| ``opus:6`` | Opus of libsndfile, asked for 6 kbit/s (from 6 to 256) |
+| ``opus:6`` | Opus of FFmpeg, asked for 6 kbit/s (from 6 to 256) |
 | ``codec2:3200`` | Codec 2 in mode 3200, if its programs ``c2enc`` and ``c2dec`` are installed |
 | ``identity`` | 16-bit samples as they are: a perfect score |
 | ``lowpass``, ``lowpass:3500`` | what is below 1000 Hz, or 3500 (the low anchor of ITU-R BS.1534): a poor score |
@@ -18,19 +18,17 @@ Hugging Face hub.
 
 import functools
 import hashlib
-import io
 import math
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
@@ -266,51 +264,57 @@ class PublishedSpeechTokenizer:
 
 
 class Opus:
-    """Opus (RFC 6716) as libsndfile encodes it, at 16 kHz; bits are those of its packets, without the Ogg container."""
+    """Opus (RFC 6716): libopus as FFmpeg drives it, at 16 kHz; bits are those of its packets, without a container."""
 
     sample_rate = 16_000
     codebook_size = 0
-    LEAST, MOST = 6, 256  # kbit/s; libsndfile's compression level 1 and 0
+    LEAST, MOST = 6, 256  # kbit/s
 
     def __init__(self, spec: Spec) -> None:
         rate = 6.0 if spec.number is None else spec.number
         if not self.LEAST <= rate <= self.MOST:
             raise InputError(f"opus:{rate:g} asks for {rate:g} kbit/s; expected {self.LEAST} to {self.MOST}")
-        self.level = 1 - (rate - self.LEAST) / (self.MOST - self.LEAST)
-        self.identity = f"opus {rate:g} {soundfile.__libsndfile_version__}"
+        try:
+            import av
+        except ImportError as error:
+            raise InputError(f"codec 'opus' needs PyAV ({error}): pip install 'speechtok[bench]'") from error
+        self.rate = rate
+        self.identity = f"opus {rate:g} PyAV {av.__version__}"
 
     def __call__(self, waveform: Tensor) -> Coded:
         """Encode and decode."""
-        file = io.BytesIO()
-        soundfile.write(
-            file,
-            waveform.numpy(),
-            self.sample_rate,
-            format="OGG",
-            subtype="OPUS",
-            compression_level=self.level,
-        )
-        bits = 8.0 * sum(map(len, ogg_packets(file.getvalue())[2:]))  # after two packets of headers
-        file.seek(0)
-        decoded, rate = soundfile.read(file, dtype="float32")
-        return Coded(resample(torch.from_numpy(decoded)[None], rate, self.sample_rate)[0], bits)
+        packets, header = self._encode(waveform)
+        decoded = self._decode(packets, header)[None]
+        same = resample(decoded, self.DECODED_RATE, self.sample_rate)[0]
+        return Coded(same[: len(waveform)], 8.0 * sum(map(len, packets)))
 
+    DECODED_RATE = 48_000  # whatever was encoded
 
-def ogg_packets(data: bytes) -> list[bytes]:
-    """Packets of an Ogg stream (RFC 3533, section 6): segments of 255 bytes go on in the next."""
-    packets, at, open_packet = [], 0, b""
-    while at < len(data):
-        if data[at : at + 4] != b"OggS":
-            raise InputError(f"no Ogg page at byte {at} of {len(data)}; expected 'OggS', got {data[at : at + 4]!r}")
-        count = data[at + 26]
-        sizes, at = data[at + 27 : at + 27 + count], at + 27 + count
-        for size in sizes:
-            open_packet += data[at : at + size]
-            at += size
-            if size < 255:
-                packets.append(open_packet)
-                open_packet = b""
-    return packets
+    def _encode(self, waveform: Tensor) -> tuple[list[bytes], bytes]:
+        import av
+
+        encoder = av.CodecContext.create("libopus", "w")
+        encoder.sample_rate, encoder.layout, encoder.format = self.sample_rate, "mono", "flt"
+        encoder.bit_rate = round(1000 * self.rate)
+        encoder.open()
+        size = encoder.frame_size
+        padded = torch.nn.functional.pad(waveform, (0, -len(waveform) % size))
+        packets = []
+        for number, samples in enumerate(padded.numpy().reshape(-1, 1, size)):
+            frame = av.AudioFrame.from_ndarray(samples, format="flt", layout="mono")
+            frame.sample_rate, frame.pts = self.sample_rate, number * size
+            packets += encoder.encode(frame)
+        return [bytes(packet) for packet in packets + encoder.encode(None)], encoder.extradata
+
+    def _decode(self, packets: Sequence[bytes], header: bytes) -> Tensor:
+        """The header says how much of the beginning is the encoder's delay, which is left off."""
+        import av
+
+        decoder = av.CodecContext.create("libopus", "r")
+        decoder.extradata, decoder.options = header, {"request_sample_fmt": "flt"}
+        frames = [frame for packet in packets for frame in decoder.decode(av.Packet(packet))]
+        pieces = [frame.to_ndarray().reshape(-1) for frame in frames + decoder.decode(None)]
+        return torch.from_numpy(np.concatenate(pieces))
 
 
 class Codec2:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.codecs import CODECS, load_codec, ogg_packets, parse
+from benchmarks.codecs import CODECS, load_codec, parse
+from benchmarks.evaluate import find_delay
 from speechtok.errors import InputError
 from speechtok.quality import pesq_wb
 
@@ -79,14 +80,14 @@ def test_opus_spends_more_bits_on_better_speech(audio):
     assert pesq_wb(audio, low.waveform, 16_000) < pesq_wb(audio, high.waveform, 16_000)
 
 
-def test_packets_of_an_ogg_stream_go_on_over_segments_and_pages():
-    def page(sizes: list[int], body: bytes) -> bytes:
-        return b"OggS" + bytes(22) + bytes([len(sizes), *sizes]) + body
-
-    stream = page([3, 255, 1, 255], b"abc" + b"x" * 256 + b"y" * 255) + page([255, 0], b"y" * 255)
-    assert ogg_packets(stream) == [b"abc", b"x" * 256, b"y" * 510]
-    with pytest.raises(InputError, match="no Ogg page at byte 0"):
-        ogg_packets(b"RIFF" + bytes(40))
+def test_opus_gives_every_sample_where_it_was(audio):
+    """Of any length, and without the encoder's delay; the bits are the rate that was asked for."""
+    for length in (1, 319, 320, 16_123):
+        assert len(load_codec("opus:24")(audio[:length]).waveform) == length
+    coded = load_codec("opus:64")(audio)
+    assert find_delay([(audio, coded.waveform)]) == 0
+    assert 0.8 * 64_000 < coded.bits / 2 < 1.2 * 64_000
+    assert float((coded.waveform - audio).square().mean() / audio.square().mean()) < 0.1
 
 
 def test_codec2_by_its_programs_or_told_that_they_are_absent(audio, monkeypatch, tmp_path):
