@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import speechtok
-from speechtok.errors import ConfigError, SpeechtokError
+from speechtok.errors import ConfigError, OutputError, SpeechtokError
 from speechtok.files import replacing
 from training.config import TrainingConfig, load_config, read_values
 from training.distributed import World
@@ -57,11 +57,24 @@ def train_run(config: str, overrides: Sequence[str], out: Path) -> TrainingConfi
     """
     changes = [*overrides, f"out={out}"]
     loaded = load_config(config, changes)
+    _share_audio(out)
     script = Path(__file__).with_name("train.py")
     status = subprocess.run([sys.executable, str(script), "--config", config, *changes], check=False).returncode
     if status:
         raise SpeechtokError(f"the training {out.name} ended with status {status}; run the same command to go on")
     return loaded
+
+
+def _share_audio(run: Path) -> None:
+    """All trainings read the audio that the first has packed."""
+    shared, own = run.parent / "audio", run / "audio"
+    try:
+        for folder in (shared, run):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not own.exists():
+            own.symlink_to(Path("..") / "audio", target_is_directory=True)
+    except OSError as error:
+        raise OutputError(f"{run} cannot be written ({error}); expected a folder for trainings") from error
 
 
 def measure(config: TrainingConfig) -> dict[str, float]:

@@ -27,6 +27,7 @@ def test_runs_are_trained_and_compared_and_what_is_done_stays(command, capsys):
     assert len(rows) == 2
     assert rows[0].split("|")[2:] != rows[1].split("|")[2:]
     assert (out / "ablation.md").read_text() in printed
+    assert {path.parent.resolve() for path in out.rglob("*.int16")} == {out / "audio"}  # packed once
     weights = [(out / name / "tokenizer" / "model.safetensors").read_bytes() for name in ("all", "no-mel")]
     assert weights[0] != weights[1]
     assert main(arguments) == 0
