@@ -41,26 +41,25 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 def audio_per_second(config: str, overrides: Sequence[str], steps: int) -> float:
     """Seconds of audio that this process learns from in a second."""
-    with tempfile.TemporaryDirectory() as out:
-        loaded = load_config(config, [*overrides, f"out={out}", "quantizer.start_step=0"])
-        data = read_data(loaded, World())
-        trainer = Trainer(loaded, data.train, None, data.features, data.labels)
-        with ThreadPoolExecutor(1) as pool:
-            upcoming = pool.submit(trainer.batch, 0)
-            for step in range(WARM_UP_STEPS + steps):
-                if step == WARM_UP_STEPS:
-                    start = time.perf_counter()
-                batch = upcoming.result()
-                upcoming = pool.submit(trainer.batch, step + 1)
-                trainer.run_step(batch)
-            seconds = time.perf_counter() - start
+    loaded = load_config(config, [*overrides, "quantizer.start_step=0"])
+    data = read_data(loaded, World())
+    trainer = Trainer(loaded, data.train, None, data.features, data.labels)
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(trainer.batch, 0)
+        for step in range(WARM_UP_STEPS + steps):
+            if step == WARM_UP_STEPS:
+                start = time.perf_counter()
+            batch = upcoming.result()
+            upcoming = pool.submit(trainer.batch, step + 1)
+            trainer.run_step(batch)
+        seconds = time.perf_counter() - start
     return steps * loaded.batch_size * loaded.crop_seconds / seconds
 
 
-def elsewhere(row: str, arguments: argparse.Namespace) -> float:
-    """The same in a new process, for a row of the table."""
+def elsewhere(row: str, arguments: argparse.Namespace, out: str) -> float:
+    """The same in a new process, for a row of the table; ``out`` has the packed audio of all."""
     changes, environment = ROWS[row]
-    overrides = [*arguments.overrides, *(f"{name}={value}" for name, value in changes.items())]
+    overrides = [*arguments.overrides, f"out={out}", *(f"{name}={value}" for name, value in changes.items())]
     command = [sys.executable, "-m", "benchmarks.training", "--config", arguments.config, "--alone"]
     command += ["--steps", str(arguments.steps), *overrides]
     done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False)
@@ -83,9 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(audio_per_second(arguments.config, arguments.overrides, arguments.steps))
             return 0
         best = dict.fromkeys(ROWS, 0.0)
-        for _ in range(arguments.rounds):
-            for row in ROWS:
-                best[row] = max(best[row], elsewhere(row, arguments))
+        with tempfile.TemporaryDirectory() as out:
+            for _ in range(arguments.rounds):
+                for row in ROWS:
+                    best[row] = max(best[row], elsewhere(row, arguments, out))
     except SpeechtokError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
