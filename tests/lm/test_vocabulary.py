@@ -3,7 +3,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import speechtok
@@ -131,6 +131,7 @@ def test_reading_id_by_id_gives_what_reading_at_once_does(case, data):
     if len(row) > 1 and data.draw(st.booleans()):  # something wrong in it, anywhere
         place = data.draw(st.integers(0, len(row) - 1))
         row[place] = data.draw(st.integers(0, vocab.end - 1))
+        assume(not (row[0] == vocab.begin_id).any())  # that is right: the mark was left off for the reader only
     row = row[: data.draw(st.integers(0, len(row)))]
     reader, parts = vocab.reader(), []
     for step in row.reshape(-1, vocab.num_codebooks if vocab.is_grid else 1).tolist():
