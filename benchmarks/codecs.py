@@ -269,6 +269,7 @@ class Opus:
     sample_rate = 16_000
     codebook_size = 0
     LEAST, MOST = 6, 256  # kbit/s
+    DECODED_RATE = 48_000  # in hertz, whatever was encoded
 
     def __init__(self, spec: Spec) -> None:
         rate = 6.0 if spec.number is None else spec.number
@@ -285,10 +286,8 @@ class Opus:
         """Encode and decode."""
         packets, header = self._encode(waveform)
         decoded = self._decode(packets, header)[None]
-        same = resample(decoded, self.DECODED_RATE, self.sample_rate)[0]
-        return Coded(same[: len(waveform)], 8.0 * sum(map(len, packets)))
-
-    DECODED_RATE = 48_000  # whatever was encoded
+        resampled = resample(decoded, self.DECODED_RATE, self.sample_rate)[0]
+        return Coded(resampled[: len(waveform)], 8.0 * sum(map(len, packets)))
 
     def _encode(self, waveform: Tensor) -> tuple[list[bytes], bytes]:
         import av
