@@ -41,7 +41,16 @@ default: $(VENV)/test.ready
 	$(BIN)/python training/train.py --config training/configs/default.yaml data=$(DATA) out=$(RUNS)/default \
 	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels \
 	  device=$(DEVICE) workers=$(WORKERS) $(TRAIN)
-	cp $(RUNS)/default/tokenizer/config.json $(RUNS)/default/tokenizer/model.safetensors speechtok/assets/
+	mkdir -p $(RUNS)/default-encoder $(RUNS)/default-decoder
+	ln -sfn ../default/audio $(RUNS)/default-encoder/audio
+	ln -sfn ../default/audio $(RUNS)/default-decoder/audio
+	$(BIN)/python training/train.py --config training/configs/default-encoder.yaml data=$(DATA) out=$(RUNS)/default-encoder \
+	  start_from=$(RUNS)/default/tokenizer \
+	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels \
+	  device=$(DEVICE) workers=$(WORKERS) $(TRAIN)
+	$(BIN)/python training/train.py --config training/configs/default-decoder.yaml data=$(DATA) out=$(RUNS)/default-decoder \
+	  start_from=$(RUNS)/default-encoder/tokenizer device=$(DEVICE) workers=$(WORKERS) $(TRAIN)
+	cp $(RUNS)/default-decoder/tokenizer/config.json $(RUNS)/default-decoder/tokenizer/model.safetensors speechtok/assets/
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info

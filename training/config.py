@@ -114,6 +114,7 @@ class DistillationConfig:
         features_by_frame: weight of the features of each frame.
         label_weight: weight of the labels.
         representation: weight of what the teacher hears in decoded audio.
+        acoustic: where the encoder alone is trained, weight of how far the acoustic numbers are from what they were.
         delay: frames that codebook 0 is late: its frame ``t`` learns what the teacher hears in frame ``t - delay``, so
             it has heard as many frames after it.
     """
@@ -125,10 +126,11 @@ class DistillationConfig:
     features_by_frame: float = 1.0
     label_weight: float = 1.0
     representation: float = 1.0
+    acoustic: float = field(default=1.0, metadata={"absent": 1.0})
     delay: int = field(default=0, metadata={"absent": 0})
 
     def __post_init__(self) -> None:
-        for name in ("features_over_time", "features_by_frame", "label_weight", "representation", "delay"):
+        for name in ("features_over_time", "features_by_frame", "label_weight", "representation", "acoustic", "delay"):
             _check(f"distillation.{name}", getattr(self, name), 0)
 
 
@@ -171,8 +173,9 @@ class TrainingConfig:
         model: the tokenizer to train, of the family that its ``family`` names.
         start_from: a tokenizer of the same config (its folder, or a ``checkpoint.pt``) whose weights and codebooks
             training starts from; if empty, random weights, and codebooks from k-means at ``quantizer.start_step``.
-        decoder_only: leave encoder and codebooks as ``start_from`` has them, so that the codes stay, and train the
-            decoder for them.
+        only: train one half of ``start_from``. ``"decoder"``: for the codes that its encoder gives, which stay.
+            ``"encoder"``: for what codebook 0 says, while the acoustic numbers are held where they were
+            (``distillation.acoustic``), without decoding; the codes change, so the decoder's turn comes after.
         seed: of weights, crops and dropout.
         steps: optimizer steps.
         batch_size: crops a step, over all processes.
@@ -202,7 +205,7 @@ class TrainingConfig:
     steps: int
     model: ModelConfig = field(default_factory=TokenizerConfig)
     start_from: str = ""
-    decoder_only: bool = False
+    only: str = ""
     seed: int = 0
     batch_size: int = 16
     accumulate: int = 1
@@ -250,15 +253,8 @@ class TrainingConfig:
                 f"batch_size is {self.batch_size}; expected a multiple of accumulate ({self.accumulate}), the parts "
                 "that it is computed in"
             )
-        if self.decoder_only and not self.start_from:
-            raise ConfigError("decoder_only is true without start_from; expected the tokenizer whose codes stay")
-        if self.decoder_only and (self.distillation.features or self.distillation.labels):
-            raise ConfigError("decoder_only is true with distillation.features or labels; expected neither: codes stay")
-        taught = self.distillation
-        by_features = taught.features and (taught.features_over_time or taught.features_by_frame)
-        if self.model.semantic_dim and not (
-            self.decoder_only or by_features or (taught.labels and taught.label_weight)
-        ):
+        self._check_only()
+        if self.model.semantic_dim and self.only != "decoder" and not self._taught:
             raise ConfigError(
                 f"model.semantic_dim is {self.model.semantic_dim} without a teacher, from whom alone codebook 0 would "
                 "learn; expected distillation.features or distillation.labels, with a weight above 0"
@@ -268,6 +264,27 @@ class TrainingConfig:
         for name in ("data", "out"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; expected a path, such as {name}=DIR")
+
+    def _check_only(self) -> None:
+        if self.only not in ("", "encoder", "decoder"):
+            raise ConfigError(f"only is {self.only!r}; expected 'encoder' or 'decoder', or nothing for both")
+        if self.only and not self.start_from:
+            raise ConfigError(f"only is {self.only!r} without start_from; expected the tokenizer to take the rest of")
+        if self.only == "decoder" and (self.distillation.features or self.distillation.labels):
+            raise ConfigError("only is 'decoder' with distillation.features or labels; expected neither: codes stay")
+        if self.only == "encoder" and not self.model.semantic_dim:
+            raise ConfigError("only is 'encoder' and model.semantic_dim is 0; expected numbers for codebook 0 alone")
+        if self.only == "encoder" and (self.distillation.teacher or self.adversary.weight):
+            raise ConfigError(
+                "only is 'encoder' with distillation.teacher or adversary.weight; expected neither: nothing is decoded"
+            )
+
+    @property
+    def _taught(self) -> bool:
+        """Whether a teacher tells codebook 0 anything."""
+        taught = self.distillation
+        by_features = taught.features and (taught.features_over_time or taught.features_by_frame)
+        return bool(by_features or (taught.labels and taught.label_weight))
 
     @property
     def crop_frames(self) -> int:

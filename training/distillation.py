@@ -7,6 +7,8 @@ from torchaudio.functional import resample
 
 from training.teachers import Teacher
 
+_START_ITERATIONS = 100
+
 
 class Distillation(nn.Module):
     """How far codebook 0 is from a teacher, by name; every loss is a mean over the batch.
@@ -27,6 +29,36 @@ class Distillation(nn.Module):
         super().__init__()
         self.to_features = nn.Linear(dim, feature_dim) if feature_dim else None
         self.to_labels = nn.Linear(dim, num_labels) if num_labels else None
+
+    @torch.no_grad()
+    def start(self, semantic: Tensor, features: Tensor | None, logits: Tensor | None) -> None:
+        """Set the heads to the best that there are for what is said now; shapes as in :meth:`forward`.
+
+        Features by least squares, labels by Newton's way (L-BFGS).
+        """
+        frames = semantic.detach().flatten(0, 1)
+        if self.to_features is not None and features is not None:
+            given = F.pad(frames, (0, 1), value=1.0).double()
+            inner = given.T @ given
+            inner.diagonal().add_(1e-4 * inner.diagonal().mean())  # where a number says nothing, or as another
+            best = torch.linalg.solve(inner, given.T @ features.flatten(0, 1).double())
+            self.to_features.weight.copy_(best[:-1].T)
+            self.to_features.bias.copy_(best[-1])
+        if self.to_labels is not None and logits is not None:
+            head, likely = self.to_labels, logits.flatten(0, 1).softmax(-1)
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+            optimizer = torch.optim.LBFGS(head.parameters(), max_iter=_START_ITERATIONS, line_search_fn="strong_wolfe")
+
+            @torch.enable_grad()
+            def distance() -> Tensor:
+                optimizer.zero_grad()
+                loss = F.cross_entropy(head(frames), likely)
+                loss.backward()
+                return loss
+
+            optimizer.step(distance)
+            optimizer.zero_grad()
 
     def forward(self, semantic: Tensor, features: Tensor | None, logits: Tensor | None) -> dict[str, Tensor]:
         """``semantic``: ``(B, T, D)`` of the student; of the teacher features ``(B, T, F)``, logits ``(B, T, C)``."""

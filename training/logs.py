@@ -19,6 +19,9 @@ from training.validation import Validation, missing_scores, perplexity
 if TYPE_CHECKING:
     from training.train import Trainer
 
+_TOLD = "mel", "spectrum", "labels", "acoustic"
+"""Losses beside the progress bar."""
+
 
 class Log:
     """The progress bar and the TensorBoard files of a training; silent in all processes but the first.
@@ -85,11 +88,8 @@ class Log:
         self._scalars("train", values)
         if "counts" in terms:
             self._scalars("batch_perplexity", {str(q): v for q, v in enumerate(perplexity(terms["counts"]))})
-        self._bar.set_postfix(
-            mel=f"{values['mel']:.3f}",
-            spectrum=f"{values['spectrum']:.3f}",
-            audio=f"{values['seconds_per_second']:.0f}s/s",
-        )
+        told = {name: f"{values[name]:.3f}" for name in _TOLD if name in values}
+        self._bar.set_postfix(told, audio=f"{values['seconds_per_second']:.0f}s/s")
         self._rest()
 
     def validation(self, validation: Validation) -> None:

@@ -20,14 +20,15 @@ class Network(nn.Module, ABC):
 
     Args:
         tokenizer: its encoder and decoder are taken, and are its own no more.
-        decoder_only: take the decoder alone.
+        only: take the ``"encoder"`` or the ``"decoder"`` alone.
     """
 
-    def __init__(self, tokenizer: SpeechTokenizer | SeanetTokenizer, decoder_only: bool) -> None:
+    def __init__(self, tokenizer: SpeechTokenizer | SeanetTokenizer, only: str = "") -> None:
         super().__init__()
-        if not decoder_only:
+        if only != "decoder":
             self.encoder = tokenizer.encoder
-        self.decoder = tokenizer.decoder
+        if only != "encoder":
+            self.decoder = tokenizer.decoder
         self.train().requires_grad_(True)
 
     @abstractmethod
@@ -97,8 +98,8 @@ class ConvNeXtNetwork(Network):
 class SeanetNetwork(Network):
     """Of the ``seanet`` family: convolutions with weight norm (Salimans and Kingma 2016, arXiv 1602.07868)."""
 
-    def __init__(self, tokenizer: SeanetTokenizer, decoder_only: bool) -> None:
-        super().__init__(tokenizer, decoder_only)
+    def __init__(self, tokenizer: SeanetTokenizer, only: str = "") -> None:
+        super().__init__(tokenizer, only)
         for module in list(self.modules()):
             if isinstance(module, Linear):
                 weight_norm(module)
@@ -119,7 +120,7 @@ class SeanetNetwork(Network):
         self.decoder.compile()
 
 
-def network_of(tokenizer: SpeechTokenizer | SeanetTokenizer, decoder_only: bool) -> Network:
+def network_of(tokenizer: SpeechTokenizer | SeanetTokenizer, only: str = "") -> Network:
     """The network of a tokenizer's family; see :class:`Network`."""
     kind = SeanetNetwork if isinstance(tokenizer, SeanetTokenizer) else ConvNeXtNetwork
-    return kind(tokenizer, decoder_only)
+    return kind(tokenizer, only)

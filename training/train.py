@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,7 +112,7 @@ class Trainer:
         self.tokenizer = build(model).to(self.device)  # the exported one: averaged weights
         live = build(model).to(self.device)
         live.load_state_dict(self.tokenizer.state_dict())
-        self.network = network_of(live, config.decoder_only)
+        self.network = network_of(live, config.only)
         self.quantizer = TrainingQuantizer(
             model.latent_dim,
             model.semantic_dim,
@@ -123,6 +124,7 @@ class Trainer:
         self.loss = ReconstructionLoss(model.sample_rate).to(self.device)
         dims = (0 if store is None else store.dim for store in (features, labels))
         self.distillation = Distillation(model.semantic_dim or model.latent_dim, *dims).to(self.device)
+        self.before = build(model).encoder.to(self.device) if config.only == "encoder" else None  # as it was
         self.listener = (
             load_teacher(config.distillation.teacher).to(self.device) if config.distillation.teacher else None
         )
@@ -142,6 +144,7 @@ class Trainer:
             "features_by_frame": config.distillation.features_by_frame,
             "labels": config.distillation.label_weight,
             "representation": config.distillation.representation,
+            "acoustic": config.distillation.acoustic,
             "adversarial": config.adversary.weight,
             "seen": config.adversary.features,
         }
@@ -157,7 +160,7 @@ class Trainer:
         if config.compile:
             self.network.compile_parts()
             self._loss = torch.compile(self._loss)
-        alone = self.world.size == 1 and self.adversary is None and not config.decoder_only
+        alone = self.world.size == 1 and self.adversary is None and not config.only
         recorded = config.compile and alone and self.device.type == "cuda"
         self._learn = Recorded(self._gradients) if recorded else self._gradients
         self._move = Recorded(self._update) if recorded else self._update
@@ -174,10 +177,12 @@ class Trainer:
                 f"model ({self.config.model}); expected equal ones: change model, or start from random weights"
             )
         self.tokenizer.load_state_dict(tokenizer.state_dict())
-        if self.config.decoder_only:  # what is exported is rounded: the decoder shall learn for just those codes
+        if self.config.only == "decoder":  # what is exported is rounded: the decoder shall learn for just those codes
             self.tokenizer.half().float()
         self.network.continue_from(self.tokenizer)
         self.quantizer.continue_from(self.tokenizer.quantizer.codebooks)
+        if self.before is not None:
+            self.before.load_state_dict(self.tokenizer.encoder.state_dict())
 
     def batch(self, step: int) -> Batch:
         """The rows of the batch of a step that this process computes."""
@@ -211,6 +216,8 @@ class Trainer:
         batch = batch.to(self.device)
         if self.step >= config.quantizer.start_step and not self.quantizer.started:
             self._start_quantizer()
+        if self.step == 0 and config.start_from:
+            self._start_distillation()
         used = self.quantizer.prefixes(config.seed, self.step, config.batch_size)
         drawn = self.quantizer.replacements(config.seed, self.step, used, config.crop_frames)
         mine = used[self.world.rows(config.batch_size)]
@@ -281,7 +288,7 @@ class Trainer:
         for optimizer, _ in self.optimizers:
             optimizer.step()
         counts = None
-        if self.quantizer.started and not self.config.decoder_only:
+        if self.quantizer.started and self.config.only != "decoder":
             counts = self.quantizer.update(latent, codes, drawn, self.world)
         self._average_weights()
         return counts
@@ -292,7 +299,7 @@ class Trainer:
         """Losses by name on a part of the batch, ``share`` of it; its latent ``(B, T, D)``, and codes ``(B, Q, T)``."""
         waveform = batch.waveform
         values: dict[str, Tensor] = {}
-        if self.config.decoder_only:
+        if self.config.only == "decoder":
             latent = quantized = self._fixed_latent(waveform, used)
             codes = torch.empty(0)
         else:
@@ -301,6 +308,9 @@ class Trainer:
             if self.quantizer.started:
                 quantized, semantic, values["commitment"], codes = self.quantizer(latent, used)
             values |= self.distillation(semantic, batch.features, batch.labels)
+        if self.before is not None:
+            values["acoustic"] = self._moved(latent, waveform, self.before)
+            return values, latent.detach(), codes
         decoded = self._decode(quantized)
         values |= self._loss(decoded, waveform)
         # it is relative to the loudness of its part; that of the batch counts
@@ -321,6 +331,12 @@ class Trainer:
         return torch.cat(
             [tok.quantizer.decode(row[None, : int(count)]) for row, count in zip(codes, used, strict=True)]
         )
+
+    def _moved(self, latent: Tensor, waveform: Tensor, before: nn.Module) -> Tensor:
+        """Mean squared distance of the acoustic numbers of ``(B, T, D)`` from those of the encoder ``before``."""
+        with torch.no_grad(), autocast(self.device, self.config.bfloat16):
+            then, _ = before(waveform, before.initial_state(len(waveform)))
+        return (latent - then.float())[..., self.config.model.semantic_dim :].square().mean()
 
     def _parameters(self) -> list[nn.Parameter]:
         return [*self.network.parameters(), *self.distillation.parameters()]
@@ -350,6 +366,7 @@ class Trainer:
             "quantizer": self.quantizer.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
             "distillation": self.distillation.state_dict(),
+            "before": self.before and self.before.state_dict(),
             "adversary": self.adversary and [self.adversary.state_dict(), self.adversary.optimizer.state_dict()],
         }
 
@@ -366,6 +383,8 @@ class Trainer:
             if capturable is not None:  # a matter of this machine, not of the one that saved
                 optimizer.param_groups[0]["capturable"] = capturable
         self.distillation.load_state_dict(state["distillation"])
+        if self.before is not None:
+            self.before.load_state_dict(state["before"])
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"][0])
             self.adversary.optimizer.load_state_dict(state["adversary"][1])
@@ -380,13 +399,36 @@ class Trainer:
 
     @torch.no_grad()
     def _start_quantizer(self) -> None:
-        batches = max(1, round(START_SECONDS / (self.config.batch_size * self.config.crop_seconds)))
-        # numbered far past any training step, so that the length of the training does not change them
-        crops = [self.batch(2**40 + i).waveform.to(self.device) for i in range(batches)]
-        with torch.compiler.set_stance("force_eager"):  # once in a training: not worth a compilation
-            latents = [self.world.gather(self._encode(waveform)) for waveform in crops]
+        latents = [self._encode_at_start(batch.waveform) for batch in self._batches_to_start_with()]
         self.quantizer.start(torch.cat(latents), self.config.seed)
         self.world.copy_first_(list(self.quantizer.buffers()))  # sums may round differently on each GPU
+
+    def _start_distillation(self) -> None:
+        """Heads that tell what codebook 0 already says: random ones would disturb the encoder."""
+        if not list(self.distillation.parameters()):
+            return
+        said: list[Batch] = []
+        for batch in self._batches_to_start_with():
+            latent = self._encode_at_start(batch.waveform)
+            with torch.no_grad():
+                semantic = self.quantizer(
+                    latent, torch.ones(len(latent), dtype=torch.int64, device=self.device)
+                ).semantic
+            heard = (None if x is None else self.world.gather(x) for x in batch[1:])
+            said.append(Batch(semantic, *heard))
+        columns = (None if column[0] is None else torch.cat(column) for column in zip(*said, strict=True))
+        self.distillation.start(*columns)
+        self.world.copy_first_(list(self.distillation.parameters()))
+
+    def _batches_to_start_with(self) -> Iterator[Batch]:
+        count = max(1, round(START_SECONDS / (self.config.batch_size * self.config.crop_seconds)))
+        # numbered far past any training step, so that the length of the training does not change them
+        return (self.batch(2**40 + i).to(self.device) for i in range(count))
+
+    @torch.no_grad()
+    def _encode_at_start(self, waveform: Tensor) -> Tensor:
+        with torch.compiler.set_stance("force_eager"):  # once in a training: not worth a compilation
+            return self.world.gather(self._encode(waveform))
 
     @torch.no_grad()
     def _average_weights(self) -> None:
@@ -394,7 +436,7 @@ class Trainer:
         new = torch._foreach_sub(live, averaged)
         torch._foreach_mul_(new, self._newness)
         torch._foreach_add_(averaged, new)
-        if self.quantizer.started and not self.config.decoder_only:
+        if self.quantizer.started and self.config.only != "decoder":
             self.tokenizer.quantizer.codebooks.copy_(self.quantizer.codebooks)
 
 
@@ -497,7 +539,7 @@ def check_start(trainer: Trainer) -> None:
         CheckpointError: they have changed.
     """
     config = trainer.config
-    if not config.decoder_only or not Path(config.start_from).exists():
+    if config.only != "decoder" or not Path(config.start_from).exists():
         return
     start = speechtok.load(config.start_from).half().float().state_dict()
     now = trainer.tokenizer.state_dict()

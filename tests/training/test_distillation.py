@@ -42,6 +42,22 @@ def test_the_d_axis_goes_along_time_and_the_t_axis_along_features():
     assert by_frame["features_over_time"] > 0.314
 
 
+def test_heads_start_as_the_best_that_there_are():
+    torch.manual_seed(0)
+    said = torch.randn(2, 200, 4)
+    said[..., 3] = 1.0  # a number that says nothing
+    features, logits = said @ torch.randn(4, 6) + 2.0, 3 * said @ torch.randn(4, 5) - 1.0
+    distillation = Distillation(4, 6, 5)
+    random = distillation(said, features, logits)
+    distillation.start(said, features, logits)
+    assert torch.allclose(distillation.to_features(said), features, atol=0.02)
+    assert float(distillation(said, features, logits)["labels"]) < 0.01 < 0.1 * float(random["labels"])
+    assert all(parameter.grad is None for parameter in distillation.parameters())
+    noisy = features + torch.randn_like(features)
+    distillation.start(said, noisy, None)
+    assert not (distillation.to_features(said) - noisy).mean((0, 1)).abs().gt(1e-3).any()
+
+
 def test_without_a_teacher_there_is_nothing_to_learn():
     distillation = Distillation(5, 0, 0)
     assert distillation(torch.randn(2, 30, 5), None, None) == {}

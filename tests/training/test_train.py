@@ -6,10 +6,12 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -104,13 +106,25 @@ def test_an_interrupted_training_reaches_the_weights_of_an_uninterrupted_one(tin
     assert speechtok.load(whole / "tokenizer").fingerprint == speechtok.load(cut / "tokenizer").fingerprint
 
 
-def test_a_training_killed_ten_times_at_any_moment_ends_with_the_same_weights(tiny_config, tmp_path, monkeypatch):
-    # processes are forked from one that has imported everything: a kill costs no start of Python
+def forking(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Processes forked from one that has imported everything: none costs a start of Python."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums may round differently with another number
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training.train"])
-    values = tiny_config | {"steps": 60, "checkpoint_every": 4}
+    return context
+
+
+def train_as(rank: int, size: int, port: int, config: TrainingConfig) -> None:
+    """Train as one of the processes that torchrun would start."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+    train(config)
+
+
+def test_a_training_killed_ten_times_at_any_moment_ends_with_the_same_weights(tiny_config, tmp_path, monkeypatch):
+    context = forking(monkeypatch)
+    values = tiny_config | {"steps": 30, "checkpoint_every": 2}
     cut = values | {"out": str(tmp_path / "cut")}
 
     def run(values: dict, seconds: float | None = None) -> int | None:
@@ -121,9 +135,10 @@ def test_a_training_killed_ten_times_at_any_moment_ends_with_the_same_weights(ti
         process.join()
         return process.exitcode
 
-    assert run(values) == 0
+    assert run(values, seconds=0.0) != 0  # the server is there now
+    shutil.rmtree(values["out"], ignore_errors=True)
     start = time.perf_counter()
-    assert run(values | {"out": str(tmp_path / "timed")}) == 0
+    assert run(values) == 0
     seconds = time.perf_counter() - start
     moments = random.Random(0)
     killed, steps = 0, set()
@@ -315,7 +330,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_named(tiny_config):
         Trainer(config, corpus, World(size=3))
 
 
-def test_two_processes_walk_the_path_of_one(tiny_config, tmp_path):
+def test_two_processes_walk_the_path_of_one(tiny_config, tmp_path, monkeypatch):
     values = tiny_config | {"steps": 12, "log_every": 1, "quantizer": {"start_step": 4}}
     # Muon makes more of a sum's last bit than a step does; the same rates for any `steps`
     values["optimizer"] = {"warmup_steps": 2, "decay_fraction": 0.01, "muon_lr": 1e-12, "adamw_lr": 1e-4}
@@ -325,9 +340,19 @@ def test_two_processes_walk_the_path_of_one(tiny_config, tmp_path):
     two = values | {"out": str(tmp_path / "two")}
     script = [str(ROOT / "training/train.py"), "--config", str(path), f"out={two['out']}"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for steps in (7, 12):  # resumed once
-        result = subprocess.run([*torchrun, *script, f"steps={steps}"], capture_output=True, text=True)
-        assert result.returncode == 0, result.stderr[-2000:]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    context = forking(monkeypatch)
+    first = [context.Process(target=train_as, args=(rank, 2, port, config_of(two, steps=7))) for rank in range(2)]
+    for process in first:
+        process.start()
+    for process in first:
+        process.join()
+    assert [process.exitcode for process in first] == [0, 0]
+    # resumed once
+    result = subprocess.run([*torchrun, *script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
     for name in ("mel", "spectrum", "waveform", "gradient_norm"):
         left, right = scalars_of(values, f"train/{name}"), scalars_of(two, f"train/{name}")
         assert right == pytest.approx(left, rel=1e-3 if name == "gradient_norm" else 1e-4), name
@@ -483,7 +508,7 @@ def test_a_training_with_a_teacher_that_hears_decoded_audio_and_an_adversary_run
 
 def test_the_decoder_does_not_go_on_for_codes_that_have_changed(tiny_config, tmp_path):
     start = train(config_of(tiny_config))
-    changes = {"out": str(tmp_path / "second"), "start_from": str(start), "decoder_only": True}
+    changes = {"out": str(tmp_path / "second"), "start_from": str(start), "only": "decoder"}
     train(config_of(tiny_config, **changes))
     train(config_of(tiny_config, steps=10, **changes))
     shutil.rmtree(tiny_config["out"])
@@ -495,7 +520,7 @@ def test_the_decoder_does_not_go_on_for_codes_that_have_changed(tiny_config, tmp
 def test_the_codes_stay_when_the_decoder_learns_from_a_checkpoint_that_is_not_rounded(tiny_config, tmp_path):
     train(config_of(tiny_config))
     start = str(Path(tiny_config["out"]) / CHECKPOINT_NAME)
-    changes = {"out": str(tmp_path / "second"), "start_from": start, "decoder_only": True, "steps": 3}
+    changes = {"out": str(tmp_path / "second"), "start_from": start, "only": "decoder", "steps": 3}
     config = config_of(tiny_config, **changes)
     trainer = trainer_of(config)
     trainer.continue_from(speechtok.load(start))
@@ -519,18 +544,85 @@ def test_labels_are_not_features(tiny_config, tmp_path):
 def test_the_codes_stay_when_the_decoder_alone_is_trained(tiny_config, tmp_path):
     first = speechtok.load(train(config_of(tiny_config)))
     changes = {"out": str(tmp_path / "second"), "start_from": str(Path(tiny_config["out"]) / "tokenizer")}
-    second = speechtok.load(train(config_of(tiny_config, decoder_only=True, **changes)))
+    second = speechtok.load(train(config_of(tiny_config, only="decoder", **changes)))
     audio = torch.sin(torch.arange(8000) / 10) * 0.3
     codes = first.encode(audio, 16_000).codes
     assert torch.equal(codes, second.encode(audio, 16_000).codes)
     assert not torch.equal(first.decode(codes), second.decode(codes))
 
 
+def encoder_leg(tiny_config, tmp_path) -> dict:
+    """Plain values of a first training, and of one of its encoder alone."""
+    features = extracted(tiny_config, tmp_path / "features")
+    first = tiny_config | {
+        "model": tiny_config["model"] | {"semantic_dim": 3},
+        "distillation": {"features": features, "features_by_frame": 5.0},
+    }
+    folder = train(config_of(first))
+    second = {"out": str(tmp_path / "second"), "start_from": str(folder), "only": "encoder"}
+    return first | second | {"optimizer": {"muon_lr": 5e-3, "adamw_lr": 5e-3}}
+
+
+def test_the_encoder_alone_learns_what_is_said_and_leaves_how_it_sounds(tiny_config, tmp_path):
+    values = encoder_leg(tiny_config, tmp_path)
+    config = config_of(values, steps=90)
+    data = read_data(config, World())
+    trainer = Trainer(config, data.train, features=data.features)
+    first = speechtok.load(values["start_from"])
+    trainer.continue_from(first)
+    terms = [trainer.run_step(trainer.batch(step % 3)) for step in range(90)]
+    assert "mel" not in terms[0]
+    assert float(terms[0]["acoustic"]) < 1e-6
+    early, late = (sum(float(x["features_by_frame"]) for x in some) for some in (terms[:3], terms[-3:]))
+    assert late < 0.85 * early
+    audio = torch.sin(torch.arange(8000) / 10)[None] * 0.3
+    then, now = (x.encoder(audio, x.encoder.initial_state(1))[0] for x in (first, trainer.tokenizer))
+    moved = (now - then).square().mean((0, 1))
+    assert moved[3:].mean() < 0.1 * moved[:3].mean()
+    exported, given = trainer.tokenizer.state_dict(), first.state_dict()
+    assert all(torch.equal(x, given[name]) for name, x in exported.items() if name.startswith("decoder."))
+    assert not torch.equal(exported["quantizer.codebooks"][0], given["quantizer.codebooks"][0])
+
+
+def test_the_encoder_alone_is_held_to_its_start_after_a_resume_too(tiny_config, tmp_path):
+    values = encoder_leg(tiny_config, tmp_path)
+    train(config_of(values, steps=6))
+    once = state_of(values)
+    shutil.rmtree(values["out"])
+    train(config_of(values, steps=6, checkpoint_every=3))
+    assert all(torch.equal(x, once["network"][name]) for name, x in state_of(values)["network"].items())
+    shutil.rmtree(values["start_from"])  # which a checkpoint does not need
+    train(config_of(values, steps=8))
+    assert all(torch.equal(x, once["before"][name]) for name, x in state_of(values)["before"].items())
+    assert scalars_of(values, "train/acoustic")
+
+
+def test_heads_are_fitted_to_the_tokenizer_that_is_trained_further(tiny_config, tmp_path):
+    values = encoder_leg(tiny_config, tmp_path) | {"only": ""}
+    config = config_of(values)
+    data = read_data(config, World())
+    losses = []
+    for fitted in (True, False):
+        trainer = Trainer(config, data.train, features=data.features)
+        trainer.continue_from(speechtok.load(values["start_from"]))
+        if not fitted:
+            trainer._start_distillation = lambda: None
+        losses.append(float(trainer.run_step(trainer.batch(0))["features_by_frame"]))
+    assert losses[0] < 0.8 * losses[1]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"decoder_only": True}, "start_from"),
-        ({"decoder_only": True, "start_from": "x", "distillation": {"labels": "y"}}, "codes stay"),
+        ({"only": "decoder"}, "start_from"),
+        ({"only": "head"}, "'encoder' or 'decoder'"),
+        ({"only": "encoder", "start_from": "x"}, "semantic_dim is 0"),
+        ({"only": "encoder", "start_from": "x", "model": {"semantic_dim": 3}}, "without a teacher"),
+        (
+            {"only": "encoder", "start_from": "x", "model": {"semantic_dim": 3}, "adversary": {"weight": 1.0}},
+            "nothing is decoded",
+        ),
+        ({"only": "decoder", "start_from": "x", "distillation": {"labels": "y"}}, "codes stay"),
         ({"distillation": {"features": "nowhere"}}, "nowhere"),
         ({"distillation": {"teacher": "own:nowhere"}}, "nowhere"),
         ({"distillation": {"teacher": "nobody"}}, "nobody"),
