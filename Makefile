@@ -1,7 +1,8 @@
 # make demo            hear a recording come back from its codes (IN=your.wav, or the sample of the repository)
 # make test            every check: ruff, mypy, pytest
 # make default DATA=DIR   train the embedded default anew, from a folder of speech (on a GPU: DEVICE=cuda WORKERS=12
-#                         TRAIN="bfloat16=false batch_size=32 crop_seconds=2")
+#                         TRAIN="bfloat16=false batch_size=32 crop_seconds=2" for the first leg, LEGS="bfloat16=false"
+#                         for the encoder's and the decoder's)
 # All set up what they need in a virtual environment.
 
 PYTHON ?= python3
@@ -17,6 +18,7 @@ RUNS ?= runs
 DEVICE ?= cpu
 WORKERS ?= 0
 TRAIN ?=
+LEGS ?=
 
 .PHONY: demo test default clean
 
@@ -42,14 +44,14 @@ default: $(VENV)/test.ready
 	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels \
 	  device=$(DEVICE) workers=$(WORKERS) $(TRAIN)
 	mkdir -p $(RUNS)/default-encoder $(RUNS)/default-decoder
-	ln -sfn ../default/audio $(RUNS)/default-encoder/audio
-	ln -sfn ../default/audio $(RUNS)/default-decoder/audio
+	test -e $(RUNS)/default-encoder/audio || ln -s ../default/audio $(RUNS)/default-encoder/audio
+	test -e $(RUNS)/default-decoder/audio || ln -s ../default/audio $(RUNS)/default-decoder/audio
 	$(BIN)/python training/train.py --config training/configs/default-encoder.yaml data=$(DATA) out=$(RUNS)/default-encoder \
 	  start_from=$(RUNS)/default/tokenizer \
 	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels \
-	  device=$(DEVICE) workers=$(WORKERS) $(TRAIN)
+	  device=$(DEVICE) workers=$(WORKERS) $(LEGS)
 	$(BIN)/python training/train.py --config training/configs/default-decoder.yaml data=$(DATA) out=$(RUNS)/default-decoder \
-	  start_from=$(RUNS)/default-encoder/tokenizer device=$(DEVICE) workers=$(WORKERS) $(TRAIN)
+	  start_from=$(RUNS)/default-encoder/tokenizer device=$(DEVICE) workers=$(WORKERS) $(LEGS)
 	cp $(RUNS)/default-decoder/tokenizer/config.json $(RUNS)/default-decoder/tokenizer/model.safetensors speechtok/assets/
 
 clean:

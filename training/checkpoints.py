@@ -1,5 +1,6 @@
 """The state of a training on disk: whole or not at all, and only for the config that it was saved with."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +46,11 @@ def load_checkpoint(trainer: "Trainer", path: Path) -> None:
     """
     state = trainer.world.from_first(_read(path) if trainer.world.writes else None)
     mine, saved = trainer.config.to_dict(), state["config"]
-    for name, value in mine.items():
-        if name not in _FREE and not name.endswith("_every") and value != saved.get(name):
+    for name in (field.name for field in dataclasses.fields(trainer.config)):
+        # one that is absent is so in both, or a difference
+        if name not in _FREE and not name.endswith("_every") and mine.get(name) != saved.get(name):
             raise CheckpointError(
-                f"{path} was trained with {name} {saved.get(name)!r}, and the config says {value!r}; "
+                f"{path} was trained with {name} {saved.get(name)!r}, and the config says {mine.get(name)!r}; "
                 "choose another out=… for another training"
             )
     try:

@@ -104,7 +104,9 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """What codebook 0 learns from a teacher, and with which weights; see :mod:`training.distillation`.
+    """What codebook 0 learns from a teacher, and with which weights (and the others, see ``acoustic``).
+
+    See :mod:`training.distillation`.
 
     Attributes:
         features: folder of a teacher's features (``python -m training.teachers``); empty for none.
@@ -114,7 +116,7 @@ class DistillationConfig:
         features_by_frame: weight of the features of each frame.
         label_weight: weight of the labels.
         representation: weight of what the teacher hears in decoded audio.
-        acoustic: where the encoder alone is trained, weight of how far the acoustic numbers are from what they were.
+        acoustic: with ``only="encoder"``, weight of how far the acoustic numbers are from what they were.
         delay: frames that codebook 0 is late: its frame ``t`` learns what the teacher hears in frame ``t - delay``, so
             it has heard as many frames after it.
     """
@@ -187,7 +189,8 @@ class TrainingConfig:
         speed: a crop is played up to so many times as fast, or as slow, and so as high, or as low.
         device: ``"cpu"``, ``"cuda"``, …
         bfloat16: matrix products in bfloat16 (autocast), where the device has instructions for it.
-        compile: compile encoder, decoder and losses (``torch.compile``), and on a GPU record whole steps (CUDA graphs).
+        compile: compile encoder, decoder and losses (``torch.compile``), and on a GPU record whole steps (CUDA graphs),
+            if both halves are trained.
         workers: processes that read batches; 0: a thread does.
         log_every: steps between scalars in TensorBoard.
         validate_every: steps between validations.
@@ -205,7 +208,7 @@ class TrainingConfig:
     steps: int
     model: ModelConfig = field(default_factory=TokenizerConfig)
     start_from: str = ""
-    only: str = ""
+    only: str = field(default="", metadata={"absent": ""})
     seed: int = 0
     batch_size: int = 16
     accumulate: int = 1
@@ -267,13 +270,18 @@ class TrainingConfig:
 
     def _check_only(self) -> None:
         if self.only not in ("", "encoder", "decoder"):
-            raise ConfigError(f"only is {self.only!r}; expected 'encoder' or 'decoder', or nothing for both")
+            raise ConfigError(f"only is {self.only!r}; expected 'encoder' or 'decoder', or '' for both")
         if self.only and not self.start_from:
-            raise ConfigError(f"only is {self.only!r} without start_from; expected the tokenizer to take the rest of")
+            raise ConfigError(
+                f"only is {self.only!r} without start_from; expected the tokenizer whose other half stays"
+            )
         if self.only == "decoder" and (self.distillation.features or self.distillation.labels):
             raise ConfigError("only is 'decoder' with distillation.features or labels; expected neither: codes stay")
         if self.only == "encoder" and not self.model.semantic_dim:
-            raise ConfigError("only is 'encoder' and model.semantic_dim is 0; expected numbers for codebook 0 alone")
+            raise ConfigError(
+                "only is 'encoder' and model.semantic_dim is 0; expected a tokenizer of the convnext family that was "
+                "trained with model.semantic_dim above 0, so that codebook 0 has numbers of its own"
+            )
         if self.only == "encoder" and (self.distillation.teacher or self.adversary.weight):
             raise ConfigError(
                 "only is 'encoder' with distillation.teacher or adversary.weight; expected neither: nothing is decoded"

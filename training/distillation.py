@@ -32,20 +32,21 @@ class Distillation(nn.Module):
 
     @torch.no_grad()
     def start(self, semantic: Tensor, features: Tensor | None, logits: Tensor | None) -> None:
-        """Set the heads to the best that there are for what is said now; shapes as in :meth:`forward`.
+        """Fit the heads to what is said now; shapes as in :meth:`forward`.
 
-        Features by least squares, labels by Newton's way (L-BFGS).
+        Features by least squares, labels by L-BFGS on their cross-entropy, both on the CPU, in float64.
         """
-        frames = semantic.detach().flatten(0, 1)
+        frames = semantic.flatten(0, 1).double().cpu()
         if self.to_features is not None and features is not None:
-            given = F.pad(frames, (0, 1), value=1.0).double()
+            given = F.pad(frames, (0, 1), value=1.0)
             inner = given.T @ given
             inner.diagonal().add_(1e-4 * inner.diagonal().mean())  # where a number says nothing, or as another
-            best = torch.linalg.solve(inner, given.T @ features.flatten(0, 1).double())
+            best = torch.linalg.solve(inner, given.T @ features.flatten(0, 1).double().cpu())
             self.to_features.weight.copy_(best[:-1].T)
             self.to_features.bias.copy_(best[-1])
         if self.to_labels is not None and logits is not None:
-            head, likely = self.to_labels, logits.flatten(0, 1).softmax(-1)
+            likely = logits.flatten(0, 1).double().cpu().softmax(-1)
+            head = nn.Linear(frames.shape[1], likely.shape[1], dtype=torch.float64)
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
             optimizer = torch.optim.LBFGS(head.parameters(), max_iter=_START_ITERATIONS, line_search_fn="strong_wolfe")
@@ -53,12 +54,13 @@ class Distillation(nn.Module):
             @torch.enable_grad()
             def distance() -> Tensor:
                 optimizer.zero_grad()
-                loss = F.cross_entropy(head(frames), likely)
+                # a little less sure of what few frames say
+                loss = F.cross_entropy(head(frames), likely) + 1e-4 * (frames.std(0) * head.weight).square().sum()
                 loss.backward()
                 return loss
 
             optimizer.step(distance)
-            optimizer.zero_grad()
+            self.to_labels.load_state_dict(head.state_dict())
 
     def forward(self, semantic: Tensor, features: Tensor | None, logits: Tensor | None) -> dict[str, Tensor]:
         """``semantic``: ``(B, T, D)`` of the student; of the teacher features ``(B, T, F)``, logits ``(B, T, C)``."""

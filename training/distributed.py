@@ -55,6 +55,7 @@ class World:
         dist.all_gather(parts, tensor.contiguous())
         return torch.cat(parts)
 
+    @torch.no_grad()
     def copy_first_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by that of rank 0."""
         if self.size > 1:

@@ -216,7 +216,7 @@ class Trainer:
         batch = batch.to(self.device)
         if self.step >= config.quantizer.start_step and not self.quantizer.started:
             self._start_quantizer()
-        if self.step == 0 and config.start_from:
+        if self.step == 0 and config.start_from and self.quantizer.started:
             self._start_distillation()
         used = self.quantizer.prefixes(config.seed, self.step, config.batch_size)
         drawn = self.quantizer.replacements(config.seed, self.step, used, config.crop_frames)
@@ -309,7 +309,7 @@ class Trainer:
                 quantized, semantic, values["commitment"], codes = self.quantizer(latent, used)
             values |= self.distillation(semantic, batch.features, batch.labels)
         if self.before is not None:
-            values["acoustic"] = self._moved(latent, waveform, self.before)
+            values["acoustic"] = self._acoustic_distance(latent, waveform, self.before)
             return values, latent.detach(), codes
         decoded = self._decode(quantized)
         values |= self._loss(decoded, waveform)
@@ -332,11 +332,11 @@ class Trainer:
             [tok.quantizer.decode(row[None, : int(count)]) for row, count in zip(codes, used, strict=True)]
         )
 
-    def _moved(self, latent: Tensor, waveform: Tensor, before: nn.Module) -> Tensor:
+    def _acoustic_distance(self, latent: Tensor, waveform: Tensor, before: nn.Module) -> Tensor:
         """Mean squared distance of the acoustic numbers of ``(B, T, D)`` from those of the encoder ``before``."""
-        with torch.no_grad(), autocast(self.device, self.config.bfloat16):
+        with torch.no_grad():
             then, _ = before(waveform, before.initial_state(len(waveform)))
-        return (latent - then.float())[..., self.config.model.semantic_dim :].square().mean()
+        return (latent - then)[..., self.config.model.semantic_dim :].square().mean()
 
     def _parameters(self) -> list[nn.Parameter]:
         return [*self.network.parameters(), *self.distillation.parameters()]
@@ -403,21 +403,19 @@ class Trainer:
         self.quantizer.start(torch.cat(latents), self.config.seed)
         self.world.copy_first_(list(self.quantizer.buffers()))  # sums may round differently on each GPU
 
+    @torch.no_grad()
     def _start_distillation(self) -> None:
         """Heads that tell what codebook 0 already says: random ones would disturb the encoder."""
         if not list(self.distillation.parameters()):
             return
-        said: list[Batch] = []
+        said, heard = [], []
         for batch in self._batches_to_start_with():
             latent = self._encode_at_start(batch.waveform)
-            with torch.no_grad():
-                semantic = self.quantizer(
-                    latent, torch.ones(len(latent), dtype=torch.int64, device=self.device)
-                ).semantic
-            heard = (None if x is None else self.world.gather(x) for x in batch[1:])
-            said.append(Batch(semantic, *heard))
-        columns = (None if column[0] is None else torch.cat(column) for column in zip(*said, strict=True))
-        self.distillation.start(*columns)
+            used = torch.ones(len(latent), dtype=torch.int64, device=self.device)
+            said.append(self.quantizer(latent, used).semantic)
+            heard.append([None if x is None else self.world.gather(x) for x in (batch.features, batch.labels)])
+        features, labels = (None if column[0] is None else torch.cat(column) for column in zip(*heard, strict=True))
+        self.distillation.start(torch.cat(said), features, labels)
         self.world.copy_first_(list(self.distillation.parameters()))
 
     def _batches_to_start_with(self) -> Iterator[Batch]:
@@ -428,7 +426,8 @@ class Trainer:
     @torch.no_grad()
     def _encode_at_start(self, waveform: Tensor) -> Tensor:
         with torch.compiler.set_stance("force_eager"):  # once in a training: not worth a compilation
-            return self.world.gather(self._encode(waveform))
+            parts = waveform.chunk(self.config.accumulate)
+            return self.world.gather(torch.cat([self._encode(part) for part in parts]))
 
     @torch.no_grad()
     def _average_weights(self) -> None:
@@ -533,20 +532,28 @@ def read_data(config: TrainingConfig, world: World) -> Data:
 
 
 def check_start(trainer: Trainer) -> None:
-    """See that a decoder that goes on learning does so for the codes that its start still gives.
+    """See that a half that goes on learning does so beside the half that its start still has.
 
     Raises:
-        CheckpointError: they have changed.
+        CheckpointError: the start has changed.
     """
     config = trainer.config
-    if config.only != "decoder" or not Path(config.start_from).exists():
+    if not config.only or not Path(config.start_from).exists():
         return
-    start = speechtok.load(config.start_from).half().float().state_dict()
-    now = trainer.tokenizer.state_dict()
-    if any(not torch.equal(now[name].cpu(), x) for name, x in start.items() if not name.startswith("decoder.")):
+    start, now = speechtok.load(config.start_from), trainer.tokenizer.state_dict()
+    if config.only == "decoder":
+        start.half().float()
+    if trainer.before is not None:
+        now |= {f"encoder.{name}": x for name, x in trainer.before.state_dict().items()}
+    stays = {
+        name: x
+        for name, x in start.state_dict().items()
+        if not name.startswith("decoder." if config.only == "decoder" else "quantizer.")
+    }
+    if any(not torch.equal(now[name].cpu(), x) for name, x in stays.items()):
         raise CheckpointError(
-            f"{config.out} trains the decoder for codes that {config.start_from} no longer gives; expected the encoder "
-            "and codebooks that it started from: choose another out=…"
+            f"{config.out} trains the {config.only} of what {config.start_from} was, and no longer is; expected the "
+            "tokenizer that it started from: choose another out=…"
         )
 
 
@@ -578,14 +585,16 @@ def train(config: TrainingConfig) -> Path:
 def _train(config: TrainingConfig, world: World) -> Path:
     out = Path(config.out)
     make_folder(out)
+    checkpoint = out / CHECKPOINT_NAME
+    goes_on = world.from_first(checkpoint.exists())
+    start = None if goes_on or not config.start_from else speechtok.load(config.start_from)
     data = read_data(config, world)
     trainer = Trainer(config, data.train, world, data.features, data.labels)
-    checkpoint = out / CHECKPOINT_NAME
-    if world.from_first(checkpoint.exists()):
+    if goes_on:
         load_checkpoint(trainer, checkpoint)
         check_start(trainer)
-    elif config.start_from:
-        trainer.continue_from(speechtok.load(config.start_from))
+    elif start is not None:
+        trainer.continue_from(start)
     pinned = trainer.device.type == "cuda"
     upcoming = ahead(trainer.batch, trainer.step, config.steps, config.workers, pinned)
     with Log(out, trainer) as log, stop_requests() as requested, contextlib.closing(upcoming):

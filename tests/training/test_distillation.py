@@ -42,7 +42,8 @@ def test_the_d_axis_goes_along_time_and_the_t_axis_along_features():
     assert by_frame["features_over_time"] > 0.314
 
 
-def test_heads_start_as_the_best_that_there_are():
+@torch.no_grad()
+def test_heads_are_fitted_to_what_is_said():
     torch.manual_seed(0)
     said = torch.randn(2, 200, 4)
     said[..., 3] = 1.0  # a number that says nothing

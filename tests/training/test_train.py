@@ -122,6 +122,22 @@ def train_as(rank: int, size: int, port: int, config: TrainingConfig) -> None:
     train(config)
 
 
+def train_in_two(config: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train in two processes, without the time that torchrun takes to start."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    context = forking(monkeypatch)
+    processes = [context.Process(target=train_as, args=(rank, 2, port, config)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        process.kill()  # one waits for the other, if that has failed
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
 def test_a_training_killed_ten_times_at_any_moment_ends_with_the_same_weights(tiny_config, tmp_path, monkeypatch):
     context = forking(monkeypatch)
     values = tiny_config | {"steps": 30, "checkpoint_every": 2}
@@ -340,16 +356,7 @@ def test_two_processes_walk_the_path_of_one(tiny_config, tmp_path, monkeypatch):
     two = values | {"out": str(tmp_path / "two")}
     script = [str(ROOT / "training/train.py"), "--config", str(path), f"out={two['out']}"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    context = forking(monkeypatch)
-    first = [context.Process(target=train_as, args=(rank, 2, port, config_of(two, steps=7))) for rank in range(2)]
-    for process in first:
-        process.start()
-    for process in first:
-        process.join()
-    assert [process.exitcode for process in first] == [0, 0]
+    train_in_two(config_of(two, steps=7), monkeypatch)
     # resumed once
     result = subprocess.run([*torchrun, *script], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
@@ -513,7 +520,7 @@ def test_the_decoder_does_not_go_on_for_codes_that_have_changed(tiny_config, tmp
     train(config_of(tiny_config, steps=10, **changes))
     shutil.rmtree(tiny_config["out"])
     train(config_of(tiny_config, seed=1))
-    with pytest.raises(CheckpointError, match="no longer gives"):
+    with pytest.raises(CheckpointError, match="no longer is"):
         train(config_of(tiny_config, steps=12, **changes))
 
 
@@ -595,6 +602,42 @@ def test_the_encoder_alone_is_held_to_its_start_after_a_resume_too(tiny_config, 
     train(config_of(values, steps=8))
     assert all(torch.equal(x, once["before"][name]) for name, x in state_of(values)["before"].items())
     assert scalars_of(values, "train/acoustic")
+
+
+def test_two_processes_train_the_encoder_alone_as_one_does(tiny_config, tmp_path, monkeypatch):
+    values = encoder_leg(tiny_config, tmp_path) | {"log_every": 1, "steps": 3}
+    values["optimizer"] = {"warmup_steps": 2, "muon_lr": 1e-12, "adamw_lr": 1e-4}
+    two = values | {"out": str(tmp_path / "two"), "accumulate": 2}
+    train(config_of(values))
+    train_in_two(config_of(two), monkeypatch)
+    for name in ("features_by_frame", "features_over_time", "commitment"):
+        assert scalars_of(two, f"train/{name}") == pytest.approx(scalars_of(values, f"train/{name}"), rel=1e-3), name
+    assert scalars_of(two, "train/acoustic") == pytest.approx(scalars_of(values, "train/acoustic"), abs=1e-6)
+
+
+def test_the_encoder_does_not_go_on_from_a_start_that_has_changed(tiny_config, tmp_path):
+    values = encoder_leg(tiny_config, tmp_path)
+    train(config_of(values))
+    train(config_of(values, steps=10))
+    first = Path(values["start_from"])
+    speechtok.load(first).half().float().save(first)  # the same
+    train(config_of(values, steps=11))
+    changed = speechtok.load(first)
+    changed.encoder.embed.bias += 0.25
+    changed.save(first)
+    with pytest.raises(CheckpointError, match="no longer is"):
+        train(config_of(values, steps=12))
+
+
+def test_what_a_checkpoint_says_nothing_of_was_as_it_is_by_default(tiny_config):
+    train(config_of(tiny_config))
+    with pytest.raises(CheckpointError, match="speed None"):
+        train(config_of(tiny_config, speed=1.1, steps=9))
+    state = state_of(tiny_config)
+    state["config"]["speed"] = 1.1
+    torch.save(state, Path(tiny_config["out"]) / CHECKPOINT_NAME)
+    with pytest.raises(CheckpointError, match=r"speed 1\.1"):
+        train(config_of(tiny_config, steps=9))
 
 
 def test_heads_are_fitted_to_the_tokenizer_that_is_trained_further(tiny_config, tmp_path):
