@@ -14,6 +14,7 @@ PANELS = {
     "training loss: mel": ("train/mel", "validation/mel"),
     "training loss: spectrum": ("train/spectrum", "validation/spectrum"),
     "codebook 0: labels, features": ("train/labels", "train/features_over_time", "train/features_by_frame"),
+    "acoustic numbers: distance from before": ("train/acoustic",),
     "held out: PESQ-WB": ("validation/pesq_wb",),
     "held out: STOI": ("validation/stoi",),
     "held out: PNMI of codebook 0": ("validation/pnmi",),
@@ -48,6 +49,20 @@ def smooth(values: Sequence[float], share: float = 0.1) -> list[float]:
     return averages
 
 
+def panels(runs: dict[str, dict[str, Curve]]) -> dict[str, list[tuple[str, str, Curve]]]:
+    """What there is to show, by title: run, scalar and curve of each line. A point is no curve."""
+    shown = {
+        title: [
+            (run, name, curves[name])
+            for run, curves in runs.items()
+            for name in names
+            if len(curves.get(name, ([], []))[0]) > 1
+        ]
+        for title, names in PANELS.items()
+    }
+    return {title: lines for title, lines in shown.items() if lines}
+
+
 def draw(runs: dict[str, dict[str, Curve]], path: Path) -> None:
     """Draw the panels that have something to show: ``runs`` by name, the curves of each by scalar."""
     import matplotlib
@@ -55,11 +70,7 @@ def draw(runs: dict[str, dict[str, Curve]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown = {
-        title: [(run, name, curves[name]) for run, curves in runs.items() for name in names if name in curves]
-        for title, names in PANELS.items()
-    }
-    shown = {title: lines for title, lines in shown.items() if lines}
+    shown = panels(runs)
     rows = -(-len(shown) // 3) or 1
     figure, axes = pyplot.subplots(rows, 3, figsize=(13, 3.4 * rows), layout="constrained", squeeze=False)
     for axis in axes.flat[len(shown) :]:

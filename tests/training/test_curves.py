@@ -1,7 +1,7 @@
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from training.curves import main, read_curves, smooth
+from training.curves import main, panels, read_curves, smooth
 
 
 @pytest.fixture
@@ -17,6 +17,12 @@ def test_curves_are_what_was_logged_in_full(run):
     curves = read_curves(run)
     assert curves["train/mel"] == ([1, 2, 3, 4, 5], pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]))
     assert curves["validation/pesq_wb"] == ([5], [1.5])
+
+
+def test_a_panel_shows_what_has_a_curve_in_any_training(run):
+    curves = read_curves(run)
+    shown = panels({"a": curves, "b": {}})
+    assert list(shown.values()) == [[("a", "train/mel", curves["train/mel"])]]
 
 
 def test_curves_of_one_and_of_several_trainings_are_drawn(run, tmp_path):
