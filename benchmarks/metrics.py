@@ -288,11 +288,10 @@ class Pocketsphinx:
         self.decoder: Any = pocketsphinx.Decoder(
             samprate=RATE, loglevel="FATAL", maxhmmpf=3000, maxwpf=10, ds=2, topn=2
         )
-        self.mean = self.decoder.get_cmn(False)
 
     def __call__(self, waveform: np.ndarray) -> str:
         """The words."""
-        self.decoder.set_cmn(self.mean)  # it adapts to what it has heard, and would depend on the order
+        self.decoder.reinit_feat()  # it adapts to what it has heard, noise too, and would depend on the order
         self.decoder.start_utt()
         self.decoder.process_raw((waveform * 32_767).clip(-32_768, 32_767).astype("<i2").tobytes(), full_utt=True)
         self.decoder.end_utt()

@@ -43,8 +43,8 @@ from training.stopping import stop_requests
 from training.teachers import FeatureStore, load_teacher
 from training.validation import validate
 
-START_SECONDS = 200.0
-"""Audio on which k-means starts the codebooks."""
+START_FRAMES = 10
+"""Frames for each vector of a codebook, on which k-means starts the codebooks, and heads are fitted."""
 
 MAX_SKIPPED_IN_A_ROW = 50
 """Steps without a finite loss and gradient after which a training will not recover."""
@@ -419,7 +419,8 @@ class Trainer:
         self.world.copy_first_(list(self.distillation.parameters()))
 
     def _batches_to_start_with(self) -> Iterator[Batch]:
-        count = max(1, round(START_SECONDS / (self.config.batch_size * self.config.crop_seconds)))
+        config = self.config
+        count = max(1, round(START_FRAMES * config.model.codebook_size / (config.batch_size * config.crop_frames)))
         # numbered far past any training step, so that the length of the training does not change them
         return (self.batch(2**40 + i).to(self.device) for i in range(count))
 

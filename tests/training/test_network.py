@@ -24,9 +24,8 @@ FAMILIES = [pytest.param(PUBLISHED, id="as published"), pytest.param(CAUSAL, id=
 
 
 @pytest.fixture
-def values(tiny_config, monkeypatch) -> dict:
+def values(tiny_config) -> dict:
     """Plain values of a training of a SEANet that takes a second."""
-    monkeypatch.setattr("training.train.START_SECONDS", 5.0)
     return tiny_config | {"model": PUBLISHED, "batch_size": 2, "validation_utterances": 1}
 
 
