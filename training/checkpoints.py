@@ -46,11 +46,12 @@ def load_checkpoint(trainer: "Trainer", path: Path) -> None:
     """
     state = trainer.world.from_first(_read(path) if trainer.world.writes else None)
     mine, saved = trainer.config.to_dict(), state["config"]
-    for name in (field.name for field in dataclasses.fields(trainer.config)):
-        # one that is absent is so in both, or a difference
-        if name not in _FREE and not name.endswith("_every") and mine.get(name) != saved.get(name):
+    for field in dataclasses.fields(trainer.config):
+        # some fields are left out where they are at their default
+        now, then = (values.get(field.name, field.metadata.get("absent")) for values in (mine, saved))
+        if field.name not in _FREE and not field.name.endswith("_every") and now != then:
             raise CheckpointError(
-                f"{path} was trained with {name} {saved.get(name)!r}, and the config says {mine.get(name)!r}; "
+                f"{path} was trained with {field.name} {then!r}, and the config says {now!r}; "
                 "choose another out=… for another training"
             )
     try:
