@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,54 @@ class SpeechTokens:
         frames = int(self.lengths[index])
         row = slice(index, index + 1)
         return self._replace(self.codes[row, :, :frames], self.lengths[row], self.num_samples[row])
+
+    def crop(self, start: int, stop: int) -> "SpeechTokens":
+        """The frames from ``start`` up to ``stop`` of each utterance: a piece of speech, to write between texts.
+
+        An utterance that ends before has fewer, or none. :meth:`join` puts pieces together again.
+
+        Raises:
+            TokensError: not ``0 <= start <= stop <= T``.
+        """
+        frames = self.codes.shape[2]
+        if not 0 <= start <= stop <= frames:
+            raise TokensError(f"the frames {start} to {stop} are asked for; expected some of 0 to {frames}, in order")
+        lengths = self.lengths.clamp(start, stop) - start
+        num_samples = (self.num_samples - start * self.hop_length).clamp_min(0).minimum(lengths * self.hop_length)
+        return self._replace(self.codes[:, :, start:stop], lengths, num_samples)
+
+    @classmethod
+    def join(cls, pieces: Sequence["SpeechTokens"]) -> "SpeechTokens":
+        """Pieces of one utterance, each a batch of one, in order: inverse of :meth:`crop`.
+
+        Raises:
+            TokensError: there are none, or they are no batches of one, of one tokenizer and with as many codebooks; or
+                one that another follows ends within a frame.
+        """
+        if not pieces:
+            raise TokensError("there are no pieces to join; expected one at least")
+        first, samples = pieces[0], 0
+        facts = ("num_codebooks", "sample_rate", "hop_length", "codebook_size", "fingerprint")
+        for index, piece in enumerate(pieces):
+            if len(piece) != 1:
+                raise TokensError(f"piece {index} has {len(piece)} utterances; expected one: take tokens[i] of a batch")
+            for name in facts:
+                if getattr(piece, name) != getattr(first, name):
+                    raise TokensError(
+                        f"piece {index} has {name} {getattr(piece, name)!r}, and the first has "
+                        f"{getattr(first, name)!r}; expected pieces of one utterance"
+                    )
+            if int(piece.lengths) and samples % first.hop_length:
+                raise TokensError(
+                    f"piece {index} begins after {samples} samples, within a frame of {first.hop_length}; expected "
+                    "whole frames in all pieces but the last"
+                )
+            samples += int(piece.num_samples)
+        codes = torch.cat([piece.codes[:, :, : int(piece.lengths)] for piece in pieces], 2)
+        lengths, num_samples = (
+            torch.stack([getattr(piece, name) for piece in pieces]).sum(0) for name in ("lengths", "num_samples")
+        )
+        return first._replace(codes, lengths, num_samples)
 
     def to(self, device: torch.device | str) -> "SpeechTokens":
         """The same tokens on another device."""

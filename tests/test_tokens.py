@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -78,6 +79,41 @@ def test_an_utterance_of_a_batch_has_no_padding_and_all_its_facts():
         assert one.num_samples.tolist() == [2 * HOP - 1]
         assert one.fingerprint == tokens.fingerprint
     assert [int(one.lengths) for one in tokens] == [3, 2]
+
+
+@settings(max_examples=60)
+@given(any_tokens(), st.data())
+def test_pieces_of_an_utterance_are_its_frames_and_joined_they_are_it_again(tokens, data):
+    frames = tokens.codes.shape[2]
+    inner = data.draw(st.lists(st.integers(0, frames), max_size=4))
+    cuts = [0, *sorted(inner), frames]
+    pieces = [tokens.crop(start, stop) for start, stop in itertools.pairwise(cuts)]
+    assert torch.equal(torch.cat([piece.codes for piece in pieces], 2), tokens.codes)
+    for name in ("lengths", "num_samples"):
+        assert torch.equal(torch.stack([getattr(piece, name) for piece in pieces]).sum(0), getattr(tokens, name))
+    for one in tokens:
+        last = one.codes.shape[2]
+        assert_equal(
+            one, SpeechTokens.join([one.crop(min(a, last), min(b, last)) for a, b in itertools.pairwise(cuts)])
+        )
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 2), (2, 1), (0, 4)])
+def test_a_piece_that_is_not_there_is_refused(start, stop):
+    with pytest.raises(TokensError, match=f"the frames {start} to {stop} are asked for; expected some of 0 to 3"):
+        make().crop(start, stop)
+
+
+def test_pieces_that_are_not_of_one_utterance_are_refused():
+    one = make()[0]
+    for pieces, message in (
+        ([], "no pieces"),
+        ([one, make()], "piece 1 has 2 utterances"),
+        ([one, make(fingerprint="another")[0]], "piece 1 has fingerprint 'another', and the first has '0123"),
+        ([make()[1], one], "piece 1 begins after [0-9]+ samples, within a frame of"),
+    ):
+        with pytest.raises(TokensError, match=message):
+            SpeechTokens.join(pieces)
 
 
 @pytest.mark.parametrize("index", [2, -3])

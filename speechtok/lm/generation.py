@@ -60,12 +60,20 @@ class AudioStreamer(BaseStreamer):
         vocabulary: at its place in the text tokenizer.
         tokenizer: whose codes the vocabulary's are.
         play: takes each chunk of audio, float32 ``(S,)`` on the CPU.
+        joined: what is generated is one utterance in pieces, with text between them (see
+            :meth:`speechtok.SpeechTokens.join`): it is played without a seam, as is decoding the pieces joined.
 
     Raises:
         FingerprintError: the vocabulary is another tokenizer's.
     """
 
-    def __init__(self, vocabulary: AudioVocabulary, tokenizer: Tokenizer, play: Callable[[Tensor], object]) -> None:
+    def __init__(
+        self,
+        vocabulary: AudioVocabulary,
+        tokenizer: Tokenizer,
+        play: Callable[[Tensor], object],
+        joined: bool = False,
+    ) -> None:
         if tokenizer.fingerprint != vocabulary.fingerprint:
             raise FingerprintError(
                 f"the vocabulary is that of tokenizer {vocabulary.fingerprint}, and this is "
@@ -74,8 +82,10 @@ class AudioStreamer(BaseStreamer):
             )
         self._vocabulary = vocabulary
         self._play = play
+        self._joined = joined
         self._stream = tokenizer.stream(num_codebooks=vocabulary.num_codebooks)
         self._reader: Reader | None = None  # of the utterance that has begun
+        self._heard = False  # whether the stream holds what is to be drained
         self._prompted = False
         self._hop = tokenizer.hop_length
         self._mute = 0  # samples of the prompt that are still to come
@@ -107,7 +117,7 @@ class AudioStreamer(BaseStreamer):
 
     def end(self) -> None:
         """Play what is left; the next ``put`` is a prompt again."""
-        self._finish()
+        self._finish(drain=True)
         self._prompted = False
 
     def _take_prompt(self, steps: list[list[int]]) -> None:
@@ -130,13 +140,13 @@ class AudioStreamer(BaseStreamer):
 
     def _take(self, step: list[int]) -> None:
         if step[0] == self._vocabulary.begin_id:
-            self._finish()
+            self._finish(drain=not self._joined)
             self._reader = self._vocabulary.reader()
         elif self._reader is not None:
             try:
                 self._decode(self._reader.take(self._symbols(step)))
             except VocabularyError:
-                self._finish()
+                self._finish(drain=not self._joined)
 
     def _symbols(self, step: list[int]) -> list[int]:
         """Counted from the first code.
@@ -151,15 +161,18 @@ class AudioStreamer(BaseStreamer):
                 raise VocabularyError(f"the id {value} is none of an utterance's; expected {first} to {v.end - 1}")
         return [value - first for value in step]
 
-    def _finish(self) -> None:
-        if self._reader is None:
-            return
-        rest = self._reader.finish()
-        self._reader = None
-        self._decode(rest)
-        self._hear(self._stream.drain())
-        self._stream.reset()
-        self._mute = 0
+    def _finish(self, drain: bool) -> None:
+        """End the utterance, if one has begun; and what the decoder still holds, unless more is joined to it."""
+        if self._reader is not None:
+            rest = self._reader.finish()
+            self._reader = None
+            self._decode(rest)
+            self._heard = True
+        if self._heard and drain:
+            self._hear(self._stream.drain())
+            self._stream.reset()
+            self._mute = 0
+            self._heard = False
 
     def _decode(self, codes: Tensor) -> None:
         if codes.shape[1]:

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,10 +23,10 @@ VOCABULARIES = [
 ]
 
 
-def played(vocab, prompt, generated):
+def played(vocab, prompt, generated, joined=False):
     """The chunks of a streamed generation."""
     chunks = []
-    streamer = AudioStreamer(vocab, TOK, chunks.append)
+    streamer = AudioStreamer(vocab, TOK, chunks.append, joined)
     streamer.put(torch.tensor(prompt).T if vocab.is_grid else torch.tensor(prompt)[None])
     for step in generated:
         streamer.put(torch.tensor(step).view(-1))
@@ -105,6 +107,26 @@ def test_a_streamer_can_be_used_again_and_plays_several_utterances():
             streamer.put(torch.tensor([id_]))
         streamer.end()
     assert torch.equal(joined(chunks), torch.cat(expected))
+
+
+@pytest.mark.parametrize("vocab", [v for v in VOCABULARIES if not v.is_grid], ids=repr)
+def test_an_utterance_in_pieces_between_texts_is_played_without_a_seam(vocab):
+    tokens = vocab.to_codes(vocab.to_ids(codes_of(12))[0])
+    pieces = [tokens.crop(start, stop) for start, stop in ((0, 3), (3, 3), (3, 4), (4, 12))]
+    ids = [[5, *vocab.to_ids(piece)[0].tolist(), 6, 7] for piece in pieces]
+    written = list(itertools.chain.from_iterable(ids))
+    listened = vocab.to_ids(codes_of(5, seed=1))[0].tolist()  # of the prompt, and over
+    whole = TOK.decode(tokens)[0]
+    for _ in range(2):
+        assert torch.equal(joined(played(vocab, [1, *listened], written, joined=True)), whole)
+    begun = [1, *listened, *ids[0][:-4]]  # the prompt ends within the first piece
+    heard = int(vocab.to_codes(ids[0][1:-4]).num_samples)
+    if vocab.pattern.name != "coarse_first":
+        audio = joined(played(vocab, begun, written[len(ids[0]) - 4 :], joined=True))
+        assert torch.equal(audio, whole[heard:])
+    apart = joined(played(vocab, [1, *listened], written))
+    assert torch.equal(apart, torch.cat([TOK.decode(piece)[0] for piece in pieces]))
+    assert not torch.equal(apart, whole)
 
 
 def test_several_sequences_and_another_tokenizer_are_refused():
