@@ -1,5 +1,6 @@
 """Utterances to batches of ids: what a model reads, and what of it is to be learned."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -11,15 +12,23 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from examples.speech_lm.config import SpeechLmConfig
+from examples.speech_lm.phones import HEARD, Lexicon, heard, script, spelled
 from examples.speech_lm.prepare import Utterance
 from speechtok.lm import AudioVocabulary, SpeechCollator, SpeechProcessor
 from speechtok.lm.collator import IGNORE
+from speechtok.lm.vocabulary import SLOT
 
 SAY = "Say: {text}\n"
 """Before speech that says a text."""
 
-SAID = "<|speech|>\nSaid:"
-"""Before the text that speech says, and a space."""
+SAID = "\nSaid:"
+"""Between speech and the text that it says, which follows a space."""
+
+MOST_WORDS = 8
+"""Of a text that is drawn from the lexicon."""
+
+SCRIPT = "{script}\n"
+"""The phones of a text, a letter each, before they are spoken."""
 
 
 class Examples(Protocol):
@@ -34,55 +43,103 @@ class Examples(Protocol):
 
 
 class LanguageExamples:
-    """Speech and text: each utterance to hear and write down, and if it has a text, to say.
+    """Speech and text, each utterance once for every task that it has what is needed for.
 
-    Hearing begins with nothing, so that speech itself is learned too: it is what continues speech.
+    =============  ============================================================================================
+    ``hear``       its speech, and then its text: of an utterance without one, the speech alone
+    ``say``        its text, and then its speech
+    ``listen``     its speech, which is how speech goes on
+    ``hear_phones``  pieces of its speech, the phones heard after each, and then its text
+    ``say_phones``   its text, its phones, and then each phone's speech
+    ``pronounce``  a text that is drawn from the lexicon, and then its phones
+    =============  ============================================================================================
+
+    All is learned but the text that is to be said.
 
     Args:
         utterances: with the vocabulary's codebooks.
         processor: of text and speech.
-        tasks: of ``"hear"``, ``"say"`` and ``"write"``, which is hearing without learning the speech.
+        tasks: some of these.
+        lexicon: what ``pronounce`` draws from, for every utterance with phones.
+        seed: of what is drawn.
     """
 
     def __init__(
-        self, utterances: Sequence[Utterance], processor: SpeechProcessor, tasks: Sequence[str] = ("hear", "say")
+        self,
+        utterances: Sequence[Utterance],
+        processor: SpeechProcessor,
+        tasks: Sequence[str],
+        lexicon: Lexicon | None = None,
+        seed: int = 0,
     ) -> None:
+        self._processor, self._lexicon, self._seed = processor, lexicon, seed
         self._collate = SpeechCollator(processor)
         self._fill = {"input_ids": processor.vocabulary.pad_id, "attention_mask": 0, "labels": IGNORE}
-        self._examples: list[dict[str, Any]] = []
+        self._examples: list[tuple[str, Utterance]] = []
         self._collated: dict[int, dict[str, Tensor]] = {}
         self.lengths: list[int] = []
         for one in utterances:
-            length = processor.vocabulary.to_ids(one.tokens).shape[1] + len(one.text.encode())
-            for task in tasks:
-                if one.text or task == "hear":
-                    self._examples.append(_example(one, task))
+            speech, text = processor.vocabulary.to_ids(one.tokens).shape[1], len(one.text.encode())
+            pieces = math.ceil(one.tokens.codes.shape[2] / HEARD)
+            for task, needed, length in (
+                ("hear", True, speech + text),
+                ("say", one.text, speech + text),
+                ("listen", True, speech),
+                ("hear_phones", one.phones, speech + text + len(one.phones) + 2 * pieces),
+                ("say_phones", one.phones, speech + text + 5 * len(one.phones)),
+                ("pronounce", one.phones and lexicon, 14 * self._words(len(self._examples))),
+            ):
+                if task in tasks and needed:
+                    self._examples.append((task, one))
                     self.lengths.append(length)
 
     def batch(self, indices: Sequence[int], epoch: int) -> dict[str, Tensor]:
         """See :meth:`Examples.batch`."""
-        rows = [self._row(i) for i in indices]
+        rows = [self._row(i, epoch) for i in indices]
         return {
             name: torch.nn.utils.rnn.pad_sequence([row[name] for row in rows], batch_first=True, padding_value=fill)
             for name, fill in self._fill.items()
         }
 
-    def _row(self, index: int) -> dict[str, Tensor]:
-        """An example as ids; kept, as every epoch asks for it."""
-        if index not in self._collated:
-            batch = self._collate([self._examples[index]])
-            self._collated[index] = {name: batch[name][0] for name in self._fill}
-        return self._collated[index]
+    @staticmethod
+    def _words(index: int) -> int:
+        """Of the text that example ``index`` draws: many more or less, and always as many."""
+        return 1 + index % MOST_WORDS
+
+    def _row(self, index: int, epoch: int) -> dict[str, Tensor]:
+        """An example as ids; kept, as every epoch asks for it, but for what is drawn anew."""
+        task, one = self._examples[index]
+        if index in self._collated:
+            return self._collated[index]
+        if task == "pronounce":
+            assert self._lexicon is not None
+            text, phones = self._lexicon.draw(self._words(index), (self._seed, epoch, index))
+            example = {"prompt": SAY.format(text=text), "answer": SCRIPT.format(script=phones)}
+        else:
+            example = _example(one, task)
+        batch = self._collate([example])
+        row = {name: batch[name][0] for name in self._fill}
+        if task != "pronounce":
+            self._collated[index] = row
+        return row
 
 
-def _example(utterance: Utterance, task: str) -> dict[str, Any]:
+def _example(one: Utterance, task: str) -> dict[str, Any]:
     """What :class:`speechtok.lm.SpeechCollator` takes."""
-    text, speech = utterance.text, [utterance.tokens]
+    if task == "listen":
+        return {"prompt": "", "answer": SLOT, "speech": [one.tokens]}
+    if task == "hear":
+        return {"prompt": "", "answer": f"{SLOT}{SAID} {one.text}" if one.text else SLOT, "speech": [one.tokens]}
+    if task == "hear_phones":
+        pieces = heard(one.tokens, one.phones)
+        written = "".join(SLOT + letters for _, letters in pieces)
+        return {"prompt": "", "answer": f"{written}{SAID} {one.text}", "speech": [speech for speech, _ in pieces]}
+    prompt = SAY.format(text=one.text)
     if task == "say":
-        return {"prompt": SAY.format(text=text), "answer": "<|speech|>", "speech": speech}
-    if task == "write":
-        return {"prompt": SAID, "answer": f" {text}", "speech": speech}
-    return {"prompt": "", "answer": f"{SAID} {text}" if text else "<|speech|>", "speech": speech}
+        return {"prompt": prompt, "answer": SLOT, "speech": [one.tokens]}
+    spoken = spelled(one.tokens, one.phones)
+    answer = SCRIPT.format(script=script(one.phones)) + "".join(letter + SLOT for letter, _ in spoken)
+    return {"prompt": prompt, "answer": answer, "speech": [speech for _, speech in spoken]}
 
 
 class VoiceExamples:
@@ -126,7 +183,9 @@ def examples_of(config: SpeechLmConfig, utterances: Sequence[Utterance], process
     """What the stage of the config learns from."""
     v = processor.vocabulary
     if config.stage == "language":
-        return LanguageExamples(utterances, processor)
+        lexicon = Lexicon(config.lexicon, [one.text for one in utterances if one.phones]) if config.lexicon else None
+        tasks = ("listen", "hear_phones", "say_phones", "pronounce") if config.phones else ("hear", "say")
+        return LanguageExamples(utterances, processor, tasks, lexicon, config.seed)
     return VoiceExamples(utterances, v, crop_frames(config, v), config.seed)
 
 

@@ -7,6 +7,7 @@ what it knows of dev, which it was not trained on: perplexity beside a trigram's
 import argparse
 import dataclasses
 import importlib.util
+import itertools
 import json
 import math
 import sys
@@ -21,6 +22,7 @@ import speechtok
 from examples.speech_lm.config import SpeechLmConfig, add_config, load_config, run
 from examples.speech_lm.data import LanguageExamples
 from examples.speech_lm.ngram import KneserNey
+from examples.speech_lm.phones import SILENCE, script
 from examples.speech_lm.prepare import Utterance, prepare
 from examples.speech_lm.speak import Talker, letter_errors
 from examples.speech_lm.train import nll_totals
@@ -58,18 +60,26 @@ def perplexities(talker: Talker, train: Sequence[Utterance], dev: Sequence[Utter
     trigram = KneserNey((_symbols(v, one) for one in train), symbols=v.size - 3)  # no begin, filling or slot
     ids = sum(map(len, sequences))
     by_trigram = sum(trigram.nll(s) for s in tqdm(sequences, desc="trigram", unit="utterance"))
-    texts = [one for one in dev if one.text]
+    texts = [one for one in dev if one.text and (one.phones or not talker.config.phones)]
     texts.sort(key=lambda one: (one.lang, len(one.text)))
     # of another sentence of about the same length
-    wrong = [dataclasses.replace(a, text=b.text) for a, b in zip(texts, texts[1:] + texts[:1], strict=True)]
+    wrong = [_as_if(a, b) for a, b in zip(texts, texts[1:] + texts[:1], strict=True)]
+    say = "say_phones" if talker.config.phones else "say"
     by_model: Figures = {}
-    for name, utterances, task in (("", dev, "hear"), (" after its text", texts, "say"),
-                                   (" after another text", wrong, "say")):  # fmt: skip
+    for name, utterances, task in (("", dev, "listen"), (" after its text", texts, say),
+                                   (" after another text", wrong, say)):  # fmt: skip
         examples = LanguageExamples(utterances, talker.processor, [task])
         nats, count = nll_totals(talker.model, examples, talker.processor, talker.config)["speech"]
-        assert task == "say" or count == ids
+        assert task != "listen" or count == ids
         by_model[f"perplexity{name}"] = math.exp(nats / max(1, count))
     return {"ids of speech": ids, "perplexity of the trigram": math.exp(by_trigram / ids)} | by_model
+
+
+def _as_if(one: Utterance, other: Utterance) -> Utterance:
+    """The speech of one with the text of the other; and with its phones in their order, as long as there are any."""
+    letters = itertools.cycle(phone.letter for phone in other.phones or one.phones)
+    phones = tuple(dataclasses.replace(phone, letter=next(letters)) for phone in one.phones)
+    return dataclasses.replace(one, text=other.text, phones=phones)
 
 
 def _symbols(vocabulary: AudioVocabulary, utterance: Utterance) -> list[int]:
@@ -80,8 +90,23 @@ def _symbols(vocabulary: AudioVocabulary, utterance: Utterance) -> list[int]:
 
 def transcribed(talker: Talker, dev: Sequence[Utterance]) -> Figures:
     """How well speech that it was not trained on is written down."""
-    heard = [talker.transcribe(one.tokens) for one in tqdm(dev, desc="transcribing", unit="utterance")]
-    return {"letter errors": letter_errors([one.text for one in dev], heard)}
+    heard = [talker.hear(one.tokens) for one in tqdm(dev, desc="transcribing", unit="utterance")]
+    return _errors("", dev, heard)
+
+
+def _errors(name: str, utterances: Sequence[Utterance], heard: Sequence[tuple[str, str]]) -> Figures:
+    """Of what was heard: a text, and phones of those whose phones are known."""
+    figures = {f"letter errors{name}": letter_errors([one.text for one in utterances], [text for text, _ in heard])}
+    known = [(spoken_phones(script(one.phones)), spoken_phones(phones))
+             for one, (_, phones) in zip(utterances, heard, strict=True) if one.phones]  # fmt: skip
+    if known:
+        figures[f"phone errors{name}"] = letter_errors(*map(list, zip(*known, strict=True)))
+    return figures
+
+
+def spoken_phones(letters: str) -> str:
+    """Without the pauses."""
+    return letters.replace(SILENCE, "")
 
 
 def said(
@@ -89,20 +114,23 @@ def said(
 ) -> Figures:
     """Sentences that it was not trained on are said, into audio files; and heard by itself and by a recogniser."""
     out.mkdir(parents=True, exist_ok=True)
-    again, real, spoken = [], [], {}
+    again, real, spoken, written = [], [], {}, []
     for one in tqdm(dev, desc="saying", unit="sentence"):
         codes = talker.say(one.text, takes, temperature=0.7)
-        again.append(talker.transcribe(talker.tokens_of(codes[None])))
-        real.append(talker.transcribe(one.tokens))
+        again.append(talker.hear(talker.tokens_of(codes[None])))
+        real.append(talker.hear(one.tokens))
+        if one.phones:
+            written.append((spoken_phones(script(one.phones)), spoken_phones(talker.pronounce(one.text))))
         spoken[one.id] = talker.audio(codes, reference)
         speechtok.write_audio(out / f"{one.id.replace('/', '_')}.wav", spoken[one.id], talker.tokenizer.sample_rate)
     texts = [one.text for one in dev]
     (out / "texts.json").write_text(json.dumps(dict(zip([one.id for one in dev], texts, strict=True)), indent=2))
-    figures = {
-        "sentences": len(dev),
-        "letter errors, said and heard by the model": letter_errors(texts, again),
-        "letter errors, real and heard by the model": letter_errors(texts, real),
-    }
+    figures = {"sentences": float(len(dev))}
+    figures |= _errors(", said and heard by the model", dev, again) | _errors(
+        ", real and heard by the model", dev, real
+    )
+    if written:
+        figures["phone errors, as it would pronounce"] = letter_errors(*map(list, zip(*written, strict=True)))
     english = [one for one in dev if one.lang == "en"]
     if english and all(importlib.util.find_spec(name) for name in ("pocketsphinx", "jiwer")):
         rate = talker.tokenizer.sample_rate

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import speechtok
 from examples.speech_lm.config import SpeechLmConfig, add_config, load_config, run
+from examples.speech_lm.phones import Phone, align
 from speechtok.audio import resample
 from speechtok.errors import AudioError, InputError, MissingFileError, OutputError
 from speechtok.files import replacing
@@ -37,12 +38,14 @@ class Utterance:
         text: what is said, see :func:`plain_text`; empty if that is not known.
         lang: language of the text, such as ``"en"``; empty if that is not known.
         tokens: codes ``(1, Q, T)``.
+        phones: of all its frames; none if they are not known.
     """
 
     id: str
     text: str
     lang: str
     tokens: speechtok.SpeechTokens
+    phones: tuple[Phone, ...] = ()
 
 
 def plain_text(text: str) -> str:
@@ -55,7 +58,8 @@ def prepare(config: SpeechLmConfig, tokenizer: Tokenizer, split: str) -> list[Ut
 
     Raises:
         MissingFileError: there is no such manifest.
-        InputError: it has no such lines as are expected, or fewer with a text than ``utterances``.
+        InputError: it has no such lines as are expected, or fewer with a text than ``utterances``, or none with phones
+            though they are asked for.
         AudioError: none of its audio can be read.
         OutputError: the tokens cannot be written.
     """
@@ -63,7 +67,8 @@ def prepare(config: SpeechLmConfig, tokenizer: Tokenizer, split: str) -> list[Ut
     rows = _read(manifest)
     if config.utterances and split == "train":
         rows = _draw(rows, config)
-    key = hashlib.sha256(f"{tokenizer.fingerprint}\n{manifest.resolve()}\n{json.dumps(rows)}".encode()).hexdigest()[:16]
+    names = json.dumps([row["audio"] for row in rows])
+    key = hashlib.sha256(f"{tokenizer.fingerprint}\n{manifest.resolve()}\n{names}".encode()).hexdigest()[:16]
     folder = Path(config.tokens) / key
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,15 +79,23 @@ def prepare(config: SpeechLmConfig, tokenizer: Tokenizer, split: str) -> list[Ut
     for start in tqdm(missing, desc=f"encoding {split}", unit=f"×{SHARD} utterances"):
         _encode(manifest.parent, rows[start : start + SHARD], tokenizer, folder / f"{start:06}.json")
     codebooks = min(config.num_codebooks, tokenizer.num_codebooks)
-    utterances = [one for start in starts for one in _load(folder / f"{start:06}.json", codebooks)]
+    utterances = [
+        _utterance(row, tokens, config)
+        for start in starts
+        for row, tokens in _load(folder / f"{start:06}.json", rows[start : start + SHARD], codebooks)
+    ]
     if len(utterances) < len(rows):
         print(f"left out {len(rows) - len(utterances)} of {len(rows)} utterances of {manifest}: not readable as audio")
     if not utterances:
         raise AudioError(f"none of the {len(rows)} utterances of {manifest} can be read; expected audio")
+    if config.phones and not any(one.phones for one in utterances):
+        raise InputError(
+            f"{manifest} has no phones; expected some with a text: [[phone, start_s, end_s], …], or phones=false"
+        )
     return utterances
 
 
-def _read(manifest: Path) -> list[dict[str, str]]:
+def _read(manifest: Path) -> list[dict[str, Any]]:
     if not manifest.is_file():
         raise MissingFileError(
             f"{manifest} does not exist; expected data=DIR with train.jsonl and dev.jsonl, lines such as "
@@ -96,7 +109,7 @@ def _read(manifest: Path) -> list[dict[str, str]]:
             row = json.loads(line)
             audio, text = row["audio"], row.get("text") or ""
             rows.append({"id": str(row.get("id", audio)), "audio": str(audio), "text": plain_text(text),
-                         "lang": str(row.get("lang") or "")})  # fmt: skip
+                         "lang": str(row.get("lang") or ""), "phones": list(row.get("phones") or [])})  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{manifest}, line {number} is {line[:80]!r}; expected JSON with an 'audio' path, and a 'text'"
@@ -104,32 +117,32 @@ def _read(manifest: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _draw(rows: Sequence[dict[str, str]], config: SpeechLmConfig) -> list[dict[str, str]]:
+def _draw(rows: Sequence[dict[str, Any]], config: SpeechLmConfig) -> list[dict[str, Any]]:
     """So many of them, of different texts: of equal ones no model could know which recording is meant."""
-    first: dict[str, dict[str, str]] = {}
+    first: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if row["text"]:
+        if row["text"] and (row["phones"] or not config.phones):
             first.setdefault(row["text"], row)
     if len(first) < config.utterances:
         raise InputError(
-            f"utterances is {config.utterances}, and {config.data} has {len(first)} with a text of their own; expected "
-            "at most as many"
+            f"utterances is {config.utterances}, and {config.data} has {len(first)} with a text of their own"
+            f"{' and phones' * config.phones}; expected at most as many"
         )
     order = np.random.default_rng(config.seed).permutation(len(first))
     drawn = list(first.values())
     return [drawn[i] for i in sorted(order[: config.utterances])]
 
 
-def _encode(folder: Path, rows: Sequence[dict[str, str]], tokenizer: Tokenizer, index: Path) -> None:
-    """A shard to ``index`` and the tokens beside it; what cannot be read is left out."""
+def _encode(folder: Path, rows: Sequence[dict[str, Any]], tokenizer: Tokenizer, index: Path) -> None:
+    """A shard to the tokens beside ``index``, which says of which rows; what cannot be read is left out."""
     waveforms, read = [], []
-    for row in rows:
+    for number, row in enumerate(rows):
         try:
             waveform, rate = speechtok.read_audio(folder / row["audio"])
         except (AudioError, MissingFileError):
             continue
         waveforms.append(resample(waveform[None], rate, tokenizer.sample_rate)[0])
-        read.append(row)
+        read.append(number)
     if read:
         batch = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
         tokenizer.encode(batch, tokenizer.sample_rate, lengths=[len(w) for w in waveforms]).save(_tokens_path(index))
@@ -137,14 +150,27 @@ def _encode(folder: Path, rows: Sequence[dict[str, str]], tokenizer: Tokenizer, 
         temporary.write_text(json.dumps(read), encoding="utf-8")
 
 
-def _load(index: Path, codebooks: int) -> list[Utterance]:
-    rows: list[dict[str, Any]] = json.loads(index.read_text(encoding="utf-8"))
-    if not rows:
-        return []
+def _load(
+    index: Path, rows: Sequence[dict[str, Any]], codebooks: int
+) -> Iterator[tuple[dict[str, Any], speechtok.SpeechTokens]]:
+    """The rows of a shard that could be read, with their tokens."""
+    read: list[int] = json.loads(index.read_text(encoding="utf-8"))
+    if not read:
+        return
     tokens = speechtok.SpeechTokens.load(_tokens_path(index))
-    singles = [tokens[i] for i in range(len(tokens))]
-    kept = [dataclasses.replace(one, codes=one.codes[:, :codebooks].clone()) for one in singles]
-    return [Utterance(r["id"], r["text"], r["lang"], one) for r, one in zip(rows, kept, strict=True)]
+    for place, number in enumerate(read):
+        one = tokens[place]
+        yield rows[number], dataclasses.replace(one, codes=one.codes[:, :codebooks].clone())
+
+
+def _utterance(row: dict[str, Any], tokens: speechtok.SpeechTokens, config: SpeechLmConfig) -> Utterance:
+    phones: tuple[Phone, ...] = ()
+    if config.phones and row["text"]:
+        try:
+            phones = align(row["phones"], tokens.codes.shape[2], tokens.frame_rate)
+        except InputError as error:
+            raise InputError(f"{row['id']}: {error}") from error
+    return Utterance(row["id"], row["text"], row["lang"], tokens, phones)
 
 
 def _tokens_path(index: Path) -> Path:

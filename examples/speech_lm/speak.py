@@ -5,15 +5,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList, PreTrainedModel
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 import speechtok
 from examples.speech_lm import models
-from examples.speech_lm.data import SAID, SAY, LanguageExamples, crop_frames
+from examples.speech_lm.data import SAID, SAY, SCRIPT, LanguageExamples, crop_frames
+from examples.speech_lm.phones import HEARD, LETTERS, SILENCE, Phone, heard
 from examples.speech_lm.prepare import Utterance, plain_text
 from examples.speech_lm.train import losses
 from speechtok.errors import FingerprintError, InputError
 from speechtok.lm import AudioVocabulary, Line, SpeechLogitsProcessor
+from speechtok.lm.vocabulary import SLOT
 
 MOST_SECONDS = 16.0
 """Of one utterance, as long as those that it learned."""
@@ -60,17 +62,68 @@ class Talker:
         text = plain_text(text)
         if not text:
             raise InputError("the text is empty; expected something to say")
-        prompt = self.processor(SAY.format(text=text) + "<|speech_begin|>")["input_ids"]
-        spoken = [row for row in self._speech(prompt, MOST_SECONDS, takes, temperature) if row.shape[1]]
+        spoken = [one for one in self._takes(text, takes, temperature) if one.tokens.codes.shape[2]]
         if not spoken:
             raise InputError(f"{text!r} became silence; train longer, or raise the temperature or the takes")
-        return min(spoken, key=lambda codes: self.surprise(text, codes))[0] if len(spoken) > 1 else spoken[0][0]
+        best = min(spoken, key=self.surprise) if len(spoken) > 1 else spoken[0]
+        return best.tokens.codes[0, 0]
+
+    def pronounce(self, text: str) -> str:
+        """The phones of a text, a letter of :mod:`~examples.speech_lm.phones` each; empty if the model says it without.
+
+        Raises:
+            InputError: the text is empty.
+        """
+        text = plain_text(text)
+        if not text:
+            raise InputError("the text is empty; expected something to pronounce")
+        prompt = self.processor(SAY.format(text=text))["input_ids"]
+        written = self._generate(
+            prompt,
+            max_new_tokens=MOST_LETTERS,
+            eos_token_id=self._end_of_text,
+            stopping_criteria=StoppingCriteriaList([_Line(self, prompt.shape[1])]),
+        )
+        line, newline, _ = self._text(written[0, prompt.shape[1] :]).partition("\n")
+        return "".join(letter for letter in line if letter in _KNOWN) if newline else ""
 
     def transcribe(self, tokens: speechtok.SpeechTokens) -> str:
         """What an utterance, a batch of one, says."""
-        prompt = self.processor(SAID, [tokens])["input_ids"]
+        return self.hear(tokens)[0]
+
+    def hear(self, tokens: speechtok.SpeechTokens) -> tuple[str, str]:
+        """What an utterance, a batch of one, says; and its phones, if the model writes them down."""
+        if self.config.phones:
+            prompt, phones = self._hear_phones(tokens)
+        else:
+            prompt, phones = self.processor(SLOT + SAID, [tokens])["input_ids"], ""
         written = self._generate(prompt, max_new_tokens=MOST_LETTERS, eos_token_id=self._end_of_text)
-        return plain_text(self.processor.decode(written[0, prompt.shape[1] :]).text)
+        return plain_text(self._text(written[0, prompt.shape[1] :])), phones
+
+    def _hear_phones(self, tokens: speechtok.SpeechTokens) -> tuple[Tensor, str]:
+        """Hear it piece by piece, and write down the phones that come to mind. Ids up to the text, and the phones."""
+        v = self.vocabulary
+        text_ids = self.processor.text_tokenizer
+        letters = {text_ids(letter, add_special_tokens=False)["input_ids"][0]: letter for letter in _KNOWN}
+        following = torch.tensor([*letters, v.begin_id])  # a phone, or what comes next
+        ids: list[int] = []
+        phones, cache, read = "", None, 0
+        last = text_ids(SAID, add_special_tokens=False)["input_ids"]
+        pieces = heard(tokens, ())
+        for number, (piece, _) in enumerate(pieces, 1):
+            ids += v.to_ids(piece)[0].tolist()
+            if number == len(pieces):
+                following[-1] = last[0]
+            for _ in range(HEARD):
+                with torch.inference_mode():
+                    out = self.model(input_ids=torch.tensor([ids[read:]]), past_key_values=cache, use_cache=True)
+                cache, read = out.past_key_values, len(ids)
+                best = int(following[out.logits[0, -1, following].argmax()])
+                if best not in letters:
+                    break
+                ids.append(best)
+                phones += letters[best]
+        return torch.tensor([ids + last]), phones
 
     def go_on(self, tokens: speechtok.SpeechTokens, seconds: float, temperature: float = 0.8) -> Tensor:
         """Codes of codebook 0 that may follow an utterance, a batch of one: ``(T,)``, at most so many seconds."""
@@ -80,12 +133,13 @@ class Talker:
         # an id may be a run of many frames, so that there can be more than were asked for
         return whole[0, heard : heard + int(seconds * tokens.frame_rate)]
 
-    def surprise(self, text: str, codes: Tensor) -> float:
-        """Minus the log probability of writing down ``text`` after hearing ``codes`` ``(Q, T)``, in nats."""
-        utterance = Utterance("", text, "", self.tokens_of(codes))
-        batch = LanguageExamples([utterance], self.processor, ["write"]).batch([0], 0)
+    def surprise(self, one: Utterance) -> float:
+        """Minus the log probability of writing down its text, and its phones if it has them, while it is heard."""
+        task = "hear_phones" if one.phones else "hear"
+        batch = LanguageExamples([one], self.processor, [task]).batch([0], 0)
         with torch.inference_mode():
-            return float(losses(self.model, batch, self.config)[0].sum())
+            nll, labels = losses(self.model, batch, self.config)
+        return float(nll[(labels >= 0) & (labels < self.vocabulary.offset)].sum())
 
     def audio(self, codes: Tensor, reference: speechtok.SpeechTokens | None = None, temperature: float = 0.8) -> Tensor:
         """Codes of codebook 0, ``(T,)``, to audio ``(S,)``, in the voice of ``reference``, all its codebooks needed.
@@ -104,6 +158,45 @@ class Talker:
     def _end_of_text(self) -> int | None:
         return self.processor.text_tokenizer.eos_token_id
 
+    def _text(self, ids: Tensor) -> str:
+        return self.processor.decode(ids).text
+
+    def _takes(self, text: str, takes: int, temperature: float) -> list[Utterance]:
+        """Ways to say a text, in the same order of phones if it is said by them."""
+        phones = self.pronounce(text) if self.config.phones else ""
+        if phones:
+            return [
+                Utterance("", text, "", self.tokens_of(codes), said)
+                for codes, said in self._speak(text, phones, takes, temperature)
+            ]
+        prompt = self.processor(SAY.format(text=text) + "<|speech_begin|>")["input_ids"]
+        spoken = self._speech(prompt, MOST_SECONDS, takes, temperature)
+        return [Utterance("", text, "", self.tokens_of(codes)) for codes in spoken]
+
+    def _speak(self, text: str, phones: str, takes: int, temperature: float) -> list[tuple[Tensor, tuple[Phone, ...]]]:
+        """Phones to speech, each in turn: codes ``(1, T)``, and how long each phone is."""
+        v = self.vocabulary
+        asked = self.processor(SAY.format(text=text))["input_ids"]
+        written = self.processor(SCRIPT.format(script=phones), add_special_tokens=False)["input_ids"]
+        prompt = torch.cat([asked, written], 1)
+        rows = self._generate(
+            prompt,
+            max_new_tokens=3 * len(phones) + int(MOST_SECONDS * v.steps_per_second),
+            eos_token_id=None,
+            logits_processor=LogitsProcessorList([_Spelling(self, phones, prompt.shape[1]), SpeechLogitsProcessor(v)]),
+            stopping_criteria=StoppingCriteriaList([_Spoken(self, len(phones), prompt.shape[1])]),
+            num_return_sequences=takes,
+            **_drawing(temperature),
+        )
+        spoken = []
+        for row in rows[:, prompt.shape[1] :]:
+            pieces = [v.to_codes(row[span], strict=False).codes[0] for span in v.spans(row)[: len(phones)]]
+            said = tuple(
+                Phone(letter, piece.shape[1]) for letter, piece in zip(phones, pieces, strict=False) if piece.shape[1]
+            )
+            spoken.append((torch.cat(pieces, 1), said))
+        return spoken
+
     def _speech(
         self, prompt: Tensor, seconds: float, takes: int, temperature: float, at_least: float = 0.0
     ) -> list[Tensor]:
@@ -116,7 +209,7 @@ class Talker:
             eos_token_id=v.end_id,
             logits_processor=LogitsProcessorList([SpeechLogitsProcessor(v)]),
             num_return_sequences=takes,
-            **({"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}),
+            **_drawing(temperature),
         )
         begin = int((prompt[0] == v.begin_id).nonzero()[-1])
         return [v.to_codes(row[begin:], strict=False).codes[0] for row in rows]
@@ -137,6 +230,80 @@ class Talker:
         return speechtok.SpeechTokens(
             codes[None], frames, frames * t.hop_length, t.sample_rate, t.hop_length, t.codebook_size, t.fingerprint
         )
+
+
+_KNOWN = (*LETTERS.values(), SILENCE)
+
+LONGEST_PHONE = 0.6
+"""Seconds, of one that is spoken; a pause may be twice as long."""
+
+
+def _drawing(temperature: float) -> dict[str, object]:
+    """What ``generate`` takes: the likeliest id each time if ``temperature`` is 0."""
+    return {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+
+
+class _Line(StoppingCriteria):
+    """A line of text is over, or speech has begun."""
+
+    def __init__(self, talker: Talker, start: int) -> None:
+        self._talker, self._start = talker, start
+
+    def __call__(self, input_ids: Tensor, scores: object, **_: object) -> Tensor:
+        written = input_ids[0, self._start :]
+        over = int(written[-1]) == self._talker.vocabulary.begin_id or "\n" in self._talker._text(written)
+        return torch.tensor([over])
+
+
+class _Spoken(StoppingCriteria):
+    """So many pieces of speech have ended."""
+
+    def __init__(self, talker: Talker, pieces: int, start: int) -> None:
+        self._end, self._pieces, self._start = talker.vocabulary.end_id, pieces, start
+
+    def __call__(self, input_ids: Tensor, scores: object, **_: object) -> Tensor:
+        return (input_ids[:, self._start :] == self._end).sum(1) >= self._pieces
+
+
+class _Spelling(LogitsProcessor):
+    """Each phone of a script is written, and then spoken: nothing is left out, and nothing said twice.
+
+    Args:
+        talker: whose ids these are.
+        phones: the script.
+        start: ids before what is generated.
+    """
+
+    def __init__(self, talker: Talker, phones: str, start: int) -> None:
+        v = talker.vocabulary
+        self._begin, self._end, self._start, self._v = v.begin_id, v.end_id, start, v
+        ids = talker.processor.text_tokenizer
+        self._forced = [[*ids(letter, add_special_tokens=False)["input_ids"], v.begin_id] for letter in phones]
+        rate = v.facts.sample_rate / v.facts.hop_length
+        self._most = [round(LONGEST_PHONE * rate * (1 + (letter == SILENCE))) for letter in phones]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """``input_ids``: ``(B, L)``; ``scores``: ``(B, ids)``."""
+        scores = scores.clone()
+        for row, score in zip(input_ids[:, self._start :], scores, strict=True):
+            ends = (row == self._end).nonzero().flatten()
+            number, since = len(ends), row[int(ends[-1]) + 1 :] if len(ends) else row
+            if number >= len(self._forced):
+                continue  # it is over
+            forced = self._forced[number]
+            if len(since) < len(forced):
+                kept = score[forced[len(since)]].clone()
+                score.fill_(-torch.inf)
+                score[forced[len(since)]] = torch.where(kept.isfinite(), kept, 0.0)
+            elif len(since) == len(forced):
+                score[self._end] = -torch.inf  # it sounds for a frame at least
+            else:
+                spoken = self._v.to_codes(since[len(forced) - 1 :], strict=False).codes.shape[2]
+                if spoken >= self._most[number]:
+                    kept = score[self._end].clone()
+                    score.fill_(-torch.inf)
+                    score[self._end] = kept
+        return scores
 
 
 class Voice:

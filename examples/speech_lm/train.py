@@ -20,6 +20,7 @@ from examples.speech_lm import models
 from examples.speech_lm.config import SpeechLmConfig, add_config, load_config, run
 from examples.speech_lm.data import Examples, batches, examples_of
 from examples.speech_lm.prepare import load_tokenizer, prepare
+from speechtok.config import from_mapping
 from speechtok.errors import CheckpointError, ConfigError, OutputError
 from speechtok.files import replacing
 from speechtok.lm import SpeechProcessor
@@ -233,7 +234,7 @@ def load_checkpoint(trainer: Trainer, path: Path) -> None:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        saved, fingerprint = dict(state["config"]), state["fingerprint"]
+        saved, fingerprint = from_mapping(SpeechLmConfig, state["config"]).to_dict(), state["fingerprint"]
     except Exception as error:  # damaged bytes fail anywhere in the reader
         raise CheckpointError(f"{path} cannot be read ({error}); delete it to start again") from error
     if fingerprint != trainer.processor.tokenizer.fingerprint:
@@ -242,9 +243,9 @@ def load_checkpoint(trainer: Trainer, path: Path) -> None:
             f"{trainer.processor.tokenizer.fingerprint}; expected the same: choose another out=…"
         )
     for name, value in trainer.config.to_dict().items():
-        if name not in _FREE and value != saved.get(name):
+        if name not in _FREE and value != saved[name]:
             raise CheckpointError(
-                f"{path} was trained with {name} {saved.get(name)!r}, and the config says {value!r}; choose another "
+                f"{path} was trained with {name} {saved[name]!r}, and the config says {value!r}; choose another "
                 "out=… for another training"
             )
     try:

@@ -1,6 +1,8 @@
+import dataclasses
 import importlib.util
 import json
 import math
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 import speechtok
@@ -17,6 +21,7 @@ from examples.speech_lm import evaluate, models, prepare, speak, talk, train
 from examples.speech_lm.config import SpeechLmConfig, load_config, run
 from examples.speech_lm.data import LanguageExamples, VoiceExamples, batches, byte_tokenizer
 from examples.speech_lm.ngram import BEFORE, KneserNey
+from examples.speech_lm.phones import Lexicon, align, heard, letter_of, script, spelled
 from examples.speech_lm.speak import Talker, Voice, fill, letter_errors
 from speechtok.config import from_mapping
 from speechtok.errors import (
@@ -30,9 +35,13 @@ from speechtok.errors import (
     VocabularyError,
 )
 from speechtok.lm.collator import IGNORE
+from speechtok.tokens import SpeechTokens
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "examples" / "speech_lm" / "configs").glob("*.yaml"))
 TEXTS = ["Good  Morning", "über 12 Boote", "yes", None, "no no"]
+PHONES = ["G", "B"]
+"""The second of the first two texts; the first is SIL, and the third AH."""
+
 MODEL = {
     "model_type": "llama",
     "hidden_size": 64,
@@ -50,12 +59,21 @@ def data(tmp_path_factory, speech) -> Path:
     for split, texts in (("train", TEXTS), ("dev", ["good boote", "mornings"])):
         rows = []
         for index, text in enumerate(texts):
-            name = f"{split}{index}.flac"
-            soundfile.write(folder / name, speech(0.3 + 0.1 * index, seed=len(name) + index), 16_000)
+            name, seconds = f"{split}{index}.flac", 0.3 + 0.1 * index
+            soundfile.write(folder / name, speech(seconds, seed=len(name) + index), 16_000)
             rows.append({"id": f"{split}/{index}", "audio": name, "text": text, "lang": "en"})
+            if index < 2:
+                rows[-1]["phones"] = [["SIL", 0.0, 0.09], [PHONES[index], 0.09, 0.2], ["AH1", 0.2, seconds]]
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     (folder / "train4.flac").write_text("no audio at all")
     return folder
+
+
+@pytest.fixture(scope="module")
+def lexicon(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("lexicon") / "words.dict"
+    path.write_text("good G UH D\nmorning M AO R N IH NG\nmorning(2) M AH\nyes Y EH S\nboote B OW1 T\n12 T W EH L V\n")
+    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +108,17 @@ def config_of(values: dict, **changes) -> SpeechLmConfig:
 def voice_of(values: dict, **changes) -> SpeechLmConfig:
     stage = {"stage": "voice", "pattern": {"name": "delay", "delays": [0, 2, 2]}, "num_codebooks": 3}
     return config_of(values, **stage, crop_seconds=0.3, **changes)
+
+
+@pytest.fixture(scope="module")
+def spelling(data, tokenizer_folder, tmp_path_factory) -> SpeechLmConfig:
+    """A model that was trained on the same two utterances by their phones until it knows them."""
+    folder = tmp_path_factory.mktemp("spelling")
+    common = {"data": str(data), "tokens": str(folder / "tokens"), "tokenizer": str(tokenizer_folder), "model": MODEL}
+    common |= {"bfloat16": False, "warmup_steps": 10, "validate_every": 1000, "batch_ids": 1000}
+    return config_of(
+        common, out=str(folder / "run"), steps=160, utterances=2, learning_rate=5e-3, weight_decay=0.0, phones=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +201,75 @@ def test_what_is_to_be_learned_is_speech_and_its_text_or_what_a_text_becomes(val
     assert learned("hear") == (speech + heard + end, speech + heard + end)
     said = text("Say: good morning\n")["input_ids"]
     assert learned("say") == (said + speech + end, speech + end)
-    assert learned("write")[1] == text(" good morning")["input_ids"] + end
+    assert learned("listen") == (speech + end, speech + end)
     assert v.to_codes(speech).codes.tolist() == one.tokens.codes[:, :1].tolist()
+
+
+def test_by_phones_it_is_pieces_of_speech_and_their_letters(values, tiny, lexicon):
+    config = config_of(values, phones=True)
+    processor = models.make_processor(config, tiny)
+    utterances = prepare.prepare(config, tiny, "train")
+    one = utterances[1]
+    assert [phone.letter for phone in one.phones] == list("_bA")
+    # the edges are at 0.09 and 0.2 s, a frame late, and the last one is the end of the codes
+    assert [phone.frames for phone in one.phones] == [6, 5, 9]
+
+    def learned(task: str, epoch: int = 0) -> tuple[str, list[int], str]:
+        lines = Lexicon(lexicon, ["good morning"])
+        batch = LanguageExamples([one], processor, [task], lines).batch([0], epoch)
+        ids, labels = batch["input_ids"][0], batch["labels"][0]
+        whole, some = processor.decode(ids), processor.decode(labels[labels != IGNORE])
+        if whole.speech:
+            assert torch.equal(SpeechTokens.join(whole.speech).codes, one.tokens.codes[:, :1])
+        return whole.text, [piece.codes.shape[2] for piece in whole.speech], some.text
+
+    said = "_bA\n_<|speech|>b<|speech|>A<|speech|>"
+    assert learned("say_phones") == (f"Say: über 12 boote\n{said}", [6, 5, 9], said)
+    # the pause ends at frame 6, in time for the piece that ends at 10; b at 11, in the next and last
+    heard = "<|speech|>_<|speech|>bA\nSaid: über 12 boote"
+    assert learned("hear_phones") == (heard, [10, 10], heard)
+    text, _, script = learned("pronounce")
+    known = {"good": "gUd", "morning": "mcrnIG", "yes": "yEs", "boote": "bot", "12": "twElv"}
+    words = text.split("\n")[0].removeprefix("Say: ").split()
+    assert words
+    assert script == "_" + "".join(known[word] for word in words) + "_\n"
+    assert learned("pronounce") == (text, [], script) != learned("pronounce", epoch=1)
+    assert not LanguageExamples(utterances[2:], processor, ["say_phones", "hear_phones"]).lengths  # they have none
+    assert all(not other.phones for other in prepare.prepare(config_of(values), tiny, "train"))  # nobody asked
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.sampled_from(["SIL", "AA", "AA0", "ZH", "+NOISE+"]), st.integers(1, 40)), max_size=12),
+       st.integers(0, 60))  # fmt: skip
+def test_phones_fill_their_utterance_and_every_piece_has_its_own(tiny, rows, frames):
+    ends = np.cumsum([0, *(length for _, length in rows)]) / 100
+    aligned = [[name, start, end] for (name, _), start, end in zip(rows, ends, ends[1:], strict=False)]
+    phones = align(aligned, frames, 50.0)
+    assert sum(phone.frames for phone in phones) == (frames if rows else 0)
+    assert all(phone.frames > 0 for phone in phones)
+    assert "".join(phone.letter for phone in phones) in "".join(map(letter_of, (name for name, _ in rows))) or rows
+    codes = torch.randint(0, 32, (1, 1, frames))
+    tokens = SpeechTokens(
+        codes, torch.tensor([frames]), torch.tensor([320 * frames]), 16_000, 320, 32, tiny.fingerprint
+    )
+    pieces = heard(tokens, phones)
+    assert "".join(letters for _, letters in pieces) == script(phones)
+    assert torch.equal(torch.cat([codes[:, :, :0], *(piece.codes for piece, _ in pieces)], 2), codes)
+    if phones:
+        assert torch.equal(torch.cat([piece.codes for _, piece in spelled(tokens, phones)], 2), codes)
+
+
+def test_texts_and_phones_can_be_corrected_without_encoding_again(values, tiny, data, tmp_path):
+    folder = tmp_path / "corrected"
+    shutil.copytree(data, folder)
+    config = config_of(values, data=str(folder), phones=True)
+    prepare.prepare(config, tiny, "train")
+    lines = (folder / "train.jsonl").read_text().replace("Good  Morning", "good evening").replace('"G"', '"V"')
+    (folder / "train.jsonl").write_text(lines)
+    for path in folder.glob("*.flac"):
+        path.unlink()
+    one = prepare.prepare(config, tiny, "train")[0]
+    assert (one.text, one.phones[1].letter) == ("good evening", "v")
 
 
 def test_a_voice_is_given_codebook_0_and_learns_the_others(values, tiny):
@@ -320,13 +416,46 @@ def test_utterances_can_be_memorised_text_to_codes_exactly_and_back(trained):
     assert json.loads((Path(config.out) / "evaluation.json").read_text()) == figures
 
 
-def test_dev_is_measured_beside_a_trigram_and_its_sentences_are_said(values, trained, monkeypatch):
+def test_by_its_phones_too_an_utterance_is_memorised_and_its_phones_are_heard(spelling):
+    train.train(spelling)
+    talker = Talker(Path(spelling.out) / "model")
+    figures = evaluate.memorised(talker, utterances := prepare.prepare(spelling, talker.tokenizer, "train"))
+    assert figures["said exactly"] == figures["utterances"] == 2
+    assert figures["letter errors"] == 0
+    for one in utterances:
+        letters = script(one.phones)
+        assert talker.pronounce(one.text) == letters
+        assert talker.hear(one.tokens) == (one.text, letters)
+        (take,) = talker._takes(one.text, 1, 0.0)
+        assert take.phones == one.phones
+        other = next(other for other in utterances if other is not one)
+        assert talker.surprise(take) < talker.surprise(dataclasses.replace(take, text=other.text, phones=other.phones))
+
+
+@pytest.mark.parametrize("takes", [1, 3])
+def test_whatever_is_said_every_phone_is_heard_once_and_not_for_ever(values, takes, tiny):
+    config = config_of(values, phones=True, steps=1)
+    talker = Talker(train.train(config))  # it knows nothing
+    talker.pronounce = lambda text: "_AAz_"
+    spoken = talker._takes("any", takes, 1.0)
+    assert len(spoken) == takes
+    for one in spoken:
+        assert script(one.phones) == "_AAz_"
+        assert sum(phone.frames for phone in one.phones) == one.tokens.codes.shape[2]
+        # a run of 16 frames may end a phone that had room for one frame more
+        assert all(phone.frames <= (60 if phone.letter == "_" else 30) + 15 for phone in one.phones)
+    assert talker.say("any", takes, 1.0).ndim == 1
+
+
+@pytest.mark.parametrize("phones", [False, True])
+def test_dev_is_measured_beside_a_trigram_and_its_sentences_are_said(values, trained, monkeypatch, phones, lexicon):
     monkeypatch.setattr(speak, "MOST_SECONDS", 0.5)  # one that has hardly learned finds no end
     monkeypatch.setattr(speak, "MOST_LETTERS", 20)
-    config = config_of(values)
+    config = config_of(values, phones=phones, lexicon=lexicon if phones else "")
     train.train(config)
     figures = evaluate.evaluate(config, str(trained[1]), sentences=2, takes=2)
     assert all(math.isfinite(value) for value in figures.values())
+    assert phones == ("phone errors" in figures) == ("phone errors, as it would pronounce" in figures)
     assert 1 < figures["perplexity of the trigram"] < 100
     assert 1 < figures["perplexity"] < 1000
     assert figures["perplexity after its text"] != figures["perplexity after another text"]
@@ -380,8 +509,8 @@ def test_a_voice_keeps_what_is_said_however_long_it_is(trained, tiny):
     reference = torch.randint(0, 32, (3, 40))
     for frames in (1, voice.frames, 2 * voice.frames + 3):
         codes = torch.randint(0, 32, (frames,))
-        for heard in (None, reference):
-            spoken = voice(codes, heard)
+        for known in (None, reference):
+            spoken = voice(codes, known)
             assert spoken.shape == (3, frames)
             assert torch.equal(spoken[0], codes)
             assert 0 <= int(spoken.min()) <= int(spoken.max()) < 32
@@ -446,6 +575,9 @@ def test_a_trigram_knows_what_two_symbols_tell_and_bigrams_do_not():
         ({"pretrained": "x"}, ConfigError, "expected one of them"),
         ({"lora_rank": 4}, ConfigError, "lora_rank is 4 without pretrained"),
         ({"stage": "voice"}, ConfigError, "num_codebooks is 1 for the stage voice"),
+        ({"lexicon": "words.dict"}, ConfigError, "lexicon is 'words.dict', which is for phones=true"),
+        ({"lexicon": "nothing.dict", "phones": True}, MissingFileError, "lexicon is 'nothing.dict', which does not"),
+        ({"lexicon": __file__, "phones": True}, InputError, "the phone is|none of which is in the texts"),
         ({"model": {"model_type": "nothing"}}, ConfigError, "of which transformers makes no language model"),
         ({"model": {"hidden_size": 8}}, ConfigError, "expected a model_type"),
         ({"pattern": {"name": "zigzag"}}, VocabularyError, "pattern is"),
@@ -476,6 +608,28 @@ def test_a_manifest_that_is_none_is_named_with_its_line(values, tiny, tmp_path, 
     (tmp_path / "train.jsonl").write_text('{"audio": "a.flac"}\n')
     with pytest.raises(AudioError, match="none of the 1 utterances"):
         prepare.prepare(config_of(values, data=str(tmp_path)), tiny, "train")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (["Q", 0.0, 0.1], "the phone is 'Q'; expected ARPAbet"),
+        (["AA", 0.1, 0.1], "it goes from 0.1 to 0.1"),
+        (["AA", 0.1], "expected .phone, start_s, end_s."),
+        ("AA", "expected .phone, start_s, end_s."),
+    ],
+)
+def test_phones_that_are_none_are_named_with_their_utterance(values, tiny, data, tmp_path, row, message):
+    folder = tmp_path / "phones"
+    shutil.copytree(data, folder)
+    line = {"id": "one", "audio": "train0.flac", "text": "good", "phones": [["SIL", 0.0, 0.1], row]}
+    (folder / "train.jsonl").write_text(json.dumps(line))
+    with pytest.raises(InputError, match=f"one: phone 1 is .*{message}"):
+        prepare.prepare(config_of(values, data=str(folder), phones=True), tiny, "train")
+    del line["phones"]
+    (folder / "train.jsonl").write_text(json.dumps(line))
+    with pytest.raises(InputError, match="has no phones; expected some"):
+        prepare.prepare(config_of(values, data=str(folder), phones=True), tiny, "train")
 
 
 @pytest.mark.parametrize(
