@@ -3,10 +3,12 @@
 ``python -m training.ablation --config training/configs/default.yaml --runs training/configs/ablation.yaml --out DIR
 data=DIR steps=600`` trains each run that ``ablation.yaml`` names, with its changes to the config, and prints a Markdown
 table of what they reach on the dev split; it is also in ``ablation.md`` of the folder. Interrupt it at any moment and
-run the same command again: what is done stays, and a training goes on from its last checkpoint.
+run the same command again: what is done stays, and a training goes on from its last checkpoint. Delete a run's folder
+to train it again.
 """
 
 import argparse
+import json
 import math
 import subprocess
 import sys
@@ -77,6 +79,25 @@ def _share_audio(run: Path) -> None:
         raise OutputError(f"{run} cannot be written ({error}); expected a folder for trainings") from error
 
 
+def result(config: str, overrides: Sequence[str], out: Path) -> dict[str, float]:
+    """Train one and measure it; or read what was measured of it, if it is done.
+
+    Raises:
+        SpeechtokError: it failed, and has said why.
+    """
+    path, wanted = out / "measured.json", load_config(config, [*overrides, f"out={out}"]).to_dict()
+    try:
+        done = json.loads(path.read_text(encoding="utf-8"))
+        if done["config"] == json.loads(json.dumps(wanted)):
+            return dict(done["values"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not measured yet, or not whole
+    values = measure(train_run(config, overrides, out))
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({"config": wanted, "values": values}), encoding="utf-8")
+    return values
+
+
 def measure(config: TrainingConfig) -> dict[str, float]:
     """What the tokenizer of a training reaches on its dev split."""
     data = read_data(config, World())
@@ -109,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for name, changes in read_runs(arguments.runs).items():
             overrides = [*arguments.overrides, *changes]
-            found[name] = measure(train_run(arguments.config, overrides, arguments.out / name))
+            found[name] = result(arguments.config, overrides, arguments.out / name)
             with replacing(arguments.out / "ablation.md") as temporary:
                 temporary.write_text(table(found), encoding="utf-8")
     except SpeechtokError as error:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from training import ablation
 from training.ablation import main, read_runs, table
 from training.config import load_config
 
@@ -19,7 +20,7 @@ def command(tiny_config, tmp_path):
     return arguments, runs, out
 
 
-def test_runs_are_trained_and_compared_and_what_is_done_stays(command, capsys):
+def test_runs_are_trained_and_compared_and_what_is_done_stays(command, capsys, monkeypatch):
     arguments, _, out = command
     assert main(arguments) == 0
     printed = capsys.readouterr().out
@@ -30,9 +31,29 @@ def test_runs_are_trained_and_compared_and_what_is_done_stays(command, capsys):
     assert {path.parent.resolve() for path in out.rglob("*.int16")} == {out / "audio"}  # packed once
     weights = [(out / name / "tokenizer" / "model.safetensors").read_bytes() for name in ("all", "no-mel")]
     assert weights[0] != weights[1]
+    monkeypatch.setattr(ablation, "train_run", None)  # nothing is left to do
     assert main(arguments) == 0
-    assert capsys.readouterr().out.endswith((out / "ablation.md").read_text())
-    assert (out / "all" / "tokenizer" / "model.safetensors").read_bytes() == weights[0]
+    assert capsys.readouterr().out == (out / "ablation.md").read_text()
+
+
+@pytest.mark.parametrize("written", ["", "{", "[]", '{"config": {}, "values": {}}'])
+def test_what_was_not_measured_whole_or_of_another_config_is_done_again(command, tmp_path, monkeypatch, written):
+    arguments, _, out = command
+    trained = []
+
+    def train(config, overrides, out):
+        out.mkdir(exist_ok=True)
+        trained.append(out.name)
+
+    monkeypatch.setattr(ablation, "train_run", train)
+    monkeypatch.setattr(ablation, "measure", lambda _: {"stoi": 0.5})
+    (out / "all").mkdir(parents=True)
+    (out / "all" / "measured.json").write_text(written)
+    assert main(arguments) == 0
+    assert trained == ["all", "no-mel"]
+    assert main([*arguments, "steps=7"]) == 0
+    assert main([*arguments, "steps=7"]) == 0
+    assert trained == ["all", "no-mel"] * 2
 
 
 def test_what_was_not_measured_is_left_empty():
