@@ -33,9 +33,8 @@ class SpeechLmConfig:
         model: a model of transformers from scratch: ``model_type``, and the fields of its configuration.
         pretrained: a model to go on from instead, a local directory or a name on the Hugging Face hub.
         lora_rank: train low-rank changes of ``pretrained`` and the new ids only (peft); 0: train everything.
-        phones: learn to say and to hear by the phones of the manifests, see ``phones.py``; without: text to speech and
-            back at once.
-        lexicon: a pronouncing dictionary as CMU's, to learn from too what phones a text has; none if empty.
+        lexicon: a pronouncing dictionary as CMU's, to learn to say and to hear by phones, see ``phones.py``; if empty,
+            text becomes speech at once, and speech text.
         utterances: train on so many, drawn by ``seed``, with a text each; 0: on all.
         crop_seconds: length of what the stage ``"voice"`` sees at a time; the other sees whole utterances.
         batch_ids: ids of a batch, at most (but one row at least).
@@ -63,7 +62,6 @@ class SpeechLmConfig:
     model: dict = field(default_factory=dict)  # type: ignore[type-arg]
     pretrained: str = ""
     lora_rank: int = 0
-    phones: bool = False
     lexicon: str = ""
     utterances: int = 0
     crop_seconds: float = 3.0
@@ -101,8 +99,8 @@ class SpeechLmConfig:
             )
         if self.lora_rank and not self.pretrained:
             raise ConfigError(f"lora_rank is {self.lora_rank} without pretrained; expected 0: train all of a new model")
-        if self.lexicon and not (self.phones and self.stage == "language"):
-            raise ConfigError(f"lexicon is {self.lexicon!r}, which is for phones=true and the stage language only")
+        if self.stage == "voice" and self.lexicon:
+            raise ConfigError(f"lexicon is {self.lexicon!r} for the stage voice, which needs no text; expected ''")
         if self.stage == "voice" and self.num_codebooks < 2:
             raise ConfigError("num_codebooks is 1 for the stage voice; expected 2 or more: codebook 0 is given to it")
 

@@ -1,6 +1,5 @@
 """Utterances to batches of ids: what a model reads, and what of it is to be learned."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -12,11 +11,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from examples.speech_lm.config import SpeechLmConfig
-from examples.speech_lm.phones import HEARD, Lexicon, heard, script, spelled
-from examples.speech_lm.prepare import Utterance
+from examples.speech_lm.phones import HEARD, LETTERS, SILENCE, Lexicon, heard
+from examples.speech_lm.prepare import Utterance, load_lexicon
+from speechtok.errors import InputError
 from speechtok.lm import AudioVocabulary, SpeechCollator, SpeechProcessor
 from speechtok.lm.collator import IGNORE
 from speechtok.lm.vocabulary import SLOT
+from speechtok.tokens import SpeechTokens
 
 SAY = "Say: {text}\n"
 """Before speech that says a text."""
@@ -24,11 +25,14 @@ SAY = "Say: {text}\n"
 SAID = "\nSaid:"
 """Between speech and the text that it says, which follows a space."""
 
-MOST_WORDS = 8
-"""Of a text that is drawn from the lexicon."""
+DRAWN_WORDS = 12
+"""Of an example that is drawn from the lexicon."""
 
-SCRIPT = "{script}\n"
-"""The phones of a text, a letter each, before they are spoken."""
+LETTERS_AND_MARKS = "".join([*dict.fromkeys(LETTERS.values()), SILENCE, "[] "])
+"""All that phones and words are written with but for the words themselves: each is an id of its own."""
+
+Part = tuple[str | SpeechTokens, bool]
+"""A piece of an example, and whether it is to be learned; of speech that is given, only when it begins."""
 
 
 class Examples(Protocol):
@@ -45,16 +49,16 @@ class Examples(Protocol):
 class LanguageExamples:
     """Speech and text, each utterance once for every task that it has what is needed for.
 
-    =============  ============================================================================================
-    ``hear``       its speech, and then its text: of an utterance without one, the speech alone
-    ``say``        its text, and then its speech
-    ``listen``     its speech, which is how speech goes on
-    ``hear_phones``  pieces of its speech, the phones heard after each, and then its text
-    ``say_phones``   its text, its phones, and then each phone's speech
-    ``pronounce``  a text that is drawn from the lexicon, and then its phones
-    =============  ============================================================================================
+    ===============  ========================================================================================
+    ``hear``         its speech, and then its text: of an utterance without one, the speech alone
+    ``say``          its text, and then its speech
+    ``listen``       its speech, which is how speech goes on
+    ``hear_phones``  pieces of its speech, and after each the phones and words that were heard
+    ``say_phones``   its text, and then for each word its phones, and for each phone its speech
+    ``pronounce``    words that are drawn from the lexicon, and their phones
+    ===============  ========================================================================================
 
-    All is learned but the text that is to be said.
+    All is learned but what is given to a model that says a text or hears speech.
 
     Args:
         utterances: with the vocabulary's codebooks.
@@ -73,21 +77,22 @@ class LanguageExamples:
         seed: int = 0,
     ) -> None:
         self._processor, self._lexicon, self._seed = processor, lexicon, seed
+        self._known = [word.text for one in utterances for word in one.words if word.text]
         self._collate = SpeechCollator(processor)
         self._fill = {"input_ids": processor.vocabulary.pad_id, "attention_mask": 0, "labels": IGNORE}
         self._examples: list[tuple[str, Utterance]] = []
-        self._collated: dict[int, dict[str, Tensor]] = {}
+        self._made: dict[int, dict[str, Tensor]] = {}
         self.lengths: list[int] = []
         for one in utterances:
             speech, text = processor.vocabulary.to_ids(one.tokens).shape[1], len(one.text.encode())
-            pieces = math.ceil(one.tokens.codes.shape[2] / HEARD)
+            phones, pieces = sum(len(word.phones) for word in one.words), one.tokens.codes.shape[2] // HEARD
             for task, needed, length in (
                 ("hear", True, speech + text),
                 ("say", one.text, speech + text),
                 ("listen", True, speech),
-                ("hear_phones", one.phones, speech + text + len(one.phones) + 2 * pieces),
-                ("say_phones", one.phones, speech + text + 5 * len(one.phones)),
-                ("pronounce", one.phones and lexicon, 14 * self._words(len(self._examples))),
+                ("hear_phones", one.words, speech + text + phones + 2 * pieces),
+                ("say_phones", one.words, speech + 2 * text + 5 * phones),
+                ("pronounce", one.words and lexicon, 17 * DRAWN_WORDS),
             ):
                 if task in tasks and needed:
                     self._examples.append((task, one))
@@ -101,27 +106,88 @@ class LanguageExamples:
             for name, fill in self._fill.items()
         }
 
-    @staticmethod
-    def _words(index: int) -> int:
-        """Of the text that example ``index`` draws: many more or less, and always as many."""
-        return 1 + index % MOST_WORDS
-
     def _row(self, index: int, epoch: int) -> dict[str, Tensor]:
         """An example as ids; kept, as every epoch asks for it, but for what is drawn anew."""
         task, one = self._examples[index]
-        if index in self._collated:
-            return self._collated[index]
         if task == "pronounce":
             assert self._lexicon is not None
-            text, phones = self._lexicon.draw(self._words(index), (self._seed, epoch, index))
-            example = {"prompt": SAY.format(text=text), "answer": SCRIPT.format(script=phones)}
-        else:
-            example = _example(one, task)
-        batch = self._collate([example])
-        row = {name: batch[name][0] for name in self._fill}
-        if task != "pronounce":
-            self._collated[index] = row
-        return row
+            drawn = self._lexicon.draw(DRAWN_WORDS, self._known, (self._seed, epoch, index))
+            return self._of_parts([part for word, letters in drawn for part in pronounced(word, letters)], ends=False)
+        if index not in self._made:
+            if task.endswith("_phones"):
+                self._made[index] = self._of_parts(parts_of(one, task), ends=True)
+            else:
+                batch = self._collate([_example(one, task)])
+                self._made[index] = {name: batch[name][0] for name in self._fill}
+        return self._made[index]
+
+    def _of_parts(self, parts: Sequence[Part], ends: bool) -> dict[str, Tensor]:
+        """An example of parts as ids; the text's end after it is learned, if it ``ends`` and the text has one."""
+        v, end = self._processor.vocabulary, self._processor.text_tokenizer.eos_token_id
+        ids = opening(self._processor)
+        labels = [IGNORE] * len(ids)
+        for part, learned in parts:
+            given = isinstance(part, SpeechTokens)
+            new = v.to_ids(part)[0].tolist() if isinstance(part, SpeechTokens) else text_ids(self._processor, part)
+            ids += new
+            labels += new if learned else [*new[:given], *[IGNORE] * (len(new) - given)]
+        if ends and end is not None:
+            ids, labels = [*ids, end], [*labels, end]
+        return {
+            "input_ids": torch.tensor(ids),
+            "attention_mask": torch.ones(len(ids), dtype=torch.int64),
+            "labels": torch.tensor(labels),
+        }
+
+
+def opening(processor: SpeechProcessor) -> list[int]:
+    """What the text tokenizer begins a text with."""
+    text = processor.text_tokenizer
+    return [i for i in text("")["input_ids"] if i != text.eos_token_id]
+
+
+def text_ids(processor: SpeechProcessor, text: str) -> list[int]:
+    """The ids of a piece of text."""
+    return list(processor.text_tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def one_id_each(processor: SpeechProcessor, letters: str) -> list[int]:
+    """The ids of single letters.
+
+    Raises:
+        InputError: the text tokenizer has not one id for each.
+    """
+    ids = [text_ids(processor, letter) for letter in letters]
+    if any(len(i) != 1 for i in ids) or len({i[0] for i in ids}) < len(letters):
+        raise InputError(
+            f"the text tokenizer has the ids {ids} for the letters {letters!r}; expected one each to write phones "
+            "with: choose another, or lexicon=''"
+        )
+    return [i for (i,) in ids]
+
+
+def pronounced(word: str, letters: str) -> list[Part]:
+    """A word and its phones: ``[bear]bEr`` and a space. What it is is given, and that it is the next one learned."""
+    return [("[", True), (word, False), ("]", False), *((letter, True) for letter in letters), (" ", True)]
+
+
+def parts_of(one: Utterance, task: str) -> list[Part]:
+    """An utterance with words, to say or to hear by its phones."""
+    parts: list[Part] = []
+    if task == "hear_phones":
+        for speech, letters in heard(one.tokens, one.words):
+            parts += [(speech, False), *((letter, True) for letter in letters)]
+        return parts
+    parts.append((SAY.format(text=one.text), False))
+    begin = 0
+    for word in one.words:
+        if word.text:
+            parts += pronounced(word.text, "".join(phone.letter for phone in word.phones))
+        for phone in word.phones:
+            # a pause is the model's own choice
+            parts += [(phone.letter, not word.text), (one.tokens.crop(begin, begin + phone.frames), True)]
+            begin += phone.frames
+    return parts
 
 
 def _example(one: Utterance, task: str) -> dict[str, Any]:
@@ -130,16 +196,7 @@ def _example(one: Utterance, task: str) -> dict[str, Any]:
         return {"prompt": "", "answer": SLOT, "speech": [one.tokens]}
     if task == "hear":
         return {"prompt": "", "answer": f"{SLOT}{SAID} {one.text}" if one.text else SLOT, "speech": [one.tokens]}
-    if task == "hear_phones":
-        pieces = heard(one.tokens, one.phones)
-        written = "".join(SLOT + letters for _, letters in pieces)
-        return {"prompt": "", "answer": f"{written}{SAID} {one.text}", "speech": [speech for speech, _ in pieces]}
-    prompt = SAY.format(text=one.text)
-    if task == "say":
-        return {"prompt": prompt, "answer": SLOT, "speech": [one.tokens]}
-    spoken = spelled(one.tokens, one.phones)
-    answer = SCRIPT.format(script=script(one.phones)) + "".join(letter + SLOT for letter, _ in spoken)
-    return {"prompt": prompt, "answer": answer, "speech": [speech for _, speech in spoken]}
+    return {"prompt": SAY.format(text=one.text), "answer": SLOT, "speech": [one.tokens]}
 
 
 class VoiceExamples:
@@ -179,12 +236,21 @@ class VoiceExamples:
         return codes[:, start : start + self._frames]
 
 
-def examples_of(config: SpeechLmConfig, utterances: Sequence[Utterance], processor: SpeechProcessor) -> Examples:
-    """What the stage of the config learns from."""
+def examples_of(
+    config: SpeechLmConfig, utterances: Sequence[Utterance], processor: SpeechProcessor, held_out: bool = False
+) -> Examples:
+    """What the stage of the config learns from; of what is ``held_out``, nothing is drawn.
+
+    Raises:
+        InputError: there is a lexicon, and the text tokenizer has no single ids for letters.
+    """
     v = processor.vocabulary
     if config.stage == "language":
-        lexicon = Lexicon(config.lexicon, [one.text for one in utterances if one.phones]) if config.lexicon else None
-        tasks = ("listen", "hear_phones", "say_phones", "pronounce") if config.phones else ("hear", "say")
+        if not config.lexicon:
+            return LanguageExamples(utterances, processor, ("hear", "say"))
+        one_id_each(processor, LETTERS_AND_MARKS)
+        lexicon = None if held_out else load_lexicon(config.lexicon)
+        tasks = ("listen", "hear_phones", "say_phones", "pronounce")
         return LanguageExamples(utterances, processor, tasks, lexicon, config.seed)
     return VoiceExamples(utterances, v, crop_frames(config, v), config.seed)
 

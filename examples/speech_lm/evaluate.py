@@ -22,7 +22,7 @@ import speechtok
 from examples.speech_lm.config import SpeechLmConfig, add_config, load_config, run
 from examples.speech_lm.data import LanguageExamples
 from examples.speech_lm.ngram import KneserNey
-from examples.speech_lm.phones import SILENCE, script
+from examples.speech_lm.phones import SILENCE, Word, letters_of
 from examples.speech_lm.prepare import Utterance, prepare
 from examples.speech_lm.speak import Talker, letter_errors
 from examples.speech_lm.train import nll_totals
@@ -39,12 +39,12 @@ def memorised(talker: Talker, utterances: Sequence[Utterance]) -> Figures:
     """Text to the codes of codebook 0, greedily and in one take, and back."""
     exact, right, frames, heard = 0, 0, 0, []
     for one in tqdm(utterances, desc="memorised", unit="utterance"):
-        codes, said = one.tokens.codes[0, 0], talker.say(one.text)
+        codes, said = one.tokens.codes[0, 0], talker.say(one.text).tokens.codes[0, 0]
         same = min(len(codes), len(said))
         right += int((codes[:same] == said[:same]).sum())
         frames += len(codes)
         exact += torch.equal(codes, said)
-        heard.append(talker.transcribe(one.tokens))
+        heard.append(talker.hear(one.tokens)[0])
     return {
         "utterances": len(utterances),
         "said exactly": exact,
@@ -53,33 +53,49 @@ def memorised(talker: Talker, utterances: Sequence[Utterance]) -> Figures:
     }
 
 
-def perplexities(talker: Talker, train: Sequence[Utterance], dev: Sequence[Utterance]) -> Figures:
-    """Of the ids of speech and its ends in ``dev``, by the trigram of ``train`` and by the model; for an id each."""
+def perplexities(
+    talker: Talker, train: Sequence[Utterance], dev: Sequence[Utterance], texts: Sequence[Utterance]
+) -> Figures:
+    """Of the ids of speech and its ends in ``dev``, by the trigram of ``train`` and by the model; for an id each.
+
+    And of those of ``texts``, when what is said is known, and when it is taken for what another says.
+    """
     v = talker.vocabulary
     sequences = [_symbols(v, one) for one in dev]
     trigram = KneserNey((_symbols(v, one) for one in train), symbols=v.size - 3)  # no begin, filling or slot
     ids = sum(map(len, sequences))
     by_trigram = sum(trigram.nll(s) for s in tqdm(sequences, desc="trigram", unit="utterance"))
-    texts = [one for one in dev if one.text and (one.phones or not talker.config.phones)]
-    texts.sort(key=lambda one: (one.lang, len(one.text)))
+    texts = sorted(texts, key=lambda one: (one.lang, len(one.text)))
     # of another sentence of about the same length
     wrong = [_as_if(a, b) for a, b in zip(texts, texts[1:] + texts[:1], strict=True)]
-    say = "say_phones" if talker.config.phones else "say"
+    by_phones = bool(talker.config.lexicon)
+    say = "say_phones" if by_phones else "say"
+    right_name, wrong_name = (
+        ("of the speech of phones", "of that of other phones")
+        if by_phones
+        else ("after its text", "after another text")
+    )
     by_model: Figures = {}
-    for name, utterances, task in (("", dev, "listen"), (" after its text", texts, say),
-                                   (" after another text", wrong, say)):  # fmt: skip
+    for name, utterances, task in (("perplexity", dev, "listen"), (f"perplexity {right_name}", texts, say),
+                                   (f"perplexity {wrong_name}", wrong, say)):  # fmt: skip
         examples = LanguageExamples(utterances, talker.processor, [task])
         nats, count = nll_totals(talker.model, examples, talker.processor, talker.config)["speech"]
         assert task != "listen" or count == ids
-        by_model[f"perplexity{name}"] = math.exp(nats / max(1, count))
+        by_model[name] = math.exp(nats / count)
     return {"ids of speech": ids, "perplexity of the trigram": math.exp(by_trigram / ids)} | by_model
 
 
 def _as_if(one: Utterance, other: Utterance) -> Utterance:
-    """The speech of one with the text of the other; and with its phones in their order, as long as there are any."""
-    letters = itertools.cycle(phone.letter for phone in other.phones or one.phones)
-    phones = tuple(dataclasses.replace(phone, letter=next(letters)) for phone in one.phones)
-    return dataclasses.replace(one, text=other.text, phones=phones)
+    """The speech of one with the text of the other; and with its words, over and over until the speech ends."""
+    frames = [phone.frames for word in one.words for phone in word.phones]
+    words = []
+    for word in itertools.cycle(other.words):
+        phones = [dataclasses.replace(phone, frames=n) for phone, n in zip(word.phones, frames, strict=False)]
+        if not phones:
+            break
+        words.append(Word(word.text, tuple(phones)))
+        del frames[: len(phones)]
+    return dataclasses.replace(one, text=other.text, words=tuple(words))
 
 
 def _symbols(vocabulary: AudioVocabulary, utterance: Utterance) -> list[int]:
@@ -95,18 +111,16 @@ def transcribed(talker: Talker, dev: Sequence[Utterance]) -> Figures:
 
 
 def _errors(name: str, utterances: Sequence[Utterance], heard: Sequence[tuple[str, str]]) -> Figures:
-    """Of what was heard: a text, and phones of those whose phones are known."""
+    """Of what was heard: a text, and the phones of those whose phones are known."""
     figures = {f"letter errors{name}": letter_errors([one.text for one in utterances], [text for text, _ in heard])}
-    known = [(spoken_phones(script(one.phones)), spoken_phones(phones))
-             for one, (_, phones) in zip(utterances, heard, strict=True) if one.phones]  # fmt: skip
+    known = [
+        (letters_of(one.words), phones.replace(SILENCE, ""))
+        for one, (_, phones) in zip(utterances, heard, strict=True)
+        if one.words
+    ]
     if known:
         figures[f"phone errors{name}"] = letter_errors(*map(list, zip(*known, strict=True)))
     return figures
-
-
-def spoken_phones(letters: str) -> str:
-    """Without the pauses."""
-    return letters.replace(SILENCE, "")
 
 
 def said(
@@ -116,12 +130,12 @@ def said(
     out.mkdir(parents=True, exist_ok=True)
     again, real, spoken, written = [], [], {}, []
     for one in tqdm(dev, desc="saying", unit="sentence"):
-        codes = talker.say(one.text, takes, temperature=0.7)
-        again.append(talker.hear(talker.tokens_of(codes[None])))
+        take = talker.say(one.text, takes, temperature=0.7)
+        again.append(talker.hear(take.tokens))
         real.append(talker.hear(one.tokens))
-        if one.phones:
-            written.append((spoken_phones(script(one.phones)), spoken_phones(talker.pronounce(one.text))))
-        spoken[one.id] = talker.audio(codes, reference)
+        if one.words:
+            written.append((letters_of(one.words), letters_of(take.words)))
+        spoken[one.id] = talker.audio(take.tokens.codes[0, 0], reference)
         speechtok.write_audio(out / f"{one.id.replace('/', '_')}.wav", spoken[one.id], talker.tokenizer.sample_rate)
     texts = [one.text for one in dev]
     (out / "texts.json").write_text(json.dumps(dict(zip([one.id for one in dev], texts, strict=True)), indent=2))
@@ -130,7 +144,7 @@ def said(
         ", real and heard by the model", dev, real
     )
     if written:
-        figures["phone errors, as it would pronounce"] = letter_errors(*map(list, zip(*written, strict=True)))
+        figures["phone errors, of its own pronunciation"] = letter_errors(*map(list, zip(*written, strict=True)))
     english = [one for one in dev if one.lang == "en"]
     if english and all(importlib.util.find_spec(name) for name in ("pocketsphinx", "jiwer")):
         rate = talker.tokenizer.sample_rate
@@ -168,18 +182,23 @@ def evaluate(
         raise InputError(f"stage is {config.stage}; expected language, and --voice for the model of a voice")
     torch.manual_seed(config.seed)
     talker = Talker(Path(config.out) / "model", voice)
-    wanted = dataclasses.replace(config, num_codebooks=talker.voice.vocabulary.num_codebooks if talker.voice else 1)
+    by_phones = bool(talker.config.lexicon)
+    wanted = dataclasses.replace(
+        config,
+        lexicon=talker.config.lexicon,
+        num_codebooks=talker.voice.vocabulary.num_codebooks if talker.voice else 1,
+    )
     train = prepare(wanted, talker.tokenizer, "train")
     if config.utterances:
         figures = memorised(talker, train)
     else:
         dev = prepare(wanted, talker.tokenizer, "dev")
-        texts = [one for one in dev if one.text]
+        texts = [one for one in dev if (one.words if by_phones else one.text)]
         if not texts:
             raise InputError(f"{config.data}/dev.jsonl has no texts; expected some to say and to write down")
         order = np.random.default_rng(config.seed).permutation(len(texts))[:sentences]
         heard = None if reference is None else talker.tokenizer.encode(*speechtok.read_audio(reference))
-        figures = perplexities(talker, train, dev) | transcribed(talker, texts)
+        figures = perplexities(talker, train, dev, texts) | transcribed(talker, texts)
         figures |= said(talker, [texts[i] for i in sorted(order)], Path(config.out) / "said", takes, heard)
     with replacing(Path(config.out) / "evaluation.json") as temporary:
         temporary.write_text(json.dumps(figures, indent=2))

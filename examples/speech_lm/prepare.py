@@ -5,6 +5,7 @@ Training does it too where it was not done. Interrupted at any moment, the same 
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
 import sys
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 import speechtok
 from examples.speech_lm.config import SpeechLmConfig, add_config, load_config, run
-from examples.speech_lm.phones import Phone, align
+from examples.speech_lm.phones import Lexicon, Word, align
 from speechtok.audio import resample
 from speechtok.errors import AudioError, InputError, MissingFileError, OutputError
 from speechtok.files import replacing
@@ -38,14 +39,14 @@ class Utterance:
         text: what is said, see :func:`plain_text`; empty if that is not known.
         lang: language of the text, such as ``"en"``; empty if that is not known.
         tokens: codes ``(1, Q, T)``.
-        phones: of all its frames; none if they are not known.
+        words: and the pauses between them, with phones that fill its frames; none if they are not known.
     """
 
     id: str
     text: str
     lang: str
     tokens: speechtok.SpeechTokens
-    phones: tuple[Phone, ...] = ()
+    words: tuple[Word, ...] = ()
 
 
 def plain_text(text: str) -> str:
@@ -58,8 +59,8 @@ def prepare(config: SpeechLmConfig, tokenizer: Tokenizer, split: str) -> list[Ut
 
     Raises:
         MissingFileError: there is no such manifest.
-        InputError: it has no such lines as are expected, or fewer with a text than ``utterances``, or none with phones
-            though they are asked for.
+        InputError: it has no such lines as are expected, or fewer with a text than ``utterances``; or there is a
+            lexicon, and none has phones that are its words'.
         AudioError: none of its audio can be read.
         OutputError: the tokens cannot be written.
     """
@@ -88,9 +89,10 @@ def prepare(config: SpeechLmConfig, tokenizer: Tokenizer, split: str) -> list[Ut
         print(f"left out {len(rows) - len(utterances)} of {len(rows)} utterances of {manifest}: not readable as audio")
     if not utterances:
         raise AudioError(f"none of the {len(rows)} utterances of {manifest} can be read; expected audio")
-    if config.phones and not any(one.phones for one in utterances):
+    if config.lexicon and not any(one.words for one in utterances):
         raise InputError(
-            f"{manifest} has no phones; expected some with a text: [[phone, start_s, end_s], …], or phones=false"
+            f"{manifest} has no phones that {config.lexicon} has for its texts; expected some with a text: "
+            "[[phone, start_s, end_s], …], or lexicon='' to go without"
         )
     return utterances
 
@@ -121,12 +123,12 @@ def _draw(rows: Sequence[dict[str, Any]], config: SpeechLmConfig) -> list[dict[s
     """So many of them, of different texts: of equal ones no model could know which recording is meant."""
     first: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if row["text"] and (row["phones"] or not config.phones):
+        if row["text"] and (row["phones"] or not config.lexicon):
             first.setdefault(row["text"], row)
     if len(first) < config.utterances:
         raise InputError(
             f"utterances is {config.utterances}, and {config.data} has {len(first)} with a text of their own"
-            f"{' and phones' * config.phones}; expected at most as many"
+            f"{' and phones' * bool(config.lexicon)}; expected at most as many"
         )
     order = np.random.default_rng(config.seed).permutation(len(first))
     drawn = list(first.values())
@@ -164,13 +166,20 @@ def _load(
 
 
 def _utterance(row: dict[str, Any], tokens: speechtok.SpeechTokens, config: SpeechLmConfig) -> Utterance:
-    phones: tuple[Phone, ...] = ()
-    if config.phones and row["text"]:
+    words: tuple[Word, ...] = ()
+    if config.lexicon and row["text"]:
         try:
             phones = align(row["phones"], tokens.codes.shape[2], tokens.frame_rate)
         except InputError as error:
             raise InputError(f"{row['id']}: {error}") from error
-    return Utterance(row["id"], row["text"], row["lang"], tokens, phones)
+        words = load_lexicon(config.lexicon).split(row["text"], phones)
+    return Utterance(row["id"], row["text"], row["lang"], tokens, words)
+
+
+@functools.lru_cache(maxsize=1)
+def load_lexicon(path: str) -> Lexicon:
+    """The lexicon of a config, read once."""
+    return Lexicon(path)
 
 
 def _tokens_path(index: Path) -> Path:

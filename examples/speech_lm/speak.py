@@ -1,20 +1,20 @@
 """What a trained model says, hears and goes on with; and the voice that it says it in."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessorList, PreTrainedModel
 
 import speechtok
 from examples.speech_lm import models
-from examples.speech_lm.data import SAID, SAY, SCRIPT, LanguageExamples, crop_frames
-from examples.speech_lm.phones import HEARD, LETTERS, SILENCE, Phone, heard
+from examples.speech_lm.data import SAID, SAY, LanguageExamples, crop_frames, one_id_each, opening, text_ids
+from examples.speech_lm.phones import LETTERS, SILENCE, Phone, Word, heard, words_of
 from examples.speech_lm.prepare import Utterance, plain_text
 from examples.speech_lm.train import losses
 from speechtok.errors import FingerprintError, InputError
-from speechtok.lm import AudioVocabulary, Line, SpeechLogitsProcessor
+from speechtok.lm import AudioVocabulary, Line, SpeechLogitsProcessor, SpeechProcessor
 from speechtok.lm.vocabulary import SLOT
 
 MOST_SECONDS = 16.0
@@ -48,8 +48,8 @@ class Talker:
                 f"{self.voice.vocabulary.fingerprint}; expected the same one"
             )
 
-    def say(self, text: str, takes: int = 1, temperature: float = 0.0) -> Tensor:
-        """The codes of codebook 0 that say a text, ``(T,)``.
+    def say(self, text: str, takes: int = 1, temperature: float = 0.0) -> Utterance:
+        """A text as an utterance, of codebook 0 only.
 
         Args:
             text: any.
@@ -65,81 +65,34 @@ class Talker:
         spoken = [one for one in self._takes(text, takes, temperature) if one.tokens.codes.shape[2]]
         if not spoken:
             raise InputError(f"{text!r} became silence; train longer, or raise the temperature or the takes")
-        best = min(spoken, key=self.surprise) if len(spoken) > 1 else spoken[0]
-        return best.tokens.codes[0, 0]
-
-    def pronounce(self, text: str) -> str:
-        """The phones of a text, a letter of :mod:`~examples.speech_lm.phones` each; empty if the model says it without.
-
-        Raises:
-            InputError: the text is empty.
-        """
-        text = plain_text(text)
-        if not text:
-            raise InputError("the text is empty; expected something to pronounce")
-        prompt = self.processor(SAY.format(text=text))["input_ids"]
-        written = self._generate(
-            prompt,
-            max_new_tokens=MOST_LETTERS,
-            eos_token_id=self._end_of_text,
-            stopping_criteria=StoppingCriteriaList([_Line(self, prompt.shape[1])]),
-        )
-        line, newline, _ = self._text(written[0, prompt.shape[1] :]).partition("\n")
-        return "".join(letter for letter in line if letter in _KNOWN) if newline else ""
-
-    def transcribe(self, tokens: speechtok.SpeechTokens) -> str:
-        """What an utterance, a batch of one, says."""
-        return self.hear(tokens)[0]
+        if len(spoken) == 1:
+            return spoken[0]
+        return min(spoken, key=lambda one: (len(left_out(one)), self.surprise(one)))
 
     def hear(self, tokens: speechtok.SpeechTokens) -> tuple[str, str]:
-        """What an utterance, a batch of one, says; and its phones, if the model writes them down."""
-        if self.config.phones:
-            prompt, phones = self._hear_phones(tokens)
-        else:
-            prompt, phones = self.processor(SLOT + SAID, [tokens])["input_ids"], ""
+        """What an utterance, a batch of one, says; and its phones, a letter each, if the model writes them down."""
+        if self.config.lexicon:
+            return self._hear_phones(tokens)
+        prompt = self.processor(SLOT + SAID, [tokens])["input_ids"]
         written = self._generate(prompt, max_new_tokens=MOST_LETTERS, eos_token_id=self._end_of_text)
-        return plain_text(self._text(written[0, prompt.shape[1] :])), phones
-
-    def _hear_phones(self, tokens: speechtok.SpeechTokens) -> tuple[Tensor, str]:
-        """Hear it piece by piece, and write down the phones that come to mind. Ids up to the text, and the phones."""
-        v = self.vocabulary
-        text_ids = self.processor.text_tokenizer
-        letters = {text_ids(letter, add_special_tokens=False)["input_ids"][0]: letter for letter in _KNOWN}
-        following = torch.tensor([*letters, v.begin_id])  # a phone, or what comes next
-        ids: list[int] = []
-        phones, cache, read = "", None, 0
-        last = text_ids(SAID, add_special_tokens=False)["input_ids"]
-        pieces = heard(tokens, ())
-        for number, (piece, _) in enumerate(pieces, 1):
-            ids += v.to_ids(piece)[0].tolist()
-            if number == len(pieces):
-                following[-1] = last[0]
-            for _ in range(HEARD):
-                with torch.inference_mode():
-                    out = self.model(input_ids=torch.tensor([ids[read:]]), past_key_values=cache, use_cache=True)
-                cache, read = out.past_key_values, len(ids)
-                best = int(following[out.logits[0, -1, following].argmax()])
-                if best not in letters:
-                    break
-                ids.append(best)
-                phones += letters[best]
-        return torch.tensor([ids + last]), phones
+        return plain_text(self.processor.decode(written[0, prompt.shape[1] :]).text), ""
 
     def go_on(self, tokens: speechtok.SpeechTokens, seconds: float, temperature: float = 0.8) -> Tensor:
         """Codes of codebook 0 that may follow an utterance, a batch of one: ``(T,)``, at most so many seconds."""
-        prompt = self.vocabulary.to_ids(tokens)[:, :-1]  # the utterance is not over
+        begun = self.vocabulary.to_ids(tokens)[:, :-1]  # the utterance is not over
+        prompt = torch.cat([torch.tensor([opening(self.processor)], dtype=torch.int64), begun], 1)
         whole = self._speech(prompt, seconds, 1, temperature, at_least=seconds / 2)[0]
         heard = tokens.codes.shape[2]
         # an id may be a run of many frames, so that there can be more than were asked for
         return whole[0, heard : heard + int(seconds * tokens.frame_rate)]
 
     def surprise(self, one: Utterance) -> float:
-        """Minus the log probability of writing down its text, and its phones if it has them, while it is heard."""
-        task = "hear_phones" if one.phones else "hear"
+        """Minus the log probability of writing down its text, and its phones if it has them, and no more of either."""
+        task = "hear_phones" if one.words else "hear"
         batch = LanguageExamples([one], self.processor, [task]).batch([0], 0)
         with torch.inference_mode():
             nll, labels = losses(self.model, batch, self.config)
-        return float(nll[(labels >= 0) & (labels < self.vocabulary.offset)].sum())
+        return float(nll[(labels >= 0) & (labels <= self.vocabulary.begin_id)].sum())  # at a begin, no more is written
 
     def audio(self, codes: Tensor, reference: speechtok.SpeechTokens | None = None, temperature: float = 0.8) -> Tensor:
         """Codes of codebook 0, ``(T,)``, to audio ``(S,)``, in the voice of ``reference``, all its codebooks needed.
@@ -158,44 +111,55 @@ class Talker:
     def _end_of_text(self) -> int | None:
         return self.processor.text_tokenizer.eos_token_id
 
-    def _text(self, ids: Tensor) -> str:
-        return self.processor.decode(ids).text
-
     def _takes(self, text: str, takes: int, temperature: float) -> list[Utterance]:
-        """Ways to say a text, in the same order of phones if it is said by them."""
-        phones = self.pronounce(text) if self.config.phones else ""
-        if phones:
-            return [
-                Utterance("", text, "", self.tokens_of(codes), said)
-                for codes, said in self._speak(text, phones, takes, temperature)
-            ]
-        prompt = self.processor(SAY.format(text=text) + "<|speech_begin|>")["input_ids"]
-        spoken = self._speech(prompt, MOST_SECONDS, takes, temperature)
-        return [Utterance("", text, "", self.tokens_of(codes)) for codes in spoken]
+        """Ways to say a text."""
+        takes = takes if temperature else 1  # they would all be the same
+        if not self.config.lexicon:
+            prompt = self.processor(SAY.format(text=text) + "<|speech_begin|>")["input_ids"]
+            spoken = self._speech(prompt, MOST_SECONDS, takes, temperature)
+            return [Utterance("", text, "", self.tokens_of(codes)) for codes in spoken]
+        words = words_of(text)
+        if not words:
+            raise InputError(f"the text is {text!r}, which has no words; expected something to pronounce")
+        prompt = self.processor(SAY.format(text=text))["input_ids"].expand(takes, -1)
+        writers = [Writer(self.processor, words).write() for _ in range(takes)]
+        said = write_together(self.model, prompt, writers, temperature, self.vocabulary.pad_id)
+        return [Utterance("", text, "", self.tokens_of(codes), found) for codes, found in said]
 
-    def _speak(self, text: str, phones: str, takes: int, temperature: float) -> list[tuple[Tensor, tuple[Phone, ...]]]:
-        """Phones to speech, each in turn: codes ``(1, T)``, and how long each phone is."""
-        v = self.vocabulary
-        asked = self.processor(SAY.format(text=text))["input_ids"]
-        written = self.processor(SCRIPT.format(script=phones), add_special_tokens=False)["input_ids"]
-        prompt = torch.cat([asked, written], 1)
-        rows = self._generate(
-            prompt,
-            max_new_tokens=3 * len(phones) + int(MOST_SECONDS * v.steps_per_second),
-            eos_token_id=None,
-            logits_processor=LogitsProcessorList([_Spelling(self, phones, prompt.shape[1]), SpeechLogitsProcessor(v)]),
-            stopping_criteria=StoppingCriteriaList([_Spoken(self, len(phones), prompt.shape[1])]),
-            num_return_sequences=takes,
-            **_drawing(temperature),
-        )
-        spoken = []
-        for row in rows[:, prompt.shape[1] :]:
-            pieces = [v.to_codes(row[span], strict=False).codes[0] for span in v.spans(row)[: len(phones)]]
-            said = tuple(
-                Phone(letter, piece.shape[1]) for letter, piece in zip(phones, pieces, strict=False) if piece.shape[1]
-            )
-            spoken.append((torch.cat(pieces, 1), said))
-        return spoken
+    @torch.inference_mode()
+    def _hear_phones(self, tokens: speechtok.SpeechTokens) -> tuple[str, str]:
+        """Hear an utterance piece by piece, and write down the likeliest phones and words after each."""
+        v, ids = self.vocabulary, opening(self.processor)
+        letters = dict(zip(one_id_each(self.processor, _LETTERS), _LETTERS, strict=True))
+        open_id, close_id = one_id_each(self.processor, "[]")
+        outside = torch.tensor([*letters, open_id, v.begin_id])  # a phone, a word, or more of the speech
+        inside = torch.arange(v.offset)
+        pieces = [piece for piece, _ in heard(tokens, ())]
+        phones, words, cache, read = "", [], None, 0
+        for number, piece in enumerate(pieces, 1):
+            ids += v.to_ids(piece)[0].tolist()
+            if number == len(pieces):
+                outside[-1] = open_id if self._end_of_text is None else self._end_of_text
+            word: list[int] | None = None  # that is being written
+            for left in reversed(range(MOST_PHONES)):
+                out = self.model(input_ids=torch.tensor([ids[read:]]), past_key_values=cache, use_cache=True)
+                cache, read = out.past_key_values, len(ids)
+                among = outside if word is None else inside
+                best = int(among[out.logits[0, -1, among].argmax()])
+                if word is None:
+                    if best == open_id and left:
+                        word = []
+                    elif best in letters:
+                        phones += letters[best]
+                    else:
+                        break
+                elif left and best not in (close_id, self._end_of_text):
+                    word.append(best)
+                else:
+                    words.append(self.processor.decode(word).text)
+                    word, best = None, close_id
+                ids.append(best)
+        return plain_text(" ".join(words)), phones
 
     def _speech(
         self, prompt: Tensor, seconds: float, takes: int, temperature: float, at_least: float = 0.0
@@ -232,78 +196,119 @@ class Talker:
         )
 
 
-_KNOWN = (*LETTERS.values(), SILENCE)
+_LETTERS = "".join([*dict.fromkeys(LETTERS.values()), SILENCE])
 
 LONGEST_PHONE = 0.6
 """Seconds, of one that is spoken; a pause may be twice as long."""
+
+MOST_PHONES = 24
+"""Of a word that is said; and letters that are written after a piece of speech that is heard."""
+
+Ask = tuple[list[int], bool]
+"""Ids of which one is to be written next, and whether it is drawn: otherwise it is the likeliest."""
+
+Said = tuple[Tensor, tuple[Word, ...]]
+"""What was said: codes ``(1, T)`` of codebook 0, and the words and pauses."""
+
+
+def left_out(one: Utterance) -> list[str]:
+    """The last words of what was to be said that were not, as there was no time; none if it was not said by words."""
+    return words_of(one.text)[sum(bool(word.text) for word in one.words) :] if one.words else []
+
+
+class Writer:
+    """Writes words, their phones, and each phone's speech: none is left out but for want of time, none is said twice.
+
+    Args:
+        processor: of text and speech.
+        words: what is said.
+    """
+
+    def __init__(self, processor: SpeechProcessor, words: Sequence[str]) -> None:
+        self._processor, self._words, self._v = processor, words, processor.vocabulary
+        self._rate = self._v.facts.sample_rate / self._v.facts.hop_length
+        self._codes: list[Tensor] = [torch.zeros(1, 0, dtype=torch.int64)]
+
+    def write(self) -> Generator[Ask, int, Said]:
+        """Asks for each id, is sent it, and returns what was said."""
+        said: list[Word] = []
+        (pause_id, open_id, close_id, space_id) = one_id_each(self._processor, SILENCE + "[] ")
+        letters = dict(zip(one_id_each(self._processor, _LETTERS[:-1]), _LETTERS, strict=False))
+        end = self._processor.text_tokenizer.eos_token_id
+        for number in range(len(self._words) + 1):
+            last = number == len(self._words)
+            following = end if last else open_id
+            if (yield [pause_id, *([] if following is None else [following])], True) == pause_id:
+                said.append(Word("", ((yield from self._sound(SILENCE)),)))
+                if not last:
+                    yield [open_id], False
+            if last or sum(codes.shape[1] for codes in self._codes) > MOST_SECONDS * self._rate:
+                break
+            for id_ in [*text_ids(self._processor, self._words[number]), close_id]:
+                yield [id_], False
+            script: list[int] = []
+            while len(script) < MOST_PHONES:
+                id_ = yield [*letters, *([space_id] if script else [])], False
+                if id_ == space_id:
+                    break
+                script.append(id_)
+            else:
+                yield [space_id], False
+            phones = []
+            for id_ in script:
+                yield [id_], False
+                phones.append((yield from self._sound(letters[id_])))
+            said.append(Word(self._words[number], tuple(phones)))
+        return torch.cat(self._codes, 1), tuple(said)
+
+    def _sound(self, letter: str) -> Generator[Ask, int, Phone]:
+        """The speech of a phone, of which the letter was written."""
+        v = self._v
+        ids = [(yield [v.begin_id], False)]
+        most, frames = round(LONGEST_PHONE * self._rate * (1 + (letter == SILENCE))), 0
+        while frames < most:
+            allowed = v.continuations(ids).nonzero().flatten().tolist()
+            ids.append((yield [i for i in allowed if frames or i != v.end_id], True))
+            if ids[-1] == v.end_id:
+                break
+            frames = v.to_codes(ids).codes.shape[2]
+        else:
+            yield [v.end_id], False
+        codes = v.to_codes([i for i in ids if i != v.end_id]).codes[0]
+        self._codes.append(codes)
+        return Phone(letter, codes.shape[1])
+
+
+@torch.inference_mode()
+def write_together(
+    model: PreTrainedModel,
+    prompt: Tensor,
+    writers: Sequence[Generator[Ask, int, Said]],
+    temperature: float,
+    pad_id: int,
+) -> list[Said]:
+    """Let a model answer what each writer asks, after its row of ``prompt`` ``(B, L)``. What each has said."""
+    asked: dict[int, Ask] = {row: next(writer) for row, writer in enumerate(writers)}
+    done: dict[int, Said] = {}
+    coming, cache = prompt, None
+    while asked:
+        out = model(input_ids=coming, past_key_values=cache, use_cache=True)
+        cache, coming = out.past_key_values, torch.full((len(writers), 1), pad_id)
+        for row, (ids, drawn) in list(asked.items()):
+            scores = out.logits[row, -1, ids].float()
+            chosen = ids[int(pick(scores, temperature if drawn else 0.0))] if len(ids) > 1 else ids[0]
+            coming[row] = chosen
+            try:
+                asked[row] = writers[row].send(chosen)
+            except StopIteration as stop:
+                del asked[row]
+                done[row] = stop.value
+    return [done[row] for row in range(len(writers))]
 
 
 def _drawing(temperature: float) -> dict[str, object]:
     """What ``generate`` takes: the likeliest id each time if ``temperature`` is 0."""
     return {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
-
-
-class _Line(StoppingCriteria):
-    """A line of text is over, or speech has begun."""
-
-    def __init__(self, talker: Talker, start: int) -> None:
-        self._talker, self._start = talker, start
-
-    def __call__(self, input_ids: Tensor, scores: object, **_: object) -> Tensor:
-        written = input_ids[0, self._start :]
-        over = int(written[-1]) == self._talker.vocabulary.begin_id or "\n" in self._talker._text(written)
-        return torch.tensor([over])
-
-
-class _Spoken(StoppingCriteria):
-    """So many pieces of speech have ended."""
-
-    def __init__(self, talker: Talker, pieces: int, start: int) -> None:
-        self._end, self._pieces, self._start = talker.vocabulary.end_id, pieces, start
-
-    def __call__(self, input_ids: Tensor, scores: object, **_: object) -> Tensor:
-        return (input_ids[:, self._start :] == self._end).sum(1) >= self._pieces
-
-
-class _Spelling(LogitsProcessor):
-    """Each phone of a script is written, and then spoken: nothing is left out, and nothing said twice.
-
-    Args:
-        talker: whose ids these are.
-        phones: the script.
-        start: ids before what is generated.
-    """
-
-    def __init__(self, talker: Talker, phones: str, start: int) -> None:
-        v = talker.vocabulary
-        self._begin, self._end, self._start, self._v = v.begin_id, v.end_id, start, v
-        ids = talker.processor.text_tokenizer
-        self._forced = [[*ids(letter, add_special_tokens=False)["input_ids"], v.begin_id] for letter in phones]
-        rate = v.facts.sample_rate / v.facts.hop_length
-        self._most = [round(LONGEST_PHONE * rate * (1 + (letter == SILENCE))) for letter in phones]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``input_ids``: ``(B, L)``; ``scores``: ``(B, ids)``."""
-        scores = scores.clone()
-        for row, score in zip(input_ids[:, self._start :], scores, strict=True):
-            ends = (row == self._end).nonzero().flatten()
-            number, since = len(ends), row[int(ends[-1]) + 1 :] if len(ends) else row
-            if number >= len(self._forced):
-                continue  # it is over
-            forced = self._forced[number]
-            if len(since) < len(forced):
-                kept = score[forced[len(since)]].clone()
-                score.fill_(-torch.inf)
-                score[forced[len(since)]] = torch.where(kept.isfinite(), kept, 0.0)
-            elif len(since) == len(forced):
-                score[self._end] = -torch.inf  # it sounds for a frame at least
-            else:
-                spoken = self._v.to_codes(since[len(forced) - 1 :], strict=False).codes.shape[2]
-                if spoken >= self._most[number]:
-                    kept = score[self._end].clone()
-                    score.fill_(-torch.inf)
-                    score[self._end] = kept
-        return scores
 
 
 class Voice:

@@ -12,7 +12,7 @@ import torch
 
 import speechtok
 from examples.speech_lm.config import run
-from examples.speech_lm.speak import MOST_SECONDS, Talker
+from examples.speech_lm.speak import MOST_SECONDS, Talker, left_out
 from speechtok.errors import InputError
 from speechtok.tokens import SpeechTokens
 
@@ -25,13 +25,15 @@ def read(talker: Talker, path: str) -> SpeechTokens:
 def say(talker: Talker, arguments: argparse.Namespace) -> None:
     """A text to an audio file."""
     reference = read(talker, arguments.reference) if arguments.reference else None
-    codes = talker.say(arguments.text, arguments.takes, arguments.temperature)
-    write(talker, arguments.out, talker.audio(codes, reference))
+    said = talker.say(arguments.text, arguments.takes, arguments.temperature)
+    if missing := left_out(said):
+        print(f"left out, as it takes too long: {' '.join(missing)}")
+    write(talker, arguments.out, talker.audio(said.tokens.codes[0, 0], reference))
 
 
 def transcribe(talker: Talker, arguments: argparse.Namespace) -> None:
     """An audio file to text."""
-    print(talker.transcribe(read(talker, arguments.input)))
+    print(talker.hear(read(talker, arguments.input))[0])
 
 
 def go_on(talker: Talker, arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ that it would have reached uninterrupted. Ctrl-C saves what there is, and export
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -29,7 +30,7 @@ from training.precision import autocast
 from training.stopping import stop_requests
 
 # how long to learn may change, and on what machine, and so may what does not touch the weights
-_FREE = {"steps", "data", "out", "tokens", "device", "validate_every", "checkpoint_every", "keep_best"}
+_FREE = {"steps", "data", "out", "tokens", "lexicon", "device", "validate_every", "checkpoint_every", "keep_best"}
 
 
 class Trainer:
@@ -114,14 +115,28 @@ class Trainer:
         return {
             "config": self.config.to_dict(),
             "fingerprint": self.processor.tokenizer.fingerprint,
+            "lengths": self._lengths(),
             "place": [self.step, self.epoch, self.place],
             "best": self.best,
             "weights": self.trained(),
             "optimizer": self.optimizer.state_dict(),
         }
 
+    def _lengths(self) -> str:
+        """A digest of what the batches of an epoch are cut by."""
+        return hashlib.sha256(json.dumps(self.train.lengths).encode()).hexdigest()
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where :meth:`state_dict` was taken."""
+        """Go on where :meth:`state_dict` was taken.
+
+        Raises:
+            CheckpointError: what it learned from had other lengths, so that its place in it is none.
+        """
+        if state["lengths"] != self._lengths():
+            raise CheckpointError(
+                "it was trained on other utterances, texts or phones than there are now; expected the same: choose "
+                "another out=… to begin again"
+            )
         self.step, self.epoch, self.place = state["place"]
         self.best = state["best"]
         self.load_trained(state["weights"])
@@ -174,7 +189,8 @@ def train(config: SpeechLmConfig) -> Path:
     tokenizer = load_tokenizer(config)
     processor = models.make_processor(config, tokenizer)
     train_set, dev_set = (
-        examples_of(config, prepare(config, tokenizer, split), processor) for split in ("train", "dev")
+        examples_of(config, prepare(config, tokenizer, split), processor, held_out=split == "dev")
+        for split in ("train", "dev")
     )
     trainer = Trainer(config, processor, train_set, dev_set)
     checkpoint, best = out / "checkpoint.pt", out / "best.pt"
@@ -250,6 +266,8 @@ def load_checkpoint(trainer: Trainer, path: Path) -> None:
             )
     try:
         trainer.load_state_dict(state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except (KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} is of another version ({error!r}); choose another out=…") from error
 

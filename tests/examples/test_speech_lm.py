@@ -1,7 +1,7 @@
-import dataclasses
 import importlib.util
 import json
 import math
+import re
 import shutil
 import signal
 import sys
@@ -19,9 +19,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 import speechtok
 from examples.speech_lm import evaluate, models, prepare, speak, talk, train
 from examples.speech_lm.config import SpeechLmConfig, load_config, run
-from examples.speech_lm.data import LanguageExamples, VoiceExamples, batches, byte_tokenizer
+from examples.speech_lm.data import DRAWN_WORDS, LanguageExamples, VoiceExamples, batches, byte_tokenizer
 from examples.speech_lm.ngram import BEFORE, KneserNey
-from examples.speech_lm.phones import Lexicon, align, heard, letter_of, script, spelled
+from examples.speech_lm.phones import HEARD, Lexicon, Phone, align, heard, letter_of
 from examples.speech_lm.speak import Talker, Voice, fill, letter_errors
 from speechtok.config import from_mapping
 from speechtok.errors import (
@@ -38,9 +38,14 @@ from speechtok.lm.collator import IGNORE
 from speechtok.tokens import SpeechTokens
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "examples" / "speech_lm" / "configs").glob("*.yaml"))
-TEXTS = ["Good  Morning", "über 12 Boote", "yes", None, "no no"]
-PHONES = ["G", "B"]
-"""The second of the first two texts; the first is SIL, and the third AH."""
+TEXTS = ["Good  Morning", "über 12 boote", "yes", None, "no no"]
+PHONES = {
+    "Good  Morning": ["SIL", "G", "AH1"],
+    "über 12 boote": ["B", "SIL", "IY", "T"],
+    "good boote": ["+NOISE+", "G", "T"],
+    "mornings": ["S"],
+}
+"""The last text has a word that is not in the lexicon."""
 
 MODEL = {
     "model_type": "llama",
@@ -62,8 +67,12 @@ def data(tmp_path_factory, speech) -> Path:
             name, seconds = f"{split}{index}.flac", 0.3 + 0.1 * index
             soundfile.write(folder / name, speech(seconds, seed=len(name) + index), 16_000)
             rows.append({"id": f"{split}/{index}", "audio": name, "text": text, "lang": "en"})
-            if index < 2:
-                rows[-1]["phones"] = [["SIL", 0.0, 0.09], [PHONES[index], 0.09, 0.2], ["AH1", 0.2, seconds]]
+            if text in PHONES:
+                edges = [0.0, 0.1, 0.2, 0.31, seconds]
+                rows[-1]["phones"] = [
+                    [phone, *edges[i : i + 2]] for i, phone in enumerate(PHONES[text]) if edges[i] < edges[i + 1]
+                ]
+                rows[-1]["phones"][-1][2] = seconds
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     (folder / "train4.flac").write_text("no audio at all")
     return folder
@@ -72,8 +81,16 @@ def data(tmp_path_factory, speech) -> Path:
 @pytest.fixture(scope="module")
 def lexicon(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("lexicon") / "words.dict"
-    path.write_text("good G UH D\nmorning M AO R N IH NG\nmorning(2) M AH\nyes Y EH S\nboote B OW1 T\n12 T W EH L V\n")
+    path.write_text("good G\nmorning M AO\nmorning(2) AH\nyes Y EH S\nboote T\n12 IY\nüber B\n")
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def ambiguous(tmp_path_factory) -> Lexicon:
+    """The one that says :data:`WAYS`."""
+    path = tmp_path_factory.mktemp("ambiguous") / "words.dict"
+    path.write_text(";;; a comment\n\nempty\na AH\na(2) AH AH # a place\nab\tAH B\nb B\nb(2) AH B\nc B\n")
+    return Lexicon(str(path))
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +128,13 @@ def voice_of(values: dict, **changes) -> SpeechLmConfig:
 
 
 @pytest.fixture(scope="module")
-def spelling(data, tokenizer_folder, tmp_path_factory) -> SpeechLmConfig:
-    """A model that was trained on the same two utterances by their phones until it knows them."""
+def spelling(data, tokenizer_folder, tmp_path_factory, lexicon) -> SpeechLmConfig:
+    """A training on the two utterances with phones, by them, until it knows them."""
     folder = tmp_path_factory.mktemp("spelling")
     common = {"data": str(data), "tokens": str(folder / "tokens"), "tokenizer": str(tokenizer_folder), "model": MODEL}
     common |= {"bfloat16": False, "warmup_steps": 10, "validate_every": 1000, "batch_ids": 1000}
     return config_of(
-        common, out=str(folder / "run"), steps=160, utterances=2, learning_rate=5e-3, weight_decay=0.0, phones=True
+        common, out=str(folder / "run"), steps=400, utterances=2, learning_rate=5e-3, weight_decay=0.0, lexicon=lexicon
     )
 
 
@@ -205,71 +222,114 @@ def test_what_is_to_be_learned_is_speech_and_its_text_or_what_a_text_becomes(val
     assert v.to_codes(speech).codes.tolist() == one.tokens.codes[:, :1].tolist()
 
 
-def test_by_phones_it_is_pieces_of_speech_and_their_letters(values, tiny, lexicon):
-    config = config_of(values, phones=True)
+def test_by_phones_it_is_words_their_phones_and_pieces_of_speech(values, tiny, lexicon):
+    config = config_of(values, lexicon=lexicon)
     processor = models.make_processor(config, tiny)
     utterances = prepare.prepare(config, tiny, "train")
     one = utterances[1]
-    assert [phone.letter for phone in one.phones] == list("_bA")
-    # the edges are at 0.09 and 0.2 s, a frame late, and the last one is the end of the codes
-    assert [phone.frames for phone in one.phones] == [6, 5, 9]
+    # the edges are at 0.1, 0.2 and 0.31 s, a frame late, and the last one is the end of the codes
+    assert [(word.text, [(phone.letter, phone.frames) for phone in word.phones]) for word in one.words] == [
+        ("über", [("b", 6)]), ("", [("_", 5)]), ("12", [("i", 6)]), ("boote", [("t", 3)])
+    ]  # fmt: skip
+    v, text = processor.vocabulary, processor.text_tokenizer
+    end = [text.eos_token_id]
 
-    def learned(task: str, epoch: int = 0) -> tuple[str, list[int], str]:
-        lines = Lexicon(lexicon, ["good morning"])
-        batch = LanguageExamples([one], processor, [task], lines).batch([0], epoch)
+    def learned(task: str, epoch: int = 0) -> tuple[list[int], list[int]]:
+        batch = LanguageExamples([one], processor, [task], Lexicon(lexicon)).batch([0], epoch)
         ids, labels = batch["input_ids"][0], batch["labels"][0]
-        whole, some = processor.decode(ids), processor.decode(labels[labels != IGNORE])
-        if whole.speech:
-            assert torch.equal(SpeechTokens.join(whole.speech).codes, one.tokens.codes[:, :1])
-        return whole.text, [piece.codes.shape[2] for piece in whole.speech], some.text
+        assert torch.equal(labels[labels != IGNORE], ids[labels != IGNORE])
+        return ids.tolist(), labels[labels != IGNORE].tolist()
 
-    said = "_bA\n_<|speech|>b<|speech|>A<|speech|>"
-    assert learned("say_phones") == (f"Say: über 12 boote\n{said}", [6, 5, 9], said)
-    # the pause ends at frame 6, in time for the piece that ends at 10; b at 11, in the next and last
-    heard = "<|speech|>_<|speech|>bA\nSaid: über 12 boote"
-    assert learned("hear_phones") == (heard, [10, 10], heard)
-    text, _, script = learned("pronounce")
-    known = {"good": "gUd", "morning": "mcrnIG", "yes": "yEs", "boote": "bot", "12": "twElv"}
-    words = text.split("\n")[0].removeprefix("Say: ").split()
-    assert words
-    assert script == "_" + "".join(known[word] for word in words) + "_\n"
-    assert learned("pronounce") == (text, [], script) != learned("pronounce", epoch=1)
+    def bytes_of(some: str) -> list[int]:
+        return text(some)["input_ids"]
+
+    speech = [v.to_ids(one.tokens.crop(*cut))[0].tolist() for cut in ((0, 6), (6, 11), (11, 17), (17, 20))]
+    said = [*bytes_of("Say: über 12 boote\n[über]b b"), *speech[0], *bytes_of("_"), *speech[1]]
+    said += [*bytes_of("[12]i i"), *speech[2], *bytes_of("[boote]t t"), *speech[3]]
+    chosen = [*bytes_of("[b "), *speech[0], *bytes_of("_"), *speech[1], *bytes_of("[i "), *speech[2]]
+    assert learned("say_phones") == (said + end, [*chosen, *bytes_of("[t "), *speech[3], *end])
+    # b ends at frame 6, in time for the piece that ends at 10; the pause at 11, which makes the word before it sure
+    first, second = (v.to_ids(one.tokens.crop(*cut))[0].tolist() for cut in ((0, 10), (10, 20)))
+    rest = bytes_of("[über]_i[12]t[boote]")
+    assert learned("hear_phones") == (
+        [*first, *bytes_of("b"), *second, *rest, *end],
+        [v.begin_id, *bytes_of("b"), v.begin_id, *rest, *end],
+    )
+    pronounced, letters = learned("pronounce")
+    words = re.findall(r"\[(.*?)\](.*?) ", processor.decode(pronounced).text)
+    known = {"good": "g", "morning": "mc", "yes": "yEs", "boote": "t", "12": "i", "über": "b"}
+    assert len(words) == DRAWN_WORDS
+    assert all(known[word] == some for word, some in words)
+    assert processor.decode(letters).text == "".join(f"[{some} " for _, some in words)
+    assert learned("pronounce") == (pronounced, letters) != learned("pronounce", epoch=1)
     assert not LanguageExamples(utterances[2:], processor, ["say_phones", "hear_phones"]).lengths  # they have none
-    assert all(not other.phones for other in prepare.prepare(config_of(values), tiny, "train"))  # nobody asked
+    assert all(not other.words for other in prepare.prepare(config_of(values), tiny, "train"))  # nobody asked
 
 
-@settings(max_examples=50)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(["SIL", "AA", "AA0", "ZH", "+NOISE+"]), st.integers(1, 40)), max_size=12),
        st.integers(0, 60))  # fmt: skip
-def test_phones_fill_their_utterance_and_every_piece_has_its_own(tiny, rows, frames):
+def test_phones_fill_their_utterance(rows, frames):
     ends = np.cumsum([0, *(length for _, length in rows)]) / 100
     aligned = [[name, start, end] for (name, _), start, end in zip(rows, ends, ends[1:], strict=False)]
     phones = align(aligned, frames, 50.0)
     assert sum(phone.frames for phone in phones) == (frames if rows else 0)
     assert all(phone.frames > 0 for phone in phones)
-    assert "".join(phone.letter for phone in phones) in "".join(map(letter_of, (name for name, _ in rows))) or rows
-    codes = torch.randint(0, 32, (1, 1, frames))
+    letters = iter("".join(letter_of(name) for name, _ in rows) + "_")  # if more frames follow
+    assert all(phone.letter in letters for phone in phones)  # in their order
+
+
+def test_what_no_phone_is_said_of_is_a_pause():
+    rows = [["AA", 0.5, 0.6], ["B", 0.61, 0.7], ["D", 0.9, 1.0]]
+    assert [(phone.letter, phone.frames) for phone in align(rows, 60, 50.0)] == [
+        ("_", 26), ("a", 5), ("b", 5), ("_", 10), ("d", 5), ("_", 9)
+    ]  # fmt: skip
+
+
+WAYS = {"a": ["A", "AA"], "ab": ["Ab"], "b": ["b", "Ab"], "c": ["b"]}
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.sampled_from(sorted(WAYS)), st.integers(0, 1), st.integers(0, 2)), min_size=1, max_size=6),
+       st.integers(0, 2), st.data())  # fmt: skip
+def test_the_phones_of_a_text_are_those_of_its_words_in_some_way(ambiguous, spoken, first, data):
+    ways = [(word, WAYS[word][way % len(WAYS[word])], pauses) for word, way, pauses in spoken]
+    letters = "_" * first + "".join(way + "_" * pauses for _, way, pauses in ways)
+    phones = [Phone(letter, data.draw(st.integers(1, 9))) for letter in letters]
+    text = " ".join(word for word, _, _ in ways)
+    words = ambiguous.split(text, phones)
+    assert [phone for word in words for phone in word.phones] == phones
+    assert [word.text for word in words if word.text] == text.split()
+    for word in words:
+        found = "".join(phone.letter for phone in word.phones)
+        assert found == "_" if not word.text else found in WAYS[word.text]
+    assert not ambiguous.split(text + " c", phones)
+    assert not ambiguous.split(text, [*phones, Phone("z", 1)])
+    assert not ambiguous.split(text + " unknown", phones)
+    codes = torch.randint(0, 32, (1, 1, sum(phone.frames for phone in phones)))
+    facts = (codes.shape[2:], codes.shape[2] * 320)
     tokens = SpeechTokens(
-        codes, torch.tensor([frames]), torch.tensor([320 * frames]), 16_000, 320, 32, tiny.fingerprint
+        codes, *(torch.tensor([int(x[0]) if isinstance(x, tuple) else x]) for x in facts), 16_000, 320, 32, ""
     )
-    pieces = heard(tokens, phones)
-    assert "".join(letters for _, letters in pieces) == script(phones)
-    assert torch.equal(torch.cat([codes[:, :, :0], *(piece.codes for piece, _ in pieces)], 2), codes)
-    if phones:
-        assert torch.equal(torch.cat([piece.codes for _, piece in spelled(tokens, phones)], 2), codes)
+    pieces = heard(tokens, words)
+    assert torch.equal(torch.cat([piece.codes for piece, _ in pieces], 2), codes)
+    assert all(piece.codes.shape[2] <= HEARD for piece, _ in pieces)
+    written = "".join(part for _, part in pieces)
+    assert re.sub(r"\[.*?\]", "", written) == letters
+    assert re.findall(r"\[(.*?)\]", written) == text.split()
 
 
-def test_texts_and_phones_can_be_corrected_without_encoding_again(values, tiny, data, tmp_path):
+def test_texts_and_phones_can_be_corrected_without_encoding_again(values, tiny, data, tmp_path, lexicon):
     folder = tmp_path / "corrected"
     shutil.copytree(data, folder)
-    config = config_of(values, data=str(folder), phones=True)
+    config = config_of(values, data=str(folder), lexicon=lexicon)
     prepare.prepare(config, tiny, "train")
-    lines = (folder / "train.jsonl").read_text().replace("Good  Morning", "good evening").replace('"G"', '"V"')
+    lines = (folder / "train.jsonl").read_text().replace("Good  Morning", "boote morning").replace('"G"', '"T"')
     (folder / "train.jsonl").write_text(lines)
     for path in folder.glob("*.flac"):
         path.unlink()
     one = prepare.prepare(config, tiny, "train")[0]
-    assert (one.text, one.phones[1].letter) == ("good evening", "v")
+    assert (one.text, [word.text for word in one.words]) == ("boote morning", ["", "boote", "morning"])
 
 
 def test_a_voice_is_given_codebook_0_and_learns_the_others(values, tiny):
@@ -332,7 +392,7 @@ def test_ctrl_c_saves_and_exports_what_there_is(values, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train.train(config)
     assert torch.load(Path(config.out) / "checkpoint.pt", weights_only=True)["place"][0] == 3
-    assert Talker(Path(config.out) / "model").say("yes", temperature=1.0).ndim == 1
+    assert Talker(Path(config.out) / "model").say("yes", temperature=1.0).tokens.codes.shape[:2] == (1, 1)
 
 
 def test_the_best_weights_are_exported_if_they_are_to_be_kept(values):
@@ -352,6 +412,12 @@ def test_a_checkpoint_of_another_training_or_tokenizer_is_refused(values, new_to
     new_tokenizer(seed=1).save(tmp_path / "other")
     with pytest.raises(CheckpointError, match="trained with the speech tokenizer"):
         train.train(config_of(values, tokenizer=str(tmp_path / "other")))
+    corrected = tmp_path / "corrected"
+    shutil.copytree(values["data"], corrected)
+    lines = (corrected / "train.jsonl").read_text()
+    (corrected / "train.jsonl").write_text(lines.replace('"yes"', '"yes indeed"'))
+    with pytest.raises(CheckpointError, match="trained on other utterances, texts or phones"):
+        train.train(config_of(values, data=str(corrected)))
     (Path(values["out"]) / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="delete it to start again"):
         train.train(config_of(values))
@@ -389,7 +455,7 @@ def test_lora_trains_small_changes_of_a_pretrained_model_and_the_new_ids(values,
         assert new.shape == made.shape
         assert not torch.equal(new[len(old) :], made[len(old) :])
     assert len(weights_of(values["out"])) < 40  # and no weight of the model itself is in the checkpoint
-    assert Talker(Path(values["out"]) / "model").say("yes", temperature=1.0).ndim == 1
+    assert Talker(Path(values["out"]) / "model").say("yes", temperature=1.0).tokens.codes.shape[:2] == (1, 1)
 
 
 def test_lora_without_peft_says_what_to_install(values, monkeypatch, tmp_path, tiny):
@@ -419,46 +485,63 @@ def test_utterances_can_be_memorised_text_to_codes_exactly_and_back(trained):
 def test_by_its_phones_too_an_utterance_is_memorised_and_its_phones_are_heard(spelling):
     train.train(spelling)
     talker = Talker(Path(spelling.out) / "model")
-    figures = evaluate.memorised(talker, utterances := prepare.prepare(spelling, talker.tokenizer, "train"))
+    utterances = prepare.prepare(spelling, talker.tokenizer, "train")
+    figures = evaluate.memorised(talker, utterances)
     assert figures["said exactly"] == figures["utterances"] == 2
     assert figures["letter errors"] == 0
     for one in utterances:
-        letters = script(one.phones)
-        assert talker.pronounce(one.text) == letters
-        assert talker.hear(one.tokens) == (one.text, letters)
-        (take,) = talker._takes(one.text, 1, 0.0)
-        assert take.phones == one.phones
+        assert talker.hear(one.tokens) == (
+            one.text,
+            "".join(phone.letter for word in one.words for phone in word.phones),
+        )
+        take = talker.say(one.text)
+        assert take.words == one.words
         other = next(other for other in utterances if other is not one)
-        assert talker.surprise(take) < talker.surprise(dataclasses.replace(take, text=other.text, phones=other.phones))
+        assert talker.surprise(take) < talker.surprise(evaluate._as_if(take, other))
 
 
 @pytest.mark.parametrize("takes", [1, 3])
-def test_whatever_is_said_every_phone_is_heard_once_and_not_for_ever(values, takes, tiny):
-    config = config_of(values, phones=True, steps=1)
-    talker = Talker(train.train(config))  # it knows nothing
-    talker.pronounce = lambda text: "_AAz_"
-    spoken = talker._takes("any", takes, 1.0)
+def test_whatever_is_said_every_word_is_said_once_and_no_phone_for_ever(values, takes, lexicon, monkeypatch):
+    monkeypatch.setattr(speak, "MOST_SECONDS", 100.0)
+    talker = Talker(train.train(config_of(values, lexicon=lexicon, steps=1)))  # it knows nothing
+    spoken = talker._takes("any, WORDS!", takes, 2.0)
     assert len(spoken) == takes
     for one in spoken:
-        assert script(one.phones) == "_AAz_"
-        assert sum(phone.frames for phone in one.phones) == one.tokens.codes.shape[2]
+        assert [word.text for word in one.words if word.text] == ["any", "words"]
+        frames = [(phone.letter, phone.frames) for word in one.words for phone in word.phones]
+        assert sum(n for _, n in frames) == one.tokens.codes.shape[2]
         # a run of 16 frames may end a phone that had room for one frame more
-        assert all(phone.frames <= (60 if phone.letter == "_" else 30) + 15 for phone in one.phones)
-    assert talker.say("any", takes, 1.0).ndim == 1
+        assert all(1 <= n <= (60 if letter == "_" else 30) + 15 for letter, n in frames)
+        assert all(1 <= len(word.phones) <= 24 for word in one.words)
+    with pytest.raises(InputError, match="has no words; expected something to pronounce"):
+        talker.say("...")
+
+
+def test_what_takes_too_long_to_say_is_cut_between_words(values, lexicon, monkeypatch):
+    monkeypatch.setattr(speak, "MOST_SECONDS", 0.1)
+    talker = Talker(train.train(config_of(values, lexicon=lexicon, steps=1)))
+    said = talker.say("one two three four five six seven", temperature=1.0)
+    words = [word.text for word in said.words if word.text]
+    assert words == ["one", "two", "three", "four", "five", "six", "seven"][: len(words)]
+    assert len(words) < 7
 
 
 @pytest.mark.parametrize("phones", [False, True])
 def test_dev_is_measured_beside_a_trigram_and_its_sentences_are_said(values, trained, monkeypatch, phones, lexicon):
     monkeypatch.setattr(speak, "MOST_SECONDS", 0.5)  # one that has hardly learned finds no end
     monkeypatch.setattr(speak, "MOST_LETTERS", 20)
-    config = config_of(values, phones=phones, lexicon=lexicon if phones else "")
+    monkeypatch.setattr(speak, "MOST_PHONES", 3)
+    config = config_of(values, lexicon=lexicon if phones else "")
     train.train(config)
     figures = evaluate.evaluate(config, str(trained[1]), sentences=2, takes=2)
     assert all(math.isfinite(value) for value in figures.values())
-    assert phones == ("phone errors" in figures) == ("phone errors, as it would pronounce" in figures)
+    assert phones == ("phone errors" in figures) == ("phone errors, of its own pronunciation" in figures)
     assert 1 < figures["perplexity of the trigram"] < 100
     assert 1 < figures["perplexity"] < 1000
-    assert figures["perplexity after its text"] != figures["perplexity after another text"]
+    right, wrong = (
+        ("of the speech of phones", "of that of other phones") if phones else ("after its text", "after another text")
+    )
+    assert figures[f"perplexity {right}"] != figures[f"perplexity {wrong}"] or phones  # one sentence has phones
     assert {path.suffix for path in (Path(config.out) / "said").iterdir()} == {".wav", ".json"}
 
 
@@ -485,7 +568,7 @@ def test_the_take_that_is_kept_is_the_one_that_the_model_understands_best(traine
     one = prepare.prepare(trained[0], talker.tokenizer, "train")[0]
     right, wrong = one.tokens.codes[0, :1], torch.zeros(1, 30, dtype=torch.int64)
     talker._speech = lambda *_: [wrong, right, wrong[:, :0]]
-    assert torch.equal(talker.say(one.text, takes=3), right[0])
+    assert torch.equal(talker.say(one.text, takes=3).tokens.codes[0], right)
 
 
 def test_speech_goes_on_for_as_long_as_was_asked_though_an_id_may_be_many_frames(trained, data):
@@ -575,9 +658,10 @@ def test_a_trigram_knows_what_two_symbols_tell_and_bigrams_do_not():
         ({"pretrained": "x"}, ConfigError, "expected one of them"),
         ({"lora_rank": 4}, ConfigError, "lora_rank is 4 without pretrained"),
         ({"stage": "voice"}, ConfigError, "num_codebooks is 1 for the stage voice"),
-        ({"lexicon": "words.dict"}, ConfigError, "lexicon is 'words.dict', which is for phones=true"),
-        ({"lexicon": "nothing.dict", "phones": True}, MissingFileError, "lexicon is 'nothing.dict', which does not"),
-        ({"lexicon": __file__, "phones": True}, InputError, "the phone is|none of which is in the texts"),
+        ({"lexicon": "words.dict", "stage": "voice"}, ConfigError, "lexicon is 'words.dict' for the stage voice"),
+        ({"lexicon": "nothing.dict"}, MissingFileError, "lexicon is 'nothing.dict', which does not exist"),
+        ({"lexicon": __file__}, InputError, "line 1: the phone is"),
+        ({"lexicon": "/dev/null"}, MissingFileError, "expected a pronouncing dictionary"),
         ({"model": {"model_type": "nothing"}}, ConfigError, "of which transformers makes no language model"),
         ({"model": {"hidden_size": 8}}, ConfigError, "expected a model_type"),
         ({"pattern": {"name": "zigzag"}}, VocabularyError, "pattern is"),
@@ -613,23 +697,25 @@ def test_a_manifest_that_is_none_is_named_with_its_line(values, tiny, tmp_path, 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (["Q", 0.0, 0.1], "the phone is 'Q'; expected ARPAbet"),
+        (["Q", 0.1, 0.2], "the phone is 'Q'; expected ARPAbet"),
         (["AA", 0.1, 0.1], "it goes from 0.1 to 0.1"),
+        (["AA", 0.1, math.inf], "it goes from 0.1 to inf"),
+        (["AA", 0.02, 0.3], "the one before ends at 0.1"),
         (["AA", 0.1], "expected .phone, start_s, end_s."),
         ("AA", "expected .phone, start_s, end_s."),
     ],
 )
-def test_phones_that_are_none_are_named_with_their_utterance(values, tiny, data, tmp_path, row, message):
+def test_phones_that_are_none_are_named_with_their_utterance(values, tiny, data, tmp_path, row, message, lexicon):
     folder = tmp_path / "phones"
     shutil.copytree(data, folder)
     line = {"id": "one", "audio": "train0.flac", "text": "good", "phones": [["SIL", 0.0, 0.1], row]}
     (folder / "train.jsonl").write_text(json.dumps(line))
     with pytest.raises(InputError, match=f"one: phone 1 is .*{message}"):
-        prepare.prepare(config_of(values, data=str(folder), phones=True), tiny, "train")
+        prepare.prepare(config_of(values, data=str(folder), lexicon=lexicon), tiny, "train")
     del line["phones"]
     (folder / "train.jsonl").write_text(json.dumps(line))
-    with pytest.raises(InputError, match="has no phones; expected some"):
-        prepare.prepare(config_of(values, data=str(folder), phones=True), tiny, "train")
+    with pytest.raises(InputError, match=r"has no phones that .* has for its texts; expected some"):
+        prepare.prepare(config_of(values, data=str(folder), lexicon=lexicon), tiny, "train")
 
 
 @pytest.mark.parametrize(
