@@ -1,6 +1,6 @@
 """What a trained model says, hears and goes on with; and the voice that it says it in."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from examples.speech_lm.phones import LETTERS, SILENCE, Phone, Word, heard, word
 from examples.speech_lm.prepare import Utterance, plain_text
 from examples.speech_lm.train import losses
 from speechtok.errors import FingerprintError, InputError
-from speechtok.lm import AudioVocabulary, Line, SpeechLogitsProcessor, SpeechProcessor
+from speechtok.lm import AudioStreamer, AudioVocabulary, Line, SpeechLogitsProcessor, SpeechProcessor
 from speechtok.lm.vocabulary import SLOT
 
 MOST_SECONDS = 16.0
@@ -48,13 +48,16 @@ class Talker:
                 f"{self.voice.vocabulary.fingerprint}; expected the same one"
             )
 
-    def say(self, text: str, takes: int = 1, temperature: float = 0.0) -> Utterance:
+    def say(
+        self, text: str, takes: int = 1, temperature: float = 0.0, play: Callable[[Tensor], object] | None = None
+    ) -> Utterance:
         """A text as an utterance, of codebook 0 only.
 
         Args:
             text: any.
             takes: how many are tried; the model keeps the one from which it would best write down the text.
             temperature: of sampling; 0: the likeliest code each time.
+            play: takes each chunk of audio ``(S,)`` while the next is being said; there is one take then.
 
         Raises:
             InputError: the text is empty, or nothing was said.
@@ -62,7 +65,10 @@ class Talker:
         text = plain_text(text)
         if not text:
             raise InputError("the text is empty; expected something to say")
-        spoken = [one for one in self._takes(text, takes, temperature) if one.tokens.codes.shape[2]]
+        streamer = None
+        if play is not None:
+            streamer, takes = AudioStreamer(self.vocabulary, self.tokenizer, play, joined=True), 1
+        spoken = [one for one in self._takes(text, takes, temperature, streamer) if one.tokens.codes.shape[2]]
         if not spoken:
             raise InputError(f"{text!r} became silence; train longer, or raise the temperature or the takes")
         if len(spoken) == 1:
@@ -111,19 +117,21 @@ class Talker:
     def _end_of_text(self) -> int | None:
         return self.processor.text_tokenizer.eos_token_id
 
-    def _takes(self, text: str, takes: int, temperature: float) -> list[Utterance]:
+    def _takes(
+        self, text: str, takes: int, temperature: float, streamer: AudioStreamer | None = None
+    ) -> list[Utterance]:
         """Ways to say a text."""
         takes = takes if temperature else 1  # they would all be the same
         if not self.config.lexicon:
             prompt = self.processor(SAY.format(text=text) + "<|speech_begin|>")["input_ids"]
-            spoken = self._speech(prompt, MOST_SECONDS, takes, temperature)
+            spoken = self._speech(prompt, MOST_SECONDS, takes, temperature, streamer=streamer)
             return [Utterance("", text, "", self.tokens_of(codes)) for codes in spoken]
         words = words_of(text)
         if not words:
             raise InputError(f"the text is {text!r}, which has no words; expected something to pronounce")
         prompt = self.processor(SAY.format(text=text))["input_ids"].expand(takes, -1)
         writers = [Writer(self.processor, words).write() for _ in range(takes)]
-        said = write_together(self.model, prompt, writers, temperature, self.vocabulary.pad_id)
+        said = write_together(self.model, prompt, writers, temperature, self.vocabulary.pad_id, streamer)
         return [Utterance("", text, "", self.tokens_of(codes), found) for codes, found in said]
 
     @torch.inference_mode()
@@ -162,7 +170,13 @@ class Talker:
         return plain_text(" ".join(words)), phones
 
     def _speech(
-        self, prompt: Tensor, seconds: float, takes: int, temperature: float, at_least: float = 0.0
+        self,
+        prompt: Tensor,
+        seconds: float,
+        takes: int,
+        temperature: float,
+        at_least: float = 0.0,
+        streamer: AudioStreamer | None = None,
     ) -> list[Tensor]:
         """What follows a prompt ``(1, L)`` within an utterance, with what of that the prompt has: ``(Q, T)`` each."""
         v = self.vocabulary
@@ -173,6 +187,7 @@ class Talker:
             eos_token_id=v.end_id,
             logits_processor=LogitsProcessorList([SpeechLogitsProcessor(v)]),
             num_return_sequences=takes,
+            streamer=streamer,
             **_drawing(temperature),
         )
         begin = int((prompt[0] == v.begin_id).nonzero()[-1])
@@ -286,12 +301,18 @@ def write_together(
     writers: Sequence[Generator[Ask, int, Said]],
     temperature: float,
     pad_id: int,
+    streamer: AudioStreamer | None = None,
 ) -> list[Said]:
-    """Let a model answer what each writer asks, after its row of ``prompt`` ``(B, L)``. What each has said."""
+    """Let a model answer what each writer asks, after its row of ``prompt`` ``(B, L)``. What each has said.
+
+    A ``streamer`` gets the ids of one row as they come, as transformers' ``generate`` has it.
+    """
     asked: dict[int, Ask] = {row: next(writer) for row, writer in enumerate(writers)}
     done: dict[int, Said] = {}
     coming, cache = prompt, None
     while asked:
+        if streamer is not None:
+            streamer.put(coming if cache is None else coming[0])
         out = model(input_ids=coming, past_key_values=cache, use_cache=True)
         cache, coming = out.past_key_values, torch.full((len(writers), 1), pad_id)
         for row, (ids, drawn) in list(asked.items()):
@@ -303,6 +324,8 @@ def write_together(
             except StopIteration as stop:
                 del asked[row]
                 done[row] = stop.value
+    if streamer is not None:
+        streamer.end()
     return [done[row] for row in range(len(writers))]
 
 

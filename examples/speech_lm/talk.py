@@ -1,6 +1,7 @@
 """Talk to a trained model.
 
 python -m examples.speech_lm.talk say "good morning" out.wav
+python -m examples.speech_lm.talk say "good morning" - | aplay -f S16_LE -r 16000
 python -m examples.speech_lm.talk transcribe in.wav
 python -m examples.speech_lm.talk continue in.wav out.wav
 """
@@ -23,7 +24,12 @@ def read(talker: Talker, path: str) -> SpeechTokens:
 
 
 def say(talker: Talker, arguments: argparse.Namespace) -> None:
-    """A text to an audio file."""
+    """A text to an audio file; to standard output, while it is said, if that is called -."""
+    if arguments.out == "-":
+        if talker.voice:
+            raise InputError("out is - with --voice, which reads ahead; expected a file, or no voice")
+        talker.say(arguments.text, 1, arguments.temperature, play)
+        return
     reference = read(talker, arguments.reference) if arguments.reference else None
     said = talker.say(arguments.text, arguments.takes, arguments.temperature)
     if missing := left_out(said):
@@ -34,6 +40,12 @@ def say(talker: Talker, arguments: argparse.Namespace) -> None:
 def transcribe(talker: Talker, arguments: argparse.Namespace) -> None:
     """An audio file to text."""
     print(talker.hear(read(talker, arguments.input))[0])
+
+
+def play(audio: torch.Tensor) -> None:
+    """Samples of 16 bits to standard output."""
+    sys.stdout.buffer.write((audio.clamp(-1, 1) * 32_767).round().to(torch.int16).numpy().tobytes())
+    sys.stdout.buffer.flush()
 
 
 def go_on(talker: Talker, arguments: argparse.Namespace) -> None:

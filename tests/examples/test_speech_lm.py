@@ -563,11 +563,26 @@ def test_say_transcribe_and_continue_from_the_command_line(trained, data, tmp_pa
     assert capsys.readouterr().out == f"{known.text}\n"
 
 
+@pytest.mark.parametrize("by_phones", [False, True])
+def test_what_is_said_can_be_heard_while_it_is(trained, spelling, by_phones, monkeypatch, capsysbinary):
+    if by_phones:
+        train.train(spelling)  # it is, if the whole file is run
+    folder = Path((spelling if by_phones else trained[0]).out) / "model"
+    talker, chunks = Talker(folder), []
+    said = talker.say("über 12 boote", play=chunks.append)
+    assert len(chunks) > 3
+    assert torch.equal(torch.cat(chunks), talker.tokenizer.decode(said.tokens)[0])
+    capsysbinary.readouterr()
+    assert run_talk(monkeypatch, "say", "über 12 boote", "-", "--temperature", "0", "--model", str(folder)) == 0
+    samples = np.frombuffer(capsysbinary.readouterr().out, np.int16)
+    assert np.abs(samples / 32_767 - torch.cat(chunks).clamp(-1, 1).numpy()).max() < 1e-4
+
+
 def test_the_take_that_is_kept_is_the_one_that_the_model_understands_best(trained):
     talker = Talker(Path(trained[0].out) / "model")
     one = prepare.prepare(trained[0], talker.tokenizer, "train")[0]
     right, wrong = one.tokens.codes[0, :1], torch.zeros(1, 30, dtype=torch.int64)
-    talker._speech = lambda *_: [wrong, right, wrong[:, :0]]
+    talker._speech = lambda *_, **__: [wrong, right, wrong[:, :0]]
     assert torch.equal(talker.say(one.text, takes=3).tokens.codes[0], right)
 
 
@@ -725,6 +740,7 @@ def test_phones_that_are_none_are_named_with_their_utterance(values, tiny, data,
         (["say", "yes", "out.wav", "--takes", "0"], "takes is 0; expected at least 1"),
         (["say", "yes", "out.wav", "--temperature", "-1"], "temperature is -1.0; expected at least 0"),
         (["say", "yes", "out.wav", "--reference", "nothing.wav"], "nothing.wav does not exist"),
+        (["say", "yes", "-", "--voice", "the voice"], "out is - with --voice"),
         (["transcribe", "nothing.wav"], "nothing.wav does not exist"),
         (["continue", "nothing.wav", "out.wav"], "nothing.wav does not exist"),
         (["say", "yes", "nowhere/out.wav"], "cannot write nowhere/out.wav"),
@@ -732,6 +748,7 @@ def test_phones_that_are_none_are_named_with_their_utterance(values, tiny, data,
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(trained, arguments, message, monkeypatch, capsys):
+    arguments = [str(trained[1]) if argument == "the voice" else argument for argument in arguments]
     model = [] if "--model" in arguments else ["--model", f"{trained[0].out}/model"]
     assert run_talk(monkeypatch, *arguments, *model) == 1
     error = capsys.readouterr().err
