@@ -24,7 +24,7 @@ from examples.speech_lm.data import LanguageExamples
 from examples.speech_lm.ngram import KneserNey
 from examples.speech_lm.phones import SILENCE, Word, letters_of
 from examples.speech_lm.prepare import Utterance, prepare
-from examples.speech_lm.speak import Talker, letter_errors
+from examples.speech_lm.speak import GUIDANCE, Talker, letter_errors
 from examples.speech_lm.train import nll_totals
 from speechtok.audio import resample
 from speechtok.errors import InputError
@@ -130,7 +130,7 @@ def said(
     out.mkdir(parents=True, exist_ok=True)
     again, real, spoken, written = [], [], {}, []
     for one in tqdm(dev, desc="saying", unit="sentence"):
-        take = talker.say(one.text, takes, temperature=0.7)
+        take = talker.say(one.text, takes, temperature=0.7, guidance=GUIDANCE)
         again.append(talker.hear(take.tokens))
         real.append(talker.hear(one.tokens))
         if one.words:

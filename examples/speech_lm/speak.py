@@ -49,7 +49,12 @@ class Talker:
             )
 
     def say(
-        self, text: str, takes: int = 1, temperature: float = 0.0, play: Callable[[Tensor], object] | None = None
+        self,
+        text: str,
+        takes: int = 1,
+        temperature: float = 0.0,
+        guidance: float = 0.0,
+        play: Callable[[Tensor], object] | None = None,
     ) -> Utterance:
         """A text as an utterance, of codebook 0 only.
 
@@ -57,6 +62,7 @@ class Talker:
             text: any.
             takes: how many are tried; the model keeps the one from which it would best write down the text.
             temperature: of sampling; 0: the likeliest code each time.
+            guidance: by how much more the phones count than the codes before, if it is said by phones; 0: as learned.
             play: takes each chunk of audio ``(S,)`` while the next is being said; there is one take then.
 
         Raises:
@@ -68,7 +74,7 @@ class Talker:
         streamer = None
         if play is not None:
             streamer, takes = AudioStreamer(self.vocabulary, self.tokenizer, play, joined=True), 1
-        spoken = [one for one in self._takes(text, takes, temperature, streamer) if one.tokens.codes.shape[2]]
+        spoken = [one for one in self._takes(text, takes, temperature, guidance, streamer) if one.tokens.codes.shape[2]]
         if not spoken:
             raise InputError(f"{text!r} became silence; train longer, or raise the temperature or the takes")
         if len(spoken) == 1:
@@ -118,7 +124,7 @@ class Talker:
         return self.processor.text_tokenizer.eos_token_id
 
     def _takes(
-        self, text: str, takes: int, temperature: float, streamer: AudioStreamer | None = None
+        self, text: str, takes: int, temperature: float, guidance: float = 0.0, streamer: AudioStreamer | None = None
     ) -> list[Utterance]:
         """Ways to say a text."""
         takes = takes if temperature else 1  # they would all be the same
@@ -131,7 +137,7 @@ class Talker:
             raise InputError(f"the text is {text!r}, which has no words; expected something to pronounce")
         prompt = self.processor(SAY.format(text=text))["input_ids"].expand(takes, -1)
         writers = [Writer(self.processor, words).write() for _ in range(takes)]
-        said = write_together(self.model, prompt, writers, temperature, self.vocabulary.pad_id, streamer)
+        said = write_together(self.model, prompt, writers, self.vocabulary, temperature, guidance, streamer)
         return [Utterance("", text, "", self.tokens_of(codes), found) for codes, found in said]
 
     @torch.inference_mode()
@@ -213,17 +219,25 @@ class Talker:
 
 _LETTERS = "".join([*dict.fromkeys(LETTERS.values()), SILENCE])
 
+GUIDANCE = 2.0
+"""What sentences are said with, unless told otherwise."""
+
 LONGEST_PHONE = 0.6
 """Seconds, of one that is spoken; a pause may be twice as long."""
 
 MOST_PHONES = 24
 """Of a word that is said; and letters that are written after a piece of speech that is heard."""
 
-Ask = tuple[list[int], bool]
-"""Ids of which one is to be written next, and whether it is drawn: otherwise it is the likeliest."""
+Ask = tuple[list[int], str]
+"""Ids of which one is to be written next, and how: the ``"likeliest"``, ``"drawn"``, or as ``"speech"``."""
 
 Said = tuple[Tensor, tuple[Word, ...]]
 """What was said: codes ``(1, T)`` of codebook 0, and the words and pauses."""
+
+
+def _drawing(temperature: float) -> dict[str, object]:
+    """What ``generate`` takes: the likeliest id each time if ``temperature`` is 0."""
+    return {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
 
 
 def left_out(one: Utterance) -> list[str]:
@@ -253,25 +267,25 @@ class Writer:
         for number in range(len(self._words) + 1):
             last = number == len(self._words)
             following = end if last else open_id
-            if (yield [pause_id, *([] if following is None else [following])], True) == pause_id:
+            if (yield [pause_id, *([] if following is None else [following])], "drawn") == pause_id:
                 said.append(Word("", ((yield from self._sound(SILENCE)),)))
                 if not last:
-                    yield [open_id], False
+                    yield [open_id], "likeliest"
             if last or sum(codes.shape[1] for codes in self._codes) > MOST_SECONDS * self._rate:
                 break
             for id_ in [*text_ids(self._processor, self._words[number]), close_id]:
-                yield [id_], False
+                yield [id_], "likeliest"
             script: list[int] = []
             while len(script) < MOST_PHONES:
-                id_ = yield [*letters, *([space_id] if script else [])], False
+                id_ = yield [*letters, *([space_id] if script else [])], "likeliest"
                 if id_ == space_id:
                     break
                 script.append(id_)
             else:
-                yield [space_id], False
+                yield [space_id], "likeliest"
             phones = []
             for id_ in script:
-                yield [id_], False
+                yield [id_], "likeliest"
                 phones.append((yield from self._sound(letters[id_])))
             said.append(Word(self._words[number], tuple(phones)))
         return torch.cat(self._codes, 1), tuple(said)
@@ -279,16 +293,16 @@ class Writer:
     def _sound(self, letter: str) -> Generator[Ask, int, Phone]:
         """The speech of a phone, of which the letter was written."""
         v = self._v
-        ids = [(yield [v.begin_id], False)]
+        ids = [(yield [v.begin_id], "likeliest")]
         most, frames = round(LONGEST_PHONE * self._rate * (1 + (letter == SILENCE))), 0
         while frames < most:
             allowed = v.continuations(ids).nonzero().flatten().tolist()
-            ids.append((yield [i for i in allowed if frames or i != v.end_id], True))
+            ids.append((yield [i for i in allowed if frames or i != v.end_id], "speech"))
             if ids[-1] == v.end_id:
                 break
             frames = v.to_codes(ids).codes.shape[2]
         else:
-            yield [v.end_id], False
+            yield [v.end_id], "likeliest"
         codes = v.to_codes([i for i in ids if i != v.end_id]).codes[0]
         self._codes.append(codes)
         return Phone(letter, codes.shape[1])
@@ -299,39 +313,84 @@ def write_together(
     model: PreTrainedModel,
     prompt: Tensor,
     writers: Sequence[Generator[Ask, int, Said]],
+    vocabulary: AudioVocabulary,
     temperature: float,
-    pad_id: int,
+    guidance: float = 0.0,
     streamer: AudioStreamer | None = None,
 ) -> list[Said]:
     """Let a model answer what each writer asks, after its row of ``prompt`` ``(B, L)``. What each has said.
 
+    With ``guidance``, codes are told by how much likelier they are where it is known what is said than where only the
+    codes before are: classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598), as language models have it
+    (arXiv 2306.17806). For that, each row has a second one, of the begin and the codes alone.
+
     A ``streamer`` gets the ids of one row as they come, as transformers' ``generate`` has it.
     """
+    v, rows = vocabulary, len(writers)
     asked: dict[int, Ask] = {row: next(writer) for row, writer in enumerate(writers)}
     done: dict[int, Said] = {}
-    coming, cache = prompt, None
+    coming, mask, cache = prompt, torch.ones_like(prompt), None
+    if guidance:
+        alone = torch.full_like(prompt, v.pad_id)
+        alone[:, -1] = v.begin_id
+        coming = torch.cat([prompt, alone])
+        mask = torch.cat([mask, (alone == v.begin_id).long()])
+    unguided = torch.zeros(rows, 0)
     while asked:
         if streamer is not None:
-            streamer.put(coming if cache is None else coming[0])
-        out = model(input_ids=coming, past_key_values=cache, use_cache=True)
-        cache, coming = out.past_key_values, torch.full((len(writers), 1), pad_id)
-        for row, (ids, drawn) in list(asked.items()):
-            scores = out.logits[row, -1, ids].float()
-            chosen = ids[int(pick(scores, temperature if drawn else 0.0))] if len(ids) > 1 else ids[0]
-            coming[row] = chosen
+            streamer.put(coming[:1] if cache is None else coming[0])
+        places = (mask.cumsum(1) - 1).clamp_min(0)[:, -coming.shape[1] :]
+        out = model(input_ids=coming, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True)
+        cache, scores = out.past_key_values, out.logits[:, -1].float()
+        if guidance:  # a row that had nothing new says what it said before
+            new = mask[rows:, -1:].bool()
+            unguided = torch.where(new, scores[rows:], unguided) if unguided.numel() else scores[rows:]
+        coming = torch.full((len(coming), 1), v.pad_id)
+        fresh = torch.ones_like(coming)
+        for row, (ids, how) in list(asked.items()):
+            told = scores[row, ids]
+            if len(ids) == 1:
+                place = 0
+            elif how == "speech":
+                without = unguided[row, ids] if guidance else None
+                place = pick_speech(told, without, torch.tensor(ids) - v.first_code, v, temperature, guidance)
+            else:
+                place = int(pick(told, temperature if how == "drawn" else 0.0))
+            coming[row] = ids[place]
             try:
-                asked[row] = writers[row].send(chosen)
+                asked[row] = writers[row].send(ids[place])
             except StopIteration as stop:
                 del asked[row]
                 done[row] = stop.value
+        if guidance:
+            is_speech = coming[:rows] >= v.first_code
+            coming[rows:] = torch.where(is_speech, coming[:rows], v.pad_id)
+            fresh[rows:] = is_speech.long()
+        mask = torch.cat([mask, fresh], 1)
     if streamer is not None:
         streamer.end()
-    return [done[row] for row in range(len(writers))]
+    return [done[row] for row in range(rows)]
 
 
-def _drawing(temperature: float) -> dict[str, object]:
-    """What ``generate`` takes: the likeliest id each time if ``temperature`` is 0."""
-    return {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+def pick_speech(
+    told: Tensor,
+    without: Tensor | None,
+    symbols: Tensor,
+    vocabulary: AudioVocabulary,
+    temperature: float,
+    guidance: float,
+) -> int:
+    """The place of one of some ids: ``told`` are their scores, and ``without`` those without what is said.
+
+    Guidance says which code comes next, not whether one does.
+    """
+    codes = (symbols >= 0) & (symbols < vocabulary.codebook_size)
+    scores = torch.log_softmax(told, 0)
+    if without is not None and codes.any():
+        likely = torch.log_softmax(told[codes], 0)
+        guided = likely + guidance * (likely - torch.log_softmax(without[codes], 0))
+        scores[codes] = torch.log_softmax(guided, 0) + scores[codes].logsumexp(0)
+    return int(pick(scores, temperature))
 
 
 class Voice:

@@ -13,7 +13,7 @@ import torch
 
 import speechtok
 from examples.speech_lm.config import run
-from examples.speech_lm.speak import MOST_SECONDS, Talker, left_out
+from examples.speech_lm.speak import GUIDANCE, MOST_SECONDS, Talker, left_out
 from speechtok.errors import InputError
 from speechtok.tokens import SpeechTokens
 
@@ -28,10 +28,10 @@ def say(talker: Talker, arguments: argparse.Namespace) -> None:
     if arguments.out == "-":
         if talker.voice:
             raise InputError("out is - with --voice, which reads ahead; expected a file, or no voice")
-        talker.say(arguments.text, 1, arguments.temperature, play)
+        talker.say(arguments.text, 1, arguments.temperature, arguments.guidance, play)
         return
     reference = read(talker, arguments.reference) if arguments.reference else None
-    said = talker.say(arguments.text, arguments.takes, arguments.temperature)
+    said = talker.say(arguments.text, arguments.takes, arguments.temperature, arguments.guidance)
     if missing := left_out(said):
         print(f"left out, as it takes too long: {' '.join(missing)}")
     write(talker, arguments.out, talker.audio(said.tokens.codes[0, 0], reference))
@@ -87,6 +87,9 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("out")
         if function is say:
             command.add_argument("--takes", type=int, default=8, help="tries, of which the model keeps the clearest")
+            command.add_argument(
+                "--guidance", type=float, default=GUIDANCE, help="how much more the phones count, if it speaks by them"
+            )
             command.add_argument("--reference", help="audio whose voice it is to be (with --voice)")
         if function is go_on:
             command.add_argument("--seconds", type=float, default=4.0, help="to go on for, at most")
@@ -96,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Command line."""
     arguments = parser().parse_args()
-    for name, least in (("takes", 1), ("temperature", 0)):
+    for name, least in (("takes", 1), ("temperature", 0), ("guidance", 0)):
         if getattr(arguments, name, least) < least:
             raise InputError(f"{name} is {getattr(arguments, name)}; expected at least {least}")
     torch.manual_seed(arguments.seed)

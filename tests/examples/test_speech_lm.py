@@ -563,6 +563,53 @@ def test_say_transcribe_and_continue_from_the_command_line(trained, data, tmp_pa
     assert capsys.readouterr().out == f"{known.text}\n"
 
 
+def test_guidance_knows_what_would_follow_the_codes_alone(spelling, monkeypatch):
+    train.train(spelling)
+    talker = Talker(Path(spelling.out) / "model")
+    v, written, told = talker.vocabulary, [], []
+
+    def recorded(writer):
+        ask = next(writer)
+        while True:
+            written.append((yield ask))
+            try:
+                ask = writer.send(written[-1])
+            except StopIteration as stop:
+                return stop.value
+
+    def pick(scores, without, symbols, *_):
+        told.append((len(written), without, symbols))
+        return int(torch.multinomial(torch.softmax(scores, 0), 1))
+
+    monkeypatch.setattr(speak, "pick_speech", pick)
+    prompt = talker.processor("Say: good über\n")["input_ids"]
+    writer = speak.Writer(talker.processor, ["good", "über"]).write()
+    ((codes, words),) = speak.write_together(talker.model, prompt, [recorded(writer)], v, 1.0, guidance=2.0)
+    assert [word.text for word in words if word.text] == ["good", "über"]
+    assert len(told) > codes.shape[1] / 16
+    for count, without, symbols in told:
+        alone = [v.begin_id, *(i for i in written[:count] if i >= v.first_code)]
+        with torch.inference_mode():
+            logits = talker.model(input_ids=torch.tensor([alone])).logits[0, -1]
+        assert torch.allclose(without, logits[symbols + v.first_code], atol=1e-4)
+
+
+def test_guidance_makes_a_code_likelier_that_is_likely_for_what_is_said_and_leaves_the_end_as_it_is(tiny):
+    v = speechtok.AudioVocabulary(tiny, "semantic")
+    symbols = torch.tensor([-3, 0, 1])  # the end and two codes
+    told, without = torch.tensor([0.5, 0.2, 0.3]).log(), torch.tensor([0.1, 0.2, 0.7]).log()
+
+    def shares(guidance: float) -> list[float]:
+        torch.manual_seed(0)
+        picks = [speak.pick_speech(told, without, symbols, v, 1.0, guidance) for _ in range(4000)]
+        return [picks.count(i) / 4000 for i in range(3)]
+
+    assert shares(0.0) == pytest.approx([0.5, 0.2, 0.3], abs=0.03)
+    ratio = (2 / 3) * ((2 / 3) / (2 / 7)) ** 2  # of the codes, twice over what they were without
+    assert shares(2.0) == pytest.approx([0.5, 0.5 * ratio / (1 + ratio), 0.5 / (1 + ratio)], abs=0.03)
+    assert speak.pick_speech(told, without, symbols, v, 0.0, 0.0) == 0
+
+
 @pytest.mark.parametrize("by_phones", [False, True])
 def test_what_is_said_can_be_heard_while_it_is(trained, spelling, by_phones, monkeypatch, capsysbinary):
     if by_phones:
