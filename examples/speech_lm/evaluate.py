@@ -11,7 +11,8 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -123,18 +124,45 @@ def _errors(name: str, utterances: Sequence[Utterance], heard: Sequence[tuple[st
     return figures
 
 
+def commonest_phones(train: Sequence[Utterance], codebook_size: int) -> list[str]:
+    """The letter of the phone that each code of codebook 0 is most often of; none of a code that is not there."""
+    counts = [Counter[str]() for _ in range(codebook_size)]
+    for one in train:
+        for code, letter in _frames(one):
+            counts[code][letter] += 1
+    return [count.most_common(1)[0][0] if count else "" for count in counts]
+
+
+def phones_kept(utterances: Sequence[Utterance], commonest: Sequence[str]) -> float:
+    """Share of the frames of phones, pauses aside, whose code is most often of just this phone."""
+    frames = [(code, letter) for one in utterances for code, letter in _frames(one) if letter != SILENCE]
+    return sum(commonest[code] == letter for code, letter in frames) / max(1, len(frames))
+
+
+def _frames(one: Utterance) -> Iterator[tuple[int, str]]:
+    """Codes of codebook 0, each with the letter of its phone."""
+    letters = "".join(phone.letter * phone.frames for word in one.words for phone in word.phones)
+    return zip(one.tokens.codes[0, 0].tolist(), letters, strict=False)
+
+
 def said(
-    talker: Talker, dev: Sequence[Utterance], out: Path, takes: int, reference: SpeechTokens | None = None
+    talker: Talker,
+    train: Sequence[Utterance],
+    dev: Sequence[Utterance],
+    out: Path,
+    takes: int,
+    reference: SpeechTokens | None = None,
 ) -> Figures:
     """Sentences that it was not trained on are said, into audio files; and heard by itself and by a recogniser."""
     out.mkdir(parents=True, exist_ok=True)
-    again, real, spoken, written = [], [], {}, []
+    again, real, spoken, written, kept = [], [], {}, [], []
     for one in tqdm(dev, desc="saying", unit="sentence"):
         take = talker.say(one.text, takes, temperature=0.7, guidance=GUIDANCE)
         again.append(talker.hear(take.tokens))
         real.append(talker.hear(one.tokens))
         if one.words:
             written.append((letters_of(one.words), letters_of(take.words)))
+            kept.append(take)
         spoken[one.id] = talker.audio(take.tokens.codes[0, 0], reference)
         speechtok.write_audio(out / f"{one.id.replace('/', '_')}.wav", spoken[one.id], talker.tokenizer.sample_rate)
     texts = [one.text for one in dev]
@@ -145,6 +173,9 @@ def said(
     )
     if written:
         figures["phone errors, of its own pronunciation"] = letter_errors(*map(list, zip(*written, strict=True)))
+        commonest = commonest_phones(train, talker.tokenizer.codebook_size)
+        figures["frames whose code is of their phone, said"] = phones_kept(kept, commonest)
+        figures["frames whose code is of their phone, real"] = phones_kept(dev, commonest)
     english = [one for one in dev if one.lang == "en"]
     if english and all(importlib.util.find_spec(name) for name in ("pocketsphinx", "jiwer")):
         rate = talker.tokenizer.sample_rate
@@ -199,7 +230,7 @@ def evaluate(
         order = np.random.default_rng(config.seed).permutation(len(texts))[:sentences]
         heard = None if reference is None else talker.tokenizer.encode(*speechtok.read_audio(reference))
         figures = perplexities(talker, train, dev, texts) | transcribed(talker, texts)
-        figures |= said(talker, [texts[i] for i in sorted(order)], Path(config.out) / "said", takes, heard)
+        figures |= said(talker, train, [texts[i] for i in sorted(order)], Path(config.out) / "said", takes, heard)
     with replacing(Path(config.out) / "evaluation.json") as temporary:
         temporary.write_text(json.dumps(figures, indent=2))
     return figures

@@ -21,7 +21,7 @@ from examples.speech_lm import evaluate, models, prepare, speak, talk, train
 from examples.speech_lm.config import SpeechLmConfig, load_config, run
 from examples.speech_lm.data import DRAWN_WORDS, LanguageExamples, VoiceExamples, batches, byte_tokenizer
 from examples.speech_lm.ngram import BEFORE, KneserNey
-from examples.speech_lm.phones import HEARD, Lexicon, Phone, align, heard, letter_of
+from examples.speech_lm.phones import HEARD, Lexicon, Phone, Word, align, heard, letter_of
 from examples.speech_lm.speak import Talker, Voice, fill, letter_errors
 from speechtok.config import from_mapping
 from speechtok.errors import (
@@ -535,6 +535,8 @@ def test_dev_is_measured_beside_a_trigram_and_its_sentences_are_said(values, tra
     train.train(config)
     figures = evaluate.evaluate(config, str(trained[1]), sentences=2, takes=2)
     assert all(math.isfinite(value) for value in figures.values())
+    if phones:
+        assert 0 < figures["frames whose code is of their phone, real"] <= 1
     assert phones == ("phone errors" in figures) == ("phone errors, of its own pronunciation" in figures)
     assert 1 < figures["perplexity of the trigram"] < 100
     assert 1 < figures["perplexity"] < 1000
@@ -674,6 +676,17 @@ def test_filling_what_is_missing_is_what_the_model_finds_likeliest(trained):
         first = v.first_code + (id_ - v.first_code) // 32 * 32
         if first > v.first_code:
             assert int(logits[place, first : first + 32].argmax()) == id_ - first
+
+
+def test_frames_that_keep_to_their_phones_are_counted():
+    def utterance(codes: list[int], letters: str) -> prepare.Utterance:
+        frames = torch.tensor([len(codes)])
+        tokens = SpeechTokens(torch.tensor([[codes]]), frames, 320 * frames, 16_000, 320, 4, "")
+        return prepare.Utterance("", letters, "", tokens, (Word(letters, tuple(Phone(x, 1) for x in letters)),))
+
+    commonest = evaluate.commonest_phones([utterance([0, 0, 1, 1, 1], "aabbA"), utterance([0, 3], "b_")], 4)
+    assert commonest == ["a", "b", "", "_"]
+    assert evaluate.phones_kept([utterance([0, 1, 2, 0, 3], "abb__")], commonest) == pytest.approx(2 / 3)
 
 
 def test_letter_errors_are_insertions_deletions_and_substitutions():
