@@ -61,8 +61,8 @@ class AudioStreamer(BaseStreamer):
         tokenizer: whose codes the vocabulary's are.
         play: takes each chunk of audio, float32 ``(S,)`` on the CPU.
         joined: what is generated is one utterance in pieces, with text between them (see
-            :meth:`speechtok.SpeechTokens.join`): it is played without a seam, as is decoding the pieces joined. Those of
-            the prompt that have ended are not part of it.
+            :meth:`speechtok.SpeechTokens.join`): it is played without a seam, as is decoding the pieces joined. Pieces
+            that ended in the prompt are not of it.
 
     Raises:
         FingerprintError: the vocabulary is another tokenizer's.
