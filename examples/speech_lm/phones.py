@@ -36,11 +36,11 @@ LATE = 1
 HEARD = 10
 """Frames of speech that are heard at a time, before what was said in them is written down: 0.2 s of the default."""
 
-GAP = 0.03
-"""Seconds without a phone that are a pause."""
-
 UNSURE = 3
 """Of these the last: a phone that ends in them is written down a piece later."""
+
+GAP = 0.03
+"""Seconds without a phone that are a pause."""
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,7 @@ def load_checkpoint(trainer: Trainer, path: Path) -> None:
     """Go on from ``path``.
 
     Raises:
-        CheckpointError: it is damaged, or of a training with another config or another tokenizer.
+        CheckpointError: it is damaged, or of a training with another config, another tokenizer or other utterances.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
