@@ -6,7 +6,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from vector_quantize_pytorch.vector_quantize_pytorch import kmeans
 
 from speechtok.quantizer import first_largest
 from training.config import QuantizerConfig
@@ -89,6 +88,9 @@ class TrainingQuantizer(nn.Module):
     @torch.no_grad()
     def start(self, latent: Tensor, seed: int) -> None:
         """Set every codebook by k-means on ``latent``, ``(B, T, D)``, and what the codebooks before leave of it."""
+        # not above: it takes as long to import as torch, and a training that goes on does not need it
+        from vector_quantize_pytorch.vector_quantize_pytorch import kmeans
+
         residual = latent.flatten(0, 1)
         size = self.codebooks.shape[1]
         with torch.random.fork_rng([latent.device] if latent.device.type == "cuda" else []):

@@ -34,12 +34,11 @@ def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def tiny_config(speech_folder: Path, tmp_path: Path) -> dict:
-    """Plain values of a training that takes seconds."""
+@pytest.fixture(scope="session")
+def tiny_values(speech_folder: Path) -> dict:
+    """Plain values of a training that takes seconds, but for where it goes."""
     return {
         "data": str(speech_folder),
-        "out": str(tmp_path / "run"),
         "steps": 8,
         "batch_size": 4,
         "crop_seconds": 0.3,
@@ -53,3 +52,9 @@ def tiny_config(speech_folder: Path, tmp_path: Path) -> dict:
         "quantizer": {"start_step": 2},
         "optimizer": {"warmup_steps": 2},
     }
+
+
+@pytest.fixture
+def tiny_config(tiny_values: dict, tmp_path: Path) -> dict:
+    """Plain values of a training that takes seconds."""
+    return tiny_values | {"out": str(tmp_path / "run")}

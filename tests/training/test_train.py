@@ -56,9 +56,25 @@ def assert_same_weights(a: Path, b: Path) -> None:
         assert torch.equal(left[name], right[name]), name
 
 
-def test_training_exports_a_tokenizer_that_encodes_and_decodes(tiny_config):
-    folder = train(config_of(tiny_config))
-    tokenizer = speechtok.load(folder)
+@pytest.fixture(scope="session")
+def once_trained(tiny_values: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that is done, once for all tests."""
+    return train(config_of(tiny_values, out=str(tmp_path_factory.mktemp("once") / "run"))).parent
+
+
+@pytest.fixture
+def trained(tiny_config: dict, once_trained: Path) -> dict:
+    """``tiny_config``, trained already, in a folder of the test's own."""
+    shutil.copytree(once_trained, tiny_config["out"])
+    return tiny_config
+
+
+def exported_of(values: dict) -> Path:
+    return Path(values["out"]) / "tokenizer"
+
+
+def test_training_exports_a_tokenizer_that_encodes_and_decodes(trained):
+    tokenizer = speechtok.load(exported_of(trained))
     waveform = torch.sin(torch.arange(5000) / 10) * 0.3
     tokens = tokenizer.encode(waveform, 16_000)
     assert tokens.codes.shape == (1, 3, 16)
@@ -86,8 +102,8 @@ def test_every_prefix_of_the_codebooks_is_trained(tiny_config):
     assert len({rows[2] for rows in frames}) > 1
 
 
-def test_an_interrupted_training_reaches_the_weights_of_an_uninterrupted_one(tiny_config, tmp_path, monkeypatch):
-    whole = train(config_of(tiny_config)).parent
+def test_an_interrupted_training_reaches_the_weights_of_an_uninterrupted_one(trained, tmp_path, monkeypatch):
+    whole = Path(trained["out"])
     # checkpoints at steps 3 and 6; interrupted at 5, 7, and then run to the end
     for stop in (5, 7):
         original = Trainer.run_step
@@ -99,9 +115,9 @@ def test_an_interrupted_training_reaches_the_weights_of_an_uninterrupted_one(tin
 
         monkeypatch.setattr(Trainer, "run_step", run_step)
         with pytest.raises(RuntimeError, match="power cut"):
-            train(config_of(tiny_config, out=str(tmp_path / "cut")))
+            train(config_of(trained, out=str(tmp_path / "cut")))
         monkeypatch.setattr(Trainer, "run_step", original)
-    cut = train(config_of(tiny_config, out=str(tmp_path / "cut"))).parent
+    cut = train(config_of(trained, out=str(tmp_path / "cut"))).parent
     assert_same_weights(whole, cut)
     assert speechtok.load(whole / "tokenizer").fingerprint == speechtok.load(cut / "tokenizer").fingerprint
 
@@ -111,7 +127,7 @@ def forking(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums may round differently with another number
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.train"])
+    context.set_forkserver_preload(["training.train", "vector_quantize_pytorch"])
     return context
 
 
@@ -171,10 +187,9 @@ def test_a_training_killed_ten_times_at_any_moment_ends_with_the_same_weights(ti
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_training_asked_to_stop_finishes_its_step_and_saves(tiny_config, tmp_path, monkeypatch, number):
-    whole = train(config_of(tiny_config)).parent
+def test_a_training_asked_to_stop_finishes_its_step_and_saves(trained, tmp_path, monkeypatch, number):
     original = Muon.step
-    cut = config_of(tiny_config, out=str(tmp_path / "cut"))
+    cut = config_of(trained, out=str(tmp_path / "cut"))
     steps = []
 
     def step(self):
@@ -187,18 +202,17 @@ def test_a_training_asked_to_stop_finishes_its_step_and_saves(tiny_config, tmp_p
     with pytest.raises(KeyboardInterrupt):
         train(cut)
     assert torch.load(Path(cut.out) / CHECKPOINT_NAME, weights_only=True)["step"] == 5
-    assert_same_weights(whole, train(cut).parent)
+    assert_same_weights(Path(trained["out"]), train(cut).parent)
 
 
-def test_a_checkpoint_in_the_making_is_a_loadable_tokenizer(tiny_config):
-    train(config_of(tiny_config))
-    tokenizer = speechtok.load(Path(tiny_config["out"]) / CHECKPOINT_NAME)
+def test_a_checkpoint_in_the_making_is_a_loadable_tokenizer(trained):
+    tokenizer = speechtok.load(Path(trained["out"]) / CHECKPOINT_NAME)
     assert tokenizer.encode(torch.zeros(320), 16_000).codes.shape == (1, 3, 1)
 
 
-def test_a_training_starts_from_a_tokenizer(tiny_config, tmp_path):
-    first = train(config_of(tiny_config))
-    config = config_of(tiny_config, out=str(tmp_path / "second"), start_from=str(first))
+def test_a_training_starts_from_a_tokenizer(trained, tmp_path):
+    first = exported_of(trained)
+    config = config_of(trained, out=str(tmp_path / "second"), start_from=str(first))
     trainer = trainer_of(config)
     started = speechtok.load(first)
     trainer.continue_from(started)
@@ -237,38 +251,34 @@ def test_what_is_trained_is_what_is_exported(tiny_config):
     assert torch.allclose(trainer._decode(exactly), audio[:, 320:], atol=1e-4)
 
 
-def test_a_resumed_training_needs_its_start_no_more(tiny_config, tmp_path):
-    first = train(config_of(tiny_config))
+def test_a_resumed_training_needs_its_start_no_more(trained, tmp_path):
+    first = exported_of(trained)
     changes = {"out": str(tmp_path / "second"), "start_from": str(first)}
-    train(config_of(tiny_config, **changes))
+    train(config_of(trained, **changes))
     shutil.rmtree(first)
-    train(config_of(tiny_config, **changes, steps=9))
+    train(config_of(trained, **changes, steps=9))
 
 
-def test_processes_that_read_batches_change_nothing(tiny_config, tmp_path):
-    train(config_of(tiny_config))
-    train(config_of(tiny_config, out=str(tmp_path / "second"), workers=2))
-    assert_same_weights(Path(tiny_config["out"]), tmp_path / "second")
+def test_processes_that_read_batches_change_nothing(trained, tmp_path):
+    train(config_of(trained, out=str(tmp_path / "second"), workers=2))
+    assert_same_weights(Path(trained["out"]), tmp_path / "second")
 
 
-def test_a_checkpoint_of_another_config_is_refused(tiny_config):
-    train(config_of(tiny_config))
+def test_a_checkpoint_of_another_config_is_refused(trained):
     with pytest.raises(CheckpointError, match="batch_size"):
-        train(config_of(tiny_config, batch_size=2))
+        train(config_of(trained, batch_size=2))
 
 
-def test_a_training_may_be_made_longer(tiny_config):
-    train(config_of(tiny_config))
-    train(config_of(tiny_config, steps=10))
-    assert torch.load(Path(tiny_config["out"]) / CHECKPOINT_NAME, weights_only=True)["step"] == 10
+def test_a_training_may_be_made_longer(trained):
+    train(config_of(trained, steps=10))
+    assert torch.load(Path(trained["out"]) / CHECKPOINT_NAME, weights_only=True)["step"] == 10
 
 
-def test_a_damaged_checkpoint_is_named(tiny_config):
-    train(config_of(tiny_config))
-    path = Path(tiny_config["out"]) / CHECKPOINT_NAME
+def test_a_damaged_checkpoint_is_named(trained):
+    path = Path(trained["out"]) / CHECKPOINT_NAME
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt"):
-        train(config_of(tiny_config))
+        train(config_of(trained))
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(tiny_config, monkeypatch):
@@ -346,7 +356,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_named(tiny_config):
         Trainer(config, corpus, World(size=3))
 
 
-def test_two_processes_walk_the_path_of_one(tiny_config, tmp_path, monkeypatch):
+def test_two_processes_walk_the_path_of_one(tiny_config, tmp_path):
     values = tiny_config | {"steps": 12, "log_every": 1, "quantizer": {"start_step": 4}}
     # Muon makes more of a sum's last bit than a step does; the same rates for any `steps`
     values["optimizer"] = {"warmup_steps": 2, "decay_fraction": 0.01, "muon_lr": 1e-12, "adamw_lr": 1e-4}
@@ -356,8 +366,6 @@ def test_two_processes_walk_the_path_of_one(tiny_config, tmp_path, monkeypatch):
     two = values | {"out": str(tmp_path / "two")}
     script = [str(ROOT / "training/train.py"), "--config", str(path), f"out={two['out']}"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    train_in_two(config_of(two, steps=7), monkeypatch)
-    # resumed once
     result = subprocess.run([*torchrun, *script], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
     for name in ("mel", "spectrum", "waveform", "gradient_norm"):
@@ -423,9 +431,8 @@ def test_files_that_cannot_be_read_are_counted(tiny_config, capsys):
     assert "skipped 1 of 11 files, not readable, such as " in capsys.readouterr().out
 
 
-def test_tensorboard_holds_losses_sound_pictures_and_use_of_the_codes(tiny_config):
-    train(config_of(tiny_config))
-    events = EventAccumulator(str(Path(tiny_config["out"]) / "tensorboard"))
+def test_tensorboard_holds_losses_sound_pictures_and_use_of_the_codes(trained):
+    events = EventAccumulator(str(Path(trained["out"]) / "tensorboard"))
     tags = events.Reload().Tags()
     assert {"train/mel", "train/skipped_steps", "validation/mel", "validation/perplexity_2"} <= set(tags["scalars"])
     assert {"original/0", "decoded/1"} <= set(tags["audio"])
@@ -433,9 +440,8 @@ def test_tensorboard_holds_losses_sound_pictures_and_use_of_the_codes(tiny_confi
     assert tags["histograms"] == ["codes/0", "codes/1", "codes/2"]
 
 
-def test_the_exported_weights_are_an_average_of_the_live_ones(tiny_config):
-    train(config_of(tiny_config))
-    state = torch.load(Path(tiny_config["out"]) / CHECKPOINT_NAME, weights_only=True)
+def test_the_exported_weights_are_an_average_of_the_live_ones(trained):
+    state = torch.load(Path(trained["out"]) / CHECKPOINT_NAME, weights_only=True)
     live, averaged = state["network"]["encoder.embed.weight"], state["tokenizer"]["encoder.embed.weight"]
     assert not torch.equal(live, averaged)
     assert torch.nn.functional.cosine_similarity(live.flatten(), averaged.flatten(), dim=0) > 0.9
@@ -513,22 +519,21 @@ def test_a_training_with_a_teacher_that_hears_decoded_audio_and_an_adversary_run
     assert scalars_of(tiny_config, "train/representation")
 
 
-def test_the_decoder_does_not_go_on_for_codes_that_have_changed(tiny_config, tmp_path):
-    start = train(config_of(tiny_config))
+def test_the_decoder_does_not_go_on_for_codes_that_have_changed(trained, tmp_path):
+    start = exported_of(trained)
     changes = {"out": str(tmp_path / "second"), "start_from": str(start), "only": "decoder"}
-    train(config_of(tiny_config, **changes))
-    train(config_of(tiny_config, steps=10, **changes))
-    shutil.rmtree(tiny_config["out"])
-    train(config_of(tiny_config, seed=1))
+    train(config_of(trained, **changes))
+    train(config_of(trained, steps=10, **changes))
+    shutil.rmtree(trained["out"])
+    train(config_of(trained, seed=1))
     with pytest.raises(CheckpointError, match="no longer is"):
-        train(config_of(tiny_config, steps=12, **changes))
+        train(config_of(trained, steps=12, **changes))
 
 
-def test_the_codes_stay_when_the_decoder_learns_from_a_checkpoint_that_is_not_rounded(tiny_config, tmp_path):
-    train(config_of(tiny_config))
-    start = str(Path(tiny_config["out"]) / CHECKPOINT_NAME)
+def test_the_codes_stay_when_the_decoder_learns_from_a_checkpoint_that_is_not_rounded(trained, tmp_path):
+    start = str(Path(trained["out"]) / CHECKPOINT_NAME)
     changes = {"out": str(tmp_path / "second"), "start_from": start, "only": "decoder", "steps": 3}
-    config = config_of(tiny_config, **changes)
+    config = config_of(trained, **changes)
     trainer = trainer_of(config)
     trainer.continue_from(speechtok.load(start))
     learned_for = {name: x.clone() for name, x in trainer.tokenizer.state_dict().items() if name[:7] != "decoder"}
@@ -536,10 +541,9 @@ def test_the_codes_stay_when_the_decoder_learns_from_a_checkpoint_that_is_not_ro
     assert all(torch.equal(x, exported[name]) for name, x in learned_for.items())
 
 
-def test_a_training_may_go_on_at_other_rates(tiny_config):
-    train(config_of(tiny_config))
-    train(config_of(tiny_config, steps=10, optimizer={"muon_lr": 1e-3, "warmup_steps": 2}))
-    assert state_of(tiny_config)["step"] == 10
+def test_a_training_may_go_on_at_other_rates(trained):
+    train(config_of(trained, steps=10, optimizer={"muon_lr": 1e-3, "warmup_steps": 2}))
+    assert state_of(trained)["step"] == 10
 
 
 def test_labels_are_not_features(tiny_config, tmp_path):
@@ -548,30 +552,42 @@ def test_labels_are_not_features(tiny_config, tmp_path):
         train(config_of(tiny_config, distillation={"labels": features}))
 
 
-def test_the_codes_stay_when_the_decoder_alone_is_trained(tiny_config, tmp_path):
-    first = speechtok.load(train(config_of(tiny_config)))
-    changes = {"out": str(tmp_path / "second"), "start_from": str(Path(tiny_config["out"]) / "tokenizer")}
-    second = speechtok.load(train(config_of(tiny_config, only="decoder", **changes)))
+def test_the_codes_stay_when_the_decoder_alone_is_trained(trained, tmp_path):
+    first = speechtok.load(exported_of(trained))
+    changes = {"out": str(tmp_path / "second"), "start_from": str(exported_of(trained))}
+    second = speechtok.load(train(config_of(trained, only="decoder", **changes)))
     audio = torch.sin(torch.arange(8000) / 10) * 0.3
     codes = first.encode(audio, 16_000).codes
     assert torch.equal(codes, second.encode(audio, 16_000).codes)
     assert not torch.equal(first.decode(codes), second.decode(codes))
 
 
-def encoder_leg(tiny_config, tmp_path) -> dict:
-    """Plain values of a first training, and of one of its encoder alone."""
-    features = extracted(tiny_config, tmp_path / "features")
-    first = tiny_config | {
+@pytest.fixture(scope="session")
+def once_distilled(tiny_values: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a teacher's ``features``, and a training that has learned them, ``run``; once for all tests."""
+    folder = tmp_path_factory.mktemp("once")
+    distillation = {"features": extracted(tiny_values, folder / "features"), "features_by_frame": 5.0}
+    model = tiny_values["model"] | {"semantic_dim": 3}
+    train(config_of(tiny_values, out=str(folder / "run"), model=model, distillation=distillation))
+    return folder
+
+
+@pytest.fixture
+def encoder_leg(tiny_config: dict, once_distilled: Path, tmp_path: Path) -> dict:
+    """Plain values of a training of the encoder alone, and where it starts, in a folder of the test's own."""
+    shutil.copytree(once_distilled / "run" / "tokenizer", tmp_path / "first")
+    return tiny_config | {
         "model": tiny_config["model"] | {"semantic_dim": 3},
-        "distillation": {"features": features, "features_by_frame": 5.0},
+        "distillation": {"features": str(once_distilled / "features"), "features_by_frame": 5.0},
+        "out": str(tmp_path / "second"),
+        "start_from": str(tmp_path / "first"),
+        "only": "encoder",
+        "optimizer": {"muon_lr": 5e-3, "adamw_lr": 5e-3},
     }
-    folder = train(config_of(first))
-    second = {"out": str(tmp_path / "second"), "start_from": str(folder), "only": "encoder"}
-    return first | second | {"optimizer": {"muon_lr": 5e-3, "adamw_lr": 5e-3}}
 
 
-def test_the_encoder_alone_learns_what_is_said_and_leaves_how_it_sounds(tiny_config, tmp_path):
-    values = encoder_leg(tiny_config, tmp_path)
+def test_the_encoder_alone_learns_what_is_said_and_leaves_how_it_sounds(encoder_leg):
+    values = encoder_leg
     config = config_of(values, steps=90)
     data = read_data(config, World())
     trainer = Trainer(config, data.train, features=data.features)
@@ -591,8 +607,8 @@ def test_the_encoder_alone_learns_what_is_said_and_leaves_how_it_sounds(tiny_con
     assert not torch.equal(exported["quantizer.codebooks"][0], given["quantizer.codebooks"][0])
 
 
-def test_the_encoder_alone_is_held_to_its_start_after_a_resume_too(tiny_config, tmp_path):
-    values = encoder_leg(tiny_config, tmp_path)
+def test_the_encoder_alone_is_held_to_its_start_after_a_resume_too(encoder_leg):
+    values = encoder_leg
     train(config_of(values, steps=6))
     once = state_of(values)
     shutil.rmtree(values["out"])
@@ -604,19 +620,20 @@ def test_the_encoder_alone_is_held_to_its_start_after_a_resume_too(tiny_config, 
     assert scalars_of(values, "train/acoustic")
 
 
-def test_two_processes_train_the_encoder_alone_as_one_does(tiny_config, tmp_path, monkeypatch):
-    values = encoder_leg(tiny_config, tmp_path) | {"log_every": 1, "steps": 3}
-    values["optimizer"] = {"warmup_steps": 2, "muon_lr": 1e-12, "adamw_lr": 1e-4}
+def test_two_processes_train_the_encoder_alone_as_one_does(encoder_leg, tmp_path, monkeypatch):
+    values = encoder_leg | {"log_every": 1, "steps": 5}
+    values["optimizer"] = {"warmup_steps": 2, "decay_fraction": 0.01, "muon_lr": 1e-12, "adamw_lr": 1e-4}
     two = values | {"out": str(tmp_path / "two"), "accumulate": 2}
     train(config_of(values))
-    train_in_two(config_of(two), monkeypatch)
+    train(config_of(two, steps=3))
+    train_in_two(config_of(two), monkeypatch)  # goes on
     for name in ("features_by_frame", "features_over_time", "commitment"):
         assert scalars_of(two, f"train/{name}") == pytest.approx(scalars_of(values, f"train/{name}"), rel=1e-3), name
     assert scalars_of(two, "train/acoustic") == pytest.approx(scalars_of(values, "train/acoustic"), abs=1e-6)
 
 
-def test_the_encoder_does_not_go_on_from_a_start_that_has_changed(tiny_config, tmp_path):
-    values = encoder_leg(tiny_config, tmp_path)
+def test_the_encoder_does_not_go_on_from_a_start_that_has_changed(encoder_leg):
+    values = encoder_leg
     train(config_of(values))
     train(config_of(values, steps=10))
     first = Path(values["start_from"])
@@ -629,19 +646,18 @@ def test_the_encoder_does_not_go_on_from_a_start_that_has_changed(tiny_config, t
         train(config_of(values, steps=12))
 
 
-def test_what_a_checkpoint_says_nothing_of_was_as_it_is_by_default(tiny_config):
-    train(config_of(tiny_config))
+def test_what_a_checkpoint_says_nothing_of_was_as_it_is_by_default(trained):
     with pytest.raises(CheckpointError, match=r"speed 1\.0, and the config says 1\.1"):
-        train(config_of(tiny_config, speed=1.1, steps=9))
-    state = state_of(tiny_config)
+        train(config_of(trained, speed=1.1, steps=9))
+    state = state_of(trained)
     state["config"]["speed"] = 1.1
-    torch.save(state, Path(tiny_config["out"]) / CHECKPOINT_NAME)
+    torch.save(state, Path(trained["out"]) / CHECKPOINT_NAME)
     with pytest.raises(CheckpointError, match=r"speed 1\.1"):
-        train(config_of(tiny_config, steps=9))
+        train(config_of(trained, steps=9))
 
 
-def test_heads_are_fitted_to_the_tokenizer_that_is_trained_further(tiny_config, tmp_path):
-    values = encoder_leg(tiny_config, tmp_path) | {"only": ""}
+def test_heads_are_fitted_to_the_tokenizer_that_is_trained_further(encoder_leg):
+    values = encoder_leg | {"only": ""}
     config = config_of(values)
     data = read_data(config, World())
     losses = []
