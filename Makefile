@@ -2,7 +2,7 @@
 # make test            every check: ruff, mypy, pytest
 # make default DATA=DIR   train the embedded default anew, from a folder of speech (on a GPU: DEVICE=cuda WORKERS=12
 #                         TRAIN="bfloat16=false batch_size=32 crop_seconds=2" for the first leg, LEGS="bfloat16=false"
-#                         for the encoder's and the decoder's)
+#                         for the encoder's and the decoder's; TEACHER=... for the teacher's)
 # All set up what they need in a virtual environment.
 
 PYTHON ?= python3
@@ -17,6 +17,7 @@ DATA ?= $(SPEECHTOK_DATA)
 RUNS ?= runs
 DEVICE ?= cpu
 WORKERS ?= 0
+TEACHER ?=
 TRAIN ?=
 LEGS ?=
 
@@ -35,7 +36,7 @@ test: $(VENV)/test.ready
 default: $(VENV)/test.ready
 	test -n "$(DATA)" || { echo "say where the speech is: make default DATA=DIR"; exit 1; }
 	$(BIN)/python training/pretrain_teacher.py --config training/configs/teacher.yaml data=$(DATA) out=$(RUNS)/teacher \
-	  device=$(DEVICE) workers=$(WORKERS)
+	  device=$(DEVICE) workers=$(WORKERS) $(TEACHER)
 	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --data $(DATA) --out $(RUNS)/teacher/features \
 	  --device $(DEVICE) --workers $(WORKERS)
 	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --layer phones --aligned 0.5 \
