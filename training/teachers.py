@@ -451,7 +451,7 @@ def extract(
     new: list[Path] = []
     again: list[Path] = []
     for file in files:
-        name = file.relative_to(root).as_posix()
+        name = _name(file, root)
         if name not in places:
             (again if name in unread_before else new).append(file)
         elif not _is_unchanged(file, places[name], teacher.sample_rate):
@@ -483,7 +483,7 @@ def extract(
 
 
 class _Task(NamedTuple):
-    """Files of a shard, below ``root``; see :func:`extract` for the rest."""
+    """Files of a shard, named as below ``root``; see :func:`extract` for the rest."""
 
     root: Path
     files: tuple[Path, ...]
@@ -515,7 +515,7 @@ def _shard(teacher: Teacher, task: _Task) -> _Shard:
     pieces, utterances, unread = [], {}, []
     first = 0
     for file, size, waveform in _read_ahead(task.files, teacher.sample_rate):
-        name = file.relative_to(task.root).as_posix()
+        name = _name(file, task.root)
         if waveform is None:
             unread.append(name)
             continue
@@ -585,6 +585,11 @@ def data_root(data: str) -> Path:
     return path if path.is_dir() else path.parent
 
 
+def _name(file: Path, root: Path) -> str:
+    """What a file is called in a store: its path below ``root``; in full, if a manifest names one from elsewhere."""
+    return (file.relative_to(root) if file.is_relative_to(root) else file).as_posix()
+
+
 def _read_ahead(files: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, int, Tensor | None]]:
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         yield from pool.map(lambda file: (file, *_read(file, sample_rate)), files)
@@ -633,7 +638,7 @@ class FeatureStore:
             for name, place in json.loads(path.read_text())["utterances"].items():
                 places[name] = (len(shards) - 1, place["first"], place["frames"], place["samples"])
         root, skipped = data_root(data), set(corpus.skipped)
-        names = [file.relative_to(root).as_posix() for file in files if str(file) not in skipped]
+        names = [_name(file, root) for file in files if str(file) not in skipped]
         if len(names) != len(corpus):
             raise CheckpointError(
                 f"{len(names)} files for the {len(corpus)} utterances of the corpus; expected the files that it was "

@@ -317,6 +317,23 @@ def test_a_crop_of_the_store_is_the_teacher_at_the_middle_of_each_frame(stored, 
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
 
 
+def test_a_manifest_may_name_audio_from_elsewhere(stored, speech_folder, tmp_path):
+    teacher, directory = stored
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    for split in ("train", "dev"):
+        rows = [json.loads(line) for line in (speech_folder / f"{split}.jsonl").read_text().splitlines()]
+        rows = [json.dumps({"audio": str(speech_folder / row["audio"])}) for row in rows]
+        (manifests / f"{split}.jsonl").write_text("\n".join(rows))
+    count, skipped = extract(teacher, "own", str(manifests), tmp_path / "elsewhere")
+    assert (count, skipped) == (12, [(speech_folder / "broken.flac").as_posix()])
+    files, _ = find_utterances(str(manifests))
+    corpus = pack(files, 16_000, tmp_path / "audio")
+    here = FeatureStore(directory, str(speech_folder), files, corpus, 16_000)
+    elsewhere = FeatureStore(tmp_path / "elsewhere", str(manifests), files, corpus, 16_000)
+    assert torch.equal(here.crop(3, 1234, 10, 320), elsewhere.crop(3, 1234, 10, 320))
+
+
 def test_an_interrupted_extraction_goes_on_and_ends_the_same(own, speech_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(teachers, "SHARD_UTTERANCES", 5)
     teacher = load_teacher(f"own:{own}", 2)
