@@ -1,3 +1,4 @@
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -12,10 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def commands() -> list[list[str]]:
-    """What ``make default`` would run, word by word."""
+    """What ``make default`` would run, word by word, also under ``make test``, which hands its flags down."""
+    apart = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     make = ["make", "--dry-run", "default", "DATA=speech", "RUNS=made", "DEVICE=cuda", "WORKERS=3"]
     make += ["TEACHER=first.steps=7", "TRAIN=accumulate=2", "LEGS=bfloat16=false"]
-    printed = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(make, cwd=ROOT, env=apart, capture_output=True, text=True, check=True).stdout
     return [shlex.split(line) for line in printed.replace("\\\n", " ").splitlines()]
 
 
