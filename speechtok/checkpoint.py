@@ -15,6 +15,7 @@ from speechtok.config import ModelConfig, SeanetConfig, model_config
 from speechtok.errors import CheckpointError, InputError, MissingFileError, OutputError, SpeechtokError
 from speechtok.files import replacing
 from speechtok.hub import locate
+from speechtok.nn.undrawn import Undrawn
 from speechtok.seanet import PUBLISHED_WEIGHTS_NAME, SeanetTokenizer, from_published, published_config
 from speechtok.tokenizer import SpeechTokenizer, Tokenizer
 from speechtok.version import version
@@ -158,7 +159,7 @@ def _load_training_checkpoint(path: Path, device: torch.device | str) -> Tokeniz
 def _assemble(
     config: ModelConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device | str
 ) -> Tokenizer:
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         expected = {name: tensor.shape for name, tensor in build(config).state_dict().items()}
     for name in sorted(expected.keys() | weights.keys(), key=str):
         if name not in weights:
@@ -178,7 +179,7 @@ def _assemble(
             )
         if not bool(torch.isfinite(weight).all()):
             raise CheckpointError(f"{source}: {name} holds values that are not finite numbers; fetch or save it again")
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away, and are nobody's random numbers
+    with Undrawn():
         tokenizer = build(config)
     tokenizer.load_state_dict(weights)
     tokenizer.to(device)

@@ -10,6 +10,7 @@ from torch import Tensor
 from speechtok.config import SeanetConfig
 from speechtok.errors import CheckpointError, ConfigError
 from speechtok.nn.seanet import PIECE_FRAMES, Conv, Decoder, Encoder, ResidualBlock, TransposedConv
+from speechtok.nn.undrawn import Undrawn
 from speechtok.quantizer import FloatQuantizer
 from speechtok.utterances import UtteranceTokenizer
 
@@ -101,7 +102,7 @@ def from_published(weights: Mapping[str, Any], config: SeanetConfig, source: obj
     Raises:
         CheckpointError: a weight is missing, is of another shape than the config asks for, or is unknown.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         model = SeanetTokenizer(config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     left = {str(name): tensor for name, tensor in weights.items()}

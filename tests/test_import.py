@@ -19,6 +19,19 @@ def test_importing_speechtok_imports_nothing_heavy(imported, name):
     assert not [module for module in imported if module.split(".")[0] == name]
 
 
+def test_loading_and_a_round_trip_import_nothing_heavy():
+    code = """
+import sys, speechtok, torch
+before = set(sys.modules)
+tokenizer = speechtok.load()
+tokenizer.decode(tokenizer.encode(torch.zeros(3_200), 16_000))
+print(*set(sys.modules) - before, sep="\\n")
+"""
+    new = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    # PyTorch's compiler takes longer to import than all else
+    assert not [name for name in new if name.split(".")[0] in (*HEAVY, "sympy") or name.startswith("torch._dynamo")]
+
+
 def test_the_vocabulary_comes_when_it_is_asked_for_and_brings_nothing_heavy(imported):
     assert "speechtok.lm" not in imported
     code = "import sys, speechtok; speechtok.AudioVocabulary, speechtok.lm; print('transformers' in sys.modules)"

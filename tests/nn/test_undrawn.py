@@ -1,0 +1,32 @@
+import torch
+from torch import nn
+
+from speechtok import SpeechTokenizer
+from speechtok.nn.undrawn import Undrawn
+
+
+def test_modules_get_their_shapes_and_constants_and_nothing_is_drawn(tiny):
+    state = torch.get_rng_state()
+    with Undrawn():
+        made = SpeechTokenizer(tiny.config)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {name: x.shape for name, x in made.state_dict().items()} == {
+        name: x.shape for name, x in tiny.state_dict().items()
+    }
+    assert made.decoder.head.bias[-1] == 1
+    made.load_state_dict(tiny.state_dict())
+    assert made.fingerprint == tiny.fingerprint
+
+
+def test_by_whatever_name_it_is_asked_for():
+    with Undrawn():
+        x = torch.full((3,), 7.0)
+        assert nn.init.uniform_(tensor=x) is x
+        assert nn.init.normal_(x, std=2.0) is x
+        assert x.uniform_() is x
+        assert torch.equal(x, torch.full((3,), 7.0))
+    assert not torch.equal(x.uniform_(), torch.full((3,), 7.0))
+
+
+def test_outside_weights_are_drawn():
+    assert nn.Linear(8, 8).weight.std() > 0.1
