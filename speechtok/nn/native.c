@@ -15,10 +15,13 @@
 #if defined(_MSC_VER)
 #define EXPORT __declspec(dllexport)
 #define INLINE static __forceinline
+#define APART static __declspec(noinline)
 #else
 #define EXPORT __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline)) /* one for all places: six times as quick to compile */
 #endif
+#define ANYWHERE
 #if defined(__x86_64__) && defined(__GNUC__)
 #define X86 1
 #include <immintrin.h>
@@ -81,13 +84,27 @@ typedef struct {
 typedef void (*Product)(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
                         const int32_t *offset, int32_t *sums);
 
+typedef struct Way Way;
+
 typedef struct {
     int8_t *coarse, *rest; /* [M][K] levels; of fine signals, the levels divided by 128, and what is left over */
     float *sizes;          /* [M] */
     float *wide;           /* [M][N] the inside of a block */
     float *narrow;         /* [M][N] its convolution, or what its last layer gives */
-    Product product;
+    const Way *way;
 } Work;
+
+#define LINEAR_ARGUMENTS \
+    const Linear *l, const float *x, int64_t stride, int64_t rows, int swish, float *out, Work *work
+#define BLOCKS_ARGUMENTS \
+    const Block *block, int64_t depth, float *x, int64_t batch, int64_t frames, const float *const *state, \
+        float *const *next, Work *work
+
+struct Way { /* to compute, on processors that have certain instructions */
+    Product product;
+    void (*linear)(LINEAR_ARGUMENTS);
+    void (*blocks)(BLOCKS_ARGUMENTS);
+};
 
 static void product_anywhere(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
                              const int32_t *offset, int32_t *sums) {
@@ -236,7 +253,7 @@ INLINE float hardswish(float x) {
 }
 
 /* exact.ExactLinear: rows of x, `stride` apart, to [M][N]. */
-INLINE void linear(const Linear *l, const float *x, int64_t stride, int64_t rows, int swish, float *out, Work *work) {
+INLINE void linear(LINEAR_ARGUMENTS) {
     const int64_t inputs = l->matrix.inputs, outputs = l->matrix.outputs, width = padded(inputs);
     for (int64_t m = 0; m < rows; m++) {
         int8_t *coarse = work->coarse + m * width, *rest = work->rest + m * width;
@@ -251,8 +268,8 @@ INLINE void linear(const Linear *l, const float *x, int64_t stride, int64_t rows
         const float *size = l->size + first, *bias = l->bias + first;
         for (int64_t m = 0; m < rows; m += ROWS) {
             const int64_t some = rows - m < ROWS ? rows - m : ROWS;
-            work->product(work->coarse + m * width, width, some, width / 4, tile, offset, sums);
-            if (l->fine) work->product(work->rest + m * width, width, some, width / 4, tile, offset, sums_of_rest);
+            work->way->product(work->coarse + m * width, width, some, width / 4, tile, offset, sums);
+            if (l->fine) work->way->product(work->rest + m * width, width, some, width / 4, tile, offset, sums_of_rest);
             for (int64_t i = 0; i < some; i++) {
                 float *y = out + (m + i) * outputs + first;
                 const float row = work->sizes[m + i];
@@ -291,16 +308,15 @@ INLINE void convolve(const Block *b, const float *x, int64_t frames, float *stat
 }
 
 /* convnext.BlockStack: x, (B, T, D), changes in place; of each block's state, (B, kernel_size - 1, D), the next is written. */
-INLINE void blocks(const Block *block, int64_t depth, float *x, int64_t batch, int64_t frames,
-                   const float *const *state, float *const *next, Work *work) {
+INLINE void blocks(BLOCKS_ARGUMENTS) {
     const int64_t rows = batch * frames;
     for (; depth; depth--, block++, state++, next++) {
         const int64_t dim = block->dim, kept = (block->kernel_size - 1) * dim;
         copy(*next, *state, batch * kept);
         for (int64_t b = 0; b < batch; b++)
             convolve(block, x + b * frames * dim, frames, *next + b * kept, work->narrow + b * frames * dim);
-        linear(&block->expand, work->narrow, dim, rows, 1, work->wide, work);
-        linear(&block->contract, work->wide, block->expand.matrix.outputs, rows, 0, work->narrow, work);
+        work->way->linear(&block->expand, work->narrow, dim, rows, 1, work->wide, work);
+        work->way->linear(&block->contract, work->wide, block->expand.matrix.outputs, rows, 0, work->narrow, work);
         for (int64_t i = 0; i < rows * dim; i++) x[i] = x[i] + work->narrow[i];
     }
 }
@@ -328,7 +344,7 @@ INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int6
             int32_t where[ROWS][TILE]; /* the tile in which each column of tiles is largest */
             for (int64_t first = 0; first < size; first += TILE) {
                 const int count = (int)(size - first < TILE ? size - first : TILE);
-                work->product(work->coarse + m * width, width, some, width / 4, stage->matrix.levels + first * width,
+                work->way->product(work->coarse + m * width, width, some, width / 4, stage->matrix.levels + first * width,
                               stage->matrix.offset + first, sums);
                 for (int64_t i = 0; i < some; i++) {
                     const float row = work->sizes[m + i];
@@ -386,14 +402,14 @@ static int reserve(Work *work, int64_t rows, int64_t inputs, int64_t dim, int64_
 
 INLINE int encode(const Encoder *e, const Quantizer *q, const float *waveform, int64_t batch, int64_t frames,
                   int64_t num_codebooks, const float *const *state, float *const *next, int64_t *codes,
-                  Product product) {
+                  const Way *way) {
     const int64_t patches = frames * e->patches, samples = patches * e->patch_length;
     const int64_t past = e->window_length - e->patch_length, heard = past + samples;
     const int64_t rows = batch * patches, patch_dim = e->embed.matrix.outputs, frame_dim = e->merge.matrix.outputs;
     int64_t dim = larger(patch_dim, frame_dim);
     const int64_t hidden = larger(widest(e->patch_blocks, e->patch_depth, &dim), widest(e->frame_blocks, e->frame_depth, &dim));
     const int64_t inputs = larger(larger(e->window_length, larger(dim, hidden)), larger(e->patches * patch_dim, q->dim));
-    Work work = {.product = product};
+    Work work = {.way = way};
     if (reserve(&work, rows, inputs, dim, hidden)) return -1;
     float *signal = malloc(sizeof(float) * (size_t)(batch * heard + rows * (patch_dim + frame_dim + 2 * q->dim)));
     if (!signal) {
@@ -406,13 +422,13 @@ INLINE int encode(const Encoder *e, const Quantizer *q, const float *waveform, i
         copy(x, state[0] + b * past, past);
         for (int64_t s = 0; s < samples; s++) x[past + s] = waveform[b * samples + s] * e->gain;
         copy(next[0] + b * past, x + samples, past);
-        linear(&e->embed, x, e->patch_length, patches, 0, patch + b * patches * patch_dim, &work);
+        way->linear(&e->embed, x, e->patch_length, patches, 0, patch + b * patches * patch_dim, &work);
     }
-    blocks(e->patch_blocks, e->patch_depth, patch, batch, patches, state + 1, next + 1, &work);
-    linear(&e->merge, patch, e->patches * patch_dim, batch * frames, 0, frame, &work);
-    blocks(e->frame_blocks, e->frame_depth, frame, batch, frames, state + 1 + e->patch_depth,
+    way->blocks(e->patch_blocks, e->patch_depth, patch, batch, patches, state + 1, next + 1, &work);
+    way->linear(&e->merge, patch, e->patches * patch_dim, batch * frames, 0, frame, &work);
+    way->blocks(e->frame_blocks, e->frame_depth, frame, batch, frames, state + 1 + e->patch_depth,
            next + 1 + e->patch_depth, &work);
-    linear(&e->project, frame, frame_dim, batch * frames, 0, latent, &work);
+    way->linear(&e->project, frame, frame_dim, batch * frames, 0, latent, &work);
     quantize(q, latent, batch * frames, num_codebooks, codes, latent + batch * frames * q->dim, &work);
     free(signal);
     free(work.wide);
@@ -421,7 +437,7 @@ INLINE int encode(const Encoder *e, const Quantizer *q, const float *waveform, i
 
 INLINE int decode(const Decoder *d, const Quantizer *q, const int64_t *codes, const int64_t *lengths, int64_t batch,
                   int64_t frames, int64_t num_codebooks, const float *const *state, float *const *next,
-                  float *waveform, Product product) {
+                  float *waveform, const Way *way) {
     const int64_t patches = frames * d->patches, rows = batch * patches, length = d->patch_length;
     const int64_t frame_dim = d->project.matrix.outputs, patch_dim = d->split.matrix.outputs / d->patches;
     int64_t dim = larger(frame_dim, patch_dim);
@@ -429,7 +445,7 @@ INLINE int decode(const Decoder *d, const Quantizer *q, const int64_t *codes, co
     const int64_t inputs = larger(larger(dim, hidden), q->dim), wide = d->head.matrix.outputs;
     for (int64_t i = 0; i < batch * frames * num_codebooks; i++)
         if (codes[i] < 0 || codes[i] >= q->codebook_size) return -2;
-    Work work = {.product = product};
+    Work work = {.way = way};
     if (reserve(&work, rows, inputs, dim, hidden)) return -1;
     float *latent = malloc(sizeof(float) * (size_t)(batch * frames * q->dim + rows * (frame_dim + patch_dim + wide)));
     if (!latent) {
@@ -448,12 +464,12 @@ INLINE int decode(const Decoder *d, const Quantizer *q, const int64_t *codes, co
                 for (int64_t i = 0; i < q->dim; i++) sum[i] = s ? sum[i] + vector[i] : vector[i];
             }
         }
-    linear(&d->project, latent, q->dim, batch * frames, 0, frame, &work);
-    blocks(d->frame_blocks, d->frame_depth, frame, batch, frames, state + 1, next + 1, &work);
-    linear(&d->split, frame, frame_dim, batch * frames, 0, patch, &work);
-    blocks(d->patch_blocks, d->patch_depth, patch, batch, patches, state + 1 + d->frame_depth,
+    way->linear(&d->project, latent, q->dim, batch * frames, 0, frame, &work);
+    way->blocks(d->frame_blocks, d->frame_depth, frame, batch, frames, state + 1, next + 1, &work);
+    way->linear(&d->split, frame, frame_dim, batch * frames, 0, patch, &work);
+    way->blocks(d->patch_blocks, d->patch_depth, patch, batch, patches, state + 1 + d->frame_depth,
            next + 1 + d->frame_depth, &work);
-    linear(&d->head, patch, patch_dim, rows, 0, pieces, &work);
+    way->linear(&d->head, patch, patch_dim, rows, 0, pieces, &work);
     for (int64_t b = 0; b < batch; b++) {
         const float *tail = state[0] + b * length;
         float *piece = pieces + b * patches * wide;
@@ -478,25 +494,23 @@ INLINE int decode(const Decoder *d, const Quantizer *q, const int64_t *codes, co
     const Decoder *d, const Quantizer *q, const int64_t *codes, const int64_t *lengths, int64_t batch, int64_t frames, \
         int64_t num_codebooks, const float *const *state, float *const *next, float *x
 
-static int encode_anywhere(ENCODE_ARGUMENTS) {
-    return encode(e, q, x, batch, frames, num_codebooks, state, next, codes, product_anywhere);
-}
-static int decode_anywhere(DECODE_ARGUMENTS) {
-    return decode(d, q, codes, lengths, batch, frames, num_codebooks, state, next, x, product_anywhere);
-}
+#define WAY(NAME, INSTRUCTIONS) \
+    INSTRUCTIONS APART void linear_##NAME(LINEAR_ARGUMENTS) { linear(l, x, stride, rows, swish, out, work); } \
+    INSTRUCTIONS APART void blocks_##NAME(BLOCKS_ARGUMENTS) { \
+        blocks(block, depth, x, batch, frames, state, next, work); \
+    } \
+    static const Way NAME = {product_##NAME, linear_##NAME, blocks_##NAME}; \
+    INSTRUCTIONS static int encode_##NAME(ENCODE_ARGUMENTS) { \
+        return encode(e, q, x, batch, frames, num_codebooks, state, next, codes, &NAME); \
+    } \
+    INSTRUCTIONS static int decode_##NAME(DECODE_ARGUMENTS) { \
+        return decode(d, q, codes, lengths, batch, frames, num_codebooks, state, next, x, &NAME); \
+    }
+
+WAY(anywhere, ANYWHERE)
 #ifdef X86
-AVX2 static int encode_avx2(ENCODE_ARGUMENTS) {
-    return encode(e, q, x, batch, frames, num_codebooks, state, next, codes, product_avx2);
-}
-AVX2 static int decode_avx2(DECODE_ARGUMENTS) {
-    return decode(d, q, codes, lengths, batch, frames, num_codebooks, state, next, x, product_avx2);
-}
-VNNI static int encode_vnni(ENCODE_ARGUMENTS) {
-    return encode(e, q, x, batch, frames, num_codebooks, state, next, codes, product_vnni);
-}
-VNNI static int decode_vnni(DECODE_ARGUMENTS) {
-    return decode(d, q, codes, lengths, batch, frames, num_codebooks, state, next, x, product_vnni);
-}
+WAY(avx2, AVX2)
+WAY(vnni, VNNI)
 #endif
 
 /* What the structures take, for a caller that has its own idea of them: one of another version, perhaps. */
