@@ -7,17 +7,22 @@ from typing import Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
+from speechtok.errors import SpeechtokError
+
 Made = TypeVar("Made")
 
 
-class _Steps(Dataset[Made], Generic[Made]):
-    """What ``make`` makes of every step."""
+class _Steps(Dataset[Made | SpeechtokError], Generic[Made]):
+    """What ``make`` makes of every step; or the error, for the loader would put its worker's traceback into it."""
 
     def __init__(self, make: Callable[[int], Made]) -> None:
         self._make = make
 
-    def __getitem__(self, step: int) -> Made:
-        return self._make(step)
+    def __getitem__(self, step: int) -> Made | SpeechtokError:
+        try:
+            return self._make(step)
+        except SpeechtokError as error:
+            return error
 
 
 def ahead(make: Callable[[int], Made], first: int, end: int, workers: int, pinned: bool = False) -> Iterator[Made]:
@@ -41,7 +46,7 @@ def ahead(make: Callable[[int], Made], first: int, end: int, workers: int, pinne
                     upcoming = pool.submit(make, step + 1)
                 yield made
         return
-    yield from DataLoader(
+    for found in DataLoader(
         _Steps(make),
         batch_size=None,
         sampler=range(first, end),
@@ -50,7 +55,10 @@ def ahead(make: Callable[[int], Made], first: int, end: int, workers: int, pinne
         pin_memory=pinned,
         multiprocessing_context="fork",  # the corpus is mapped, not copied
         worker_init_fn=_leave_signals_alone,
-    )
+    ):
+        if isinstance(found, SpeechtokError):
+            raise found
+        yield found
 
 
 def _leave_signals_alone(_worker: int) -> None:

@@ -34,7 +34,7 @@ def broken(step: int) -> torch.Tensor:
 def test_what_cannot_be_made_is_an_error_at_its_step(workers):
     batches = ahead(broken, 0, 5, workers)
     assert [int(next(batches)[0]) for _ in range(2)] == [0, 1]
-    with pytest.raises(AudioError, match="step 2 has no audio"):
+    with pytest.raises(AudioError, match=r"^step 2 has no audio$"):
         next(batches)
 
 
