@@ -25,6 +25,8 @@ from speechtok.tokens import SpeechTokens, check_codes
 
 _PIECE_FRAMES = 512
 """Frames that encode and decode take at a time, over all rows: memory stays bounded, and caches warm."""
+_PIECE_FRAMES_A_THREAD = 256
+"""But at least so many for each thread."""
 
 
 class Tokenizer(nn.Module, ABC):
@@ -424,9 +426,10 @@ def _longest_first(lengths: list[int]) -> tuple[list[int], list[int] | None]:
 def _pieces(lengths: list[int]) -> Iterator[tuple[int, int, int]]:
     """``lengths``: frames of each row, the longest first. Rows that go on, the first frame, and how many to take."""
     start, rows = 0, len(lengths)
+    most = max(_PIECE_FRAMES, _PIECE_FRAMES_A_THREAD * torch.get_num_threads())
     while start < lengths[0]:
         while lengths[rows - 1] <= start:
             rows -= 1
-        count = min(max(1, _PIECE_FRAMES // rows), lengths[0] - start)
+        count = min(max(1, most // rows), lengths[0] - start)
         yield rows, start, count
         start += count

@@ -94,7 +94,8 @@ def test_rows_of_any_company_lengths_and_padding_keep_their_codes(tiny, audio, d
 
 
 @pytest.mark.parametrize("threads", [2, 4])
-def test_threads_change_nothing(tiny, audio, threads):
+def test_threads_change_nothing(tiny, speech, threads):
+    audio = torch.from_numpy(speech(8))  # so long that threads share it
     expected = tiny.encode(audio, 16_000)
     waveform = tiny.decode(expected)
     before = torch.get_num_threads()
@@ -102,6 +103,11 @@ def test_threads_change_nothing(tiny, audio, threads):
         torch.set_num_threads(threads)
         assert torch.equal(tiny.encode(audio, 16_000).codes, expected.codes)
         assert torch.equal(tiny.decode(expected), waveform)
+        with tiny.stream() as s:
+            codes = [s.encode(chunk) for chunk in audio.split(60_000)] + [s.flush()]
+            sounds = [s.decode(some) for some in codes] + [s.drain()]
+        assert torch.equal(torch.cat(codes, 2), expected.codes)
+        assert torch.equal(torch.cat(sounds, 1)[:, : len(audio)], waveform)
     finally:
         torch.set_num_threads(before)
 

@@ -6,14 +6,16 @@ tried before they are used. Where the library was not compiled, or disagrees, or
 modules run themselves.
 """
 
+import contextlib
 import ctypes
 import functools
 import importlib.machinery
+import itertools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,8 @@ _TIMES_AS_FAST = 0.0, 2.0, 1.4
 """In each of the ways: as PyTorch on as many threads, for any number of frames."""
 _FRAMES_A_THREAD = 32
 """Fewer are not worth a thread of their own."""
+_FRAMES_A_SEGMENT = 64
+"""A row of fewer is not shared by threads."""
 _TILE = 64
 _Pointer = ctypes.c_void_p
 
@@ -124,16 +128,37 @@ def library() -> ctypes.CDLL | None:
 
 
 def faster(rows: int, frames: int) -> bool:
-    """Whether ``frames`` frames of each of ``rows`` rows are best computed by :func:`library`, a row on one thread."""
+    """Whether ``frames`` frames of each of ``rows`` rows are best computed by :func:`library`."""
     compiled = library()
     if compiled is None:
         return False
     way = compiled.speechtok_ways() - 1
-    return rows * frames <= _MOST_FRAMES[way] or rows * _TIMES_AS_FAST[way] >= torch.get_num_threads()
+    shares = rows * max(1, frames // _FRAMES_A_SEGMENT)
+    return rows * frames <= _MOST_FRAMES[way] or shares * _TIMES_AS_FAST[way] >= torch.get_num_threads()
+
+
+class _Share(NamedTuple):
+    """What a thread computes of some rows.
+
+    Attributes:
+        rows: which.
+        start: the first frame that it computes.
+        first: the first that counts: what it needs to know of the frames before is in those from ``start`` on.
+        last: the frame after its last.
+    """
+
+    rows: slice
+    start: int
+    first: int
+    last: int
 
 
 class NativeSteps:
     """A tokenizer's encoder, quantizer and decoder for :func:`library`, as their weights are now.
+
+    Threads share rows, or the frames of a long row. Convolutions remember no more than their kernels see, so a thread
+    that begins in the middle of a row computes some frames before it, from a state of zeros, and then has the state
+    that the row has there, to the bit.
 
     Args:
         encoder, quantizer, decoder: the modules, on the CPU.
@@ -154,6 +179,14 @@ class NativeSteps:
         self._kept: list[Any] = []  # what the structures point to
         self._patch_length = encoder.patch_length
         self._hop_length = encoder.patch_length * encoder.patches_per_frame
+        windows = encoder.window_length // encoder.patch_length - 1
+        self._heard_frames = _seen(encoder.frame_blocks) + -(
+            -(_seen(encoder.patch_blocks) + windows) // encoder.patches_per_frame
+        )
+        # the head's pieces reach into the next patch
+        self._said_frames = _seen(decoder.frame_blocks) + -(
+            -(_seen(decoder.patch_blocks) + 1) // decoder.patches_per_frame
+        )
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             self._quantizer = self._of_quantizer(quantizer)
             self._encoder = _Encoder(
@@ -178,12 +211,26 @@ class NativeSteps:
 
     def encode(self, waveform: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
         """``waveform``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the encoder's next state."""
-        waveform = waveform.contiguous()
-        batch, frames = len(waveform), waveform.shape[1] // self._hop_length
+        batch, hop = len(waveform), self._hop_length
+        frames = waveform.shape[1] // hop
         codes = torch.empty(batch, frames, num_codebooks, dtype=torch.int64, device="cpu")
-        next_state = self._call(
-            self._library.speechtok_encode, self._encoder, (waveform,), (batch, frames, num_codebooks), state, codes
-        )
+
+        def compute(share: _Share, state: State, next_state: State) -> int:
+            signal = waveform[share.rows, share.start * hop : share.last * hop].contiguous()
+            count = share.last - share.start
+            with _room(codes, share, 1) as some:
+                return self._step(
+                    self._library.speechtok_encode,
+                    self._encoder,
+                    (signal,),
+                    count,
+                    num_codebooks,
+                    state,
+                    next_state,
+                    some,
+                )
+
+        next_state = self._compute(compute, batch, frames, self._heard_frames, state)
         return codes.transpose(1, 2), next_state
 
     def decode(
@@ -201,66 +248,96 @@ class NativeSteps:
         Raises:
             TokensError: a code is out of range.
         """
-        batch = len(state[0])
+        batch, hop = len(state[0]), self._hop_length
         num_codebooks, given = (0, 0) if codes is None else codes.shape[1:]
         if codes is None:
             codes = torch.empty(batch, num_codebooks, 0, dtype=torch.int64, device="cpu")
         if lengths is None:
             lengths = torch.full((batch,), given, device="cpu")
-        codes = F.pad(codes, (0, frames - given)).transpose(1, 2).contiguous()
-        waveform = torch.empty(batch, frames * self._hop_length, dtype=torch.float32, device="cpu")
-        next_state = self._call(
-            self._library.speechtok_decode,
-            self._decoder,
-            (codes, lengths),
-            (batch, frames, num_codebooks),
-            state,
-            waveform,
-        )
+        padded = F.pad(codes, (0, frames - given)).transpose(1, 2)
+        waveform = torch.empty(batch, frames * hop, dtype=torch.float32, device="cpu")
+
+        def compute(share: _Share, state: State, next_state: State) -> int:
+            some_codes = padded[share.rows, share.start : share.last].contiguous()
+            count = share.last - share.start
+            left = (lengths[share.rows] - share.start).clamp_(0, count)
+            with _room(waveform, share, hop) as some:
+                return self._step(
+                    self._library.speechtok_decode,
+                    self._decoder,
+                    (some_codes, left),
+                    count,
+                    num_codebooks,
+                    state,
+                    next_state,
+                    some,
+                )
+
+        next_state = self._compute(compute, batch, frames, self._said_frames, state)
         return waveform, next_state
 
-    def _call(
-        self,
-        step: Any,
-        half: ctypes.Structure,
-        given: tuple[Tensor, ...],
-        sizes: tuple[int, int, int],
-        state: State,
-        out: Tensor,
+    def _compute(
+        self, compute: Callable[[_Share, State, State], int], rows: int, frames: int, before: int, state: State
     ) -> State:
-        rows, frames, num_codebooks = sizes
-        state = tuple(s.contiguous() for s in state)
-        next_state = tuple(torch.empty_like(s) for s in state)
+        """Have every share computed, by as many threads as are worth it. Returns the next state.
 
-        def compute(first: int, last: int) -> int:
-            own = slice(first, last)
-            failed: int = step(
-                self._way,
-                ctypes.addressof(half),
-                ctypes.addressof(self._quantizer),
-                *(x[own].data_ptr() for x in given),
-                last - first,
-                frames,
-                num_codebooks,
-                _addresses([s[own] for s in state]),
-                _addresses([s[own] for s in next_state]),
-                out[own].data_ptr(),
-            )
-            return failed
+        Args:
+            compute: of a share, from a state to the next, which it writes.
+            rows: to compute.
+            frames: of each.
+            before: how many frames the state depends on.
+            state: before the first.
+        """
+        next_state = tuple(torch.empty_like(s, memory_format=torch.contiguous_format) for s in state)
+        threads = max(1, min(torch.get_num_threads(), rows * frames // _FRAMES_A_THREAD))
+        shares, mode = _shares(rows, frames, before, threads), torch.is_inference_mode_enabled()
 
-        threads = min(torch.get_num_threads(), rows, rows * frames // _FRAMES_A_THREAD)
-        if threads > 1:
-            ends = [rows * i // threads for i in range(threads + 1)]
+        def run(share: _Share) -> int:
+            with torch.inference_mode(mode):  # of a thread, and so of ours alone
+                given, kept = (tuple(s[share.rows] for s in states) for states in (state, next_state))
+                if share.start:
+                    given = tuple(map(torch.zeros_like, given))
+                if share.last < frames:
+                    kept = tuple(map(torch.empty_like, given))
+                return compute(share, given, kept)
+
+        if len(shares) > 1:
             with ThreadPoolExecutor(threads) as pool:  # the compiled code runs without the interpreter's lock
-                failures = list(pool.map(compute, ends[:-1], ends[1:]))
+                failures = list(pool.map(run, shares))
         else:
-            failures = [compute(0, rows)]
+            failures = [run(shares[0])]
         if -2 in failures:
             size = self._quantizer.codebook_size
             raise TokensError(f"a code is out of range; expected codes from 0 to {size - 1}")
         if any(failures):
             raise MemoryError(f"no memory for a step of {rows} rows and {frames} frames")
         return next_state
+
+    def _step(
+        self,
+        step: Any,
+        half: ctypes.Structure,
+        given: tuple[Tensor, ...],
+        frames: int,
+        num_codebooks: int,
+        state: State,
+        next_state: State,
+        out: Tensor,
+    ) -> int:
+        state = tuple(s.contiguous() for s in state)
+        failed: int = step(
+            self._way,
+            ctypes.addressof(half),
+            ctypes.addressof(self._quantizer),
+            *(x.data_ptr() for x in given),
+            len(out),
+            frames,
+            num_codebooks,
+            _addresses(state),
+            _addresses(next_state),
+            out.data_ptr(),
+        )
+        return failed
 
     def _address(self, tensor: Tensor) -> int:
         tensor = tensor.detach().contiguous()
@@ -312,6 +389,40 @@ class NativeSteps:
         ]
         codebooks = self._address(quantizer.codebooks.float())
         return _Quantizer(num_codebooks, codebook_size, dim, quantizer.semantic_dim, self._array(stages), codebooks)
+
+
+def _seen(stack: BlockStack) -> int:
+    """Frames, or patches, before its own that an output depends on."""
+    return sum(len(cast(CausalConvNeXtBlock, block).conv.weight) - 1 for block in stack.blocks)
+
+
+def _shares(rows: int, frames: int, before: int, threads: int) -> list[_Share]:
+    """Shares of equal work: of the rows, or if those are fewer than the threads, of the frames of each."""
+    if rows >= threads:
+        ends = [rows * i // threads for i in range(threads + 1)]
+        return [_Share(slice(first, last), 0, 0, frames) for first, last in itertools.pairwise(ends)]
+    parts = max(1, min(-(-threads // rows), frames // max(_FRAMES_A_SEGMENT, 2 * before)))
+    # all but the first compute some frames that do not count
+    work = (frames + (parts - 1) * before) / parts
+    ends = [0, *(int(work * i - before * (i - 1)) for i in range(1, parts)), frames]
+    return [
+        _Share(slice(row, row + 1), max(0, first - before), first, last)
+        for row in range(rows)
+        for first, last in itertools.pairwise(ends)
+    ]
+
+
+@contextlib.contextmanager
+def _room(out: Tensor, share: _Share, hop: int) -> Iterator[Tensor]:
+    """For what is computed of a share; what counts is in ``out``, ``(B, T * hop, …)``, at the end."""
+    counts = out[share.rows, share.first * hop : share.last * hop]
+    if share.start == share.first:
+        yield counts  # which lies in one piece: a share is of whole rows, or of one
+    else:
+        before = (share.first - share.start) * hop
+        some = counts.new_empty(len(counts), before + counts.shape[1], *counts.shape[2:])
+        yield some
+        counts.copy_(some[:, before:])
 
 
 def _addresses(tensors: Sequence[Tensor]) -> Any:

@@ -339,20 +339,22 @@ class TestNative:
             assert torch.equal(other.encode(x, tok.sample_rate).codes, expected)
             assert other.native_steps(1, 1) is not tok.native_steps(1, 1) is not None
 
-    def test_many_frames_of_few_rows_go_to_pytorch_where_there_are_more_threads(self):
+    def test_what_can_not_be_shared_by_the_threads_goes_to_pytorch_unless_it_is_little(self):
         try:
             torch.set_num_threads(8)
             assert native.faster(1, 1)
-            assert not native.faster(2, 512)
+            assert not native.faster(2, 127)
+            assert native.faster(2, 512) is (len(WAYS) > 1)
         finally:
             torch.set_num_threads(1)
 
-    @pytest.mark.parametrize("rows", [2, 5])
-    def test_rows_are_shared_by_the_threads(self, new_tokenizer, rows):
+    @pytest.mark.parametrize("rows", [1, 2, 5])
+    def test_rows_and_long_rows_are_shared_by_the_threads(self, new_tokenizer, rows):
         tok = new_tokenizer()
         steps = NativeSteps(*modules(tok))
-        frames = 3 * native._FRAMES_A_THREAD
-        x, lengths = noise(tok, rows, frames), torch.arange(rows) * frames // rows
+        frames = 3 * native._FRAMES_A_SEGMENT
+        assert len(native._shares(rows, frames, steps._heard_frames, 3)) >= 3
+        x, lengths = noise(tok, rows, frames), torch.arange(rows, 0, -1) * frames // rows
         found = []
         for threads in (1, 3):
             torch.set_num_threads(threads)
@@ -367,6 +369,40 @@ class TestNative:
             finally:
                 torch.set_num_threads(1)
         assert_equal(*found)
+
+    @settings(max_examples=40)
+    @given(config=configs, rows=st.integers(1, 3), frames=st.integers(1, 70), threads=st.integers(2, 6), data=st.data())
+    def test_threads_that_begin_in_the_middle_of_a_row_have_its_state(
+        self, new_tokenizer, config, rows, frames, threads, data
+    ):
+        tok = new_tokenizer(frames, config)
+        steps = NativeSteps(*modules(tok))
+        x, past = noise(tok, rows, frames), noise(tok, rows, 2, 1)
+        lengths = torch.tensor(data.draw(st.lists(st.integers(0, frames), min_size=rows, max_size=rows)))
+        codes, heard = steps.encode(past, tok.encoder.initial_state(rows), config.num_codebooks)
+        _, said = steps.decode(codes, tok.decoder.initial_state(rows), 2)
+        found = []
+        for count in (1, threads):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(native, "_FRAMES_A_THREAD", 1)
+                patch.setattr(native, "_FRAMES_A_SEGMENT", 1)
+                patch.setattr(torch, "get_num_threads", lambda count=count: count)
+                codes, heard_next = steps.encode(x, heard, config.num_codebooks)
+                audio, said_next = steps.decode(codes, said, frames, lengths)
+            found.append((codes, audio, *heard_next, *said_next))
+        assert_equal(*found)
+
+    @given(st.integers(1, 9), st.integers(1, 3000), st.integers(0, 60), st.integers(1, 64))
+    def test_shares_are_of_every_frame_once_and_of_about_as_much_work(self, rows, frames, before, threads):
+        shares = native._shares(rows, frames, before, threads)
+        counted = torch.zeros(rows, frames, dtype=torch.int64)
+        for share in shares:
+            counted[share.rows, share.first : share.last] += 1
+            assert share.start == max(0, share.first - before)
+            assert share.last - share.start >= before or not share.start
+        assert (counted == 1).all()
+        work = [(share.last - share.start) * len(counted[share.rows]) for share in shares]
+        assert max(work) - min(work) <= max(1, frames if rows > threads else 1)
 
     def test_steps_are_not_made_where_they_would_not_be_used(self, new_tokenizer, speech):
         tok = new_tokenizer()
