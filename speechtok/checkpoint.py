@@ -47,8 +47,11 @@ def load(
             reached.
         ConfigError: the config does not describe a tokenizer.
         CheckpointError: the weights are damaged, do not belong to the config, or are not safe to read.
-        InputError: there is no such codec.
+        InputError: there is no such codec or device, or the name is no name.
     """
+    _check_device(device)
+    if name is not None and not isinstance(name, (str, os.PathLike)):
+        raise InputError(f"name is {name!r}; expected a directory, org/name on the hub, or nothing for the default")
     if name is None:
         if revision is not None:
             raise InputError(f"revision is {revision!r} without a name; expected a name on the hub with it")
@@ -61,6 +64,17 @@ def load(
         return load_codec(codec, where, device, revision)
     files = CONFIG_NAME, WEIGHTS_NAME, PUBLISHED_WEIGHTS_NAME, "model-*.safetensors", "model.safetensors.index.json"
     return _load_directory(locate(name, revision, files), device)
+
+
+def _check_device(device: torch.device | str) -> None:
+    reason = "which holds no values"
+    try:
+        if torch.device(device).type != "meta":
+            torch.empty(0, device=device)
+            return
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = f"which cannot be used here ({str(error).splitlines()[0]})"
+    raise InputError(f"device is {device!r}, {reason}; expected one of PyTorch's that is here, such as 'cpu'")
 
 
 def save(tokenizer: Tokenizer, directory: str | os.PathLike[str]) -> None:
@@ -160,7 +174,8 @@ def _assemble(
     config: ModelConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device | str
 ) -> Tokenizer:
     with torch.device("meta"), Undrawn():
-        expected = {name: tensor.shape for name, tensor in build(config).state_dict().items()}
+        tokenizer = build(config)
+    expected = {name: tensor.shape for name, tensor in tokenizer.state_dict().items()}
     for name in sorted(expected.keys() | weights.keys(), key=str):
         if name not in weights:
             raise CheckpointError(f"{source} lacks {name}, which its config asks for; save both again")
@@ -179,10 +194,14 @@ def _assemble(
             )
         if not bool(torch.isfinite(weight).all()):
             raise CheckpointError(f"{source}: {name} holds values that are not finite numbers; fetch or save it again")
-    with Undrawn():
-        tokenizer = build(config)
-    tokenizer.load_state_dict(weights)
-    tokenizer.to(device)
+    # copies, in float32: a file may change, and what tensors are made of by default is the program's own affair
+    own = {name: weight.to(device, torch.float32, copy=True) for name, weight in weights.items()}
+    tokenizer.load_state_dict(own, assign=True)
+    if any(tensor.is_meta for tensor in tokenizer.state_dict().values()):
+        raise CheckpointError(
+            f"{source} was read where weights are kept from being made, as by accelerate.init_empty_weights; load it "
+            "outside of that"
+        )
     return tokenizer
 
 

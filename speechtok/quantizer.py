@@ -30,7 +30,8 @@ class ResidualQuantizer(nn.Module):
     def __init__(self, num_codebooks: int, codebook_size: int, dim: int, semantic_dim: int = 0) -> None:
         super().__init__()
         self.semantic_dim = semantic_dim
-        self.register_buffer("codebooks", nn.init.normal_(torch.empty(num_codebooks, codebook_size, dim)))
+        self.register_buffer("codebooks", torch.empty(num_codebooks, codebook_size, dim))
+        nn.init.normal_(self.codebooks)
         if semantic_dim:
             self.codebooks[1:, :, :semantic_dim] = 0.0  # they add nothing there
         self._stages: Prepared[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = Prepared()
@@ -85,7 +86,8 @@ class FloatQuantizer(nn.Module):
 
     def __init__(self, num_codebooks: int, codebook_size: int, dim: int) -> None:
         super().__init__()
-        self.register_buffer("codebooks", nn.init.normal_(torch.empty(num_codebooks, codebook_size, dim)))
+        self.register_buffer("codebooks", torch.empty(num_codebooks, codebook_size, dim))
+        nn.init.normal_(self.codebooks)
         self._scores: Prepared[list[Product]] = Prepared()
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from speechtok import SpeechTokenizer, load
-from speechtok.errors import CheckpointError, ConfigError, MissingFileError, OutputError, SpeechtokError
+from speechtok.errors import CheckpointError, ConfigError, InputError, MissingFileError, OutputError, SpeechtokError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 EMBED = "encoder.embed.weight"
@@ -411,3 +411,63 @@ def test_a_checkpoint_with_a_weight_of_another_kind_is_refused_by_name(tmp_path,
     torch.save(training_checkpoint(tiny, tokenizer=weights), tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=message):
         load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_what_tensors_are_made_of_by_default_does_not_matter(new_tokenizer, tmp_path, dtype):
+    tok = new_tokenizer()
+    tok.decoder.head.bias.add_(1e-6)  # which half precision does not hold
+    tok.save(tmp_path)
+    torch.set_default_dtype(dtype)
+    try:
+        loaded = load(tmp_path)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert loaded.fingerprint == tok.fingerprint
+    assert {x.dtype for x in loaded.state_dict().values()} == {torch.float32}
+    with torch.device("meta"):
+        loaded = load(tmp_path)
+    assert loaded.fingerprint == tok.fingerprint
+    assert not any(x.requires_grad for x in loaded.parameters())
+    assert not loaded.training
+
+
+def test_it_loads_where_other_libraries_skip_the_drawing_of_weights(saved, tiny, monkeypatch):
+    for name in ("normal_", "uniform_", "kaiming_uniform_"):  # transformers, while it makes a model
+        monkeypatch.setattr(torch.nn.init, name, lambda *args, **kwargs: None)
+    assert load(saved).fingerprint == tiny.fingerprint
+    assert SpeechTokenizer(tiny.config).quantizer.codebooks.shape == tiny.quantizer.codebooks.shape
+
+
+def test_where_weights_are_kept_from_being_made_it_says_so(saved, monkeypatch):
+    register = torch.nn.Module.register_parameter
+
+    def keep_empty(module, name, parameter):  # as accelerate.init_empty_weights
+        register(module, name, parameter)
+        if parameter is not None:
+            module._parameters[name] = torch.nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+
+    monkeypatch.setattr(torch.nn.Module, "register_parameter", keep_empty)
+    with pytest.raises(CheckpointError, match="load it outside of that"):
+        load(saved)
+
+
+def test_a_loaded_tokenizer_does_not_lie_in_its_file(saved, new_tokenizer, tmp_path):
+    new_tokenizer(1).save(tmp_path / "other")
+    shutil.copytree(saved, tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    weight = loaded.state_dict()[EMBED].clone()
+    (tmp_path / "model" / WEIGHTS).write_bytes((tmp_path / "other" / WEIGHTS).read_bytes())
+    assert torch.equal(loaded.state_dict()[EMBED], weight)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "meta", "cuda:99", 1.5])
+def test_a_device_that_is_not_here_is_named(saved, device):
+    with pytest.raises(InputError, match=f"device is {device!r}, which .*; expected one of PyTorch's that is here"):
+        load(saved, device=device)
+
+
+@pytest.mark.parametrize("name", [0, True, ["a"], 1.5])
+def test_what_is_no_name_is_named(name):
+    with pytest.raises(InputError, match=r"name is .*; expected a directory, org/name on the hub, or nothing"):
+        load(name)
