@@ -8,12 +8,14 @@ to train it again.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import speechtok
 from speechtok.errors import ConfigError, OutputError, SpeechtokError
@@ -35,6 +37,9 @@ COLUMNS = {
 
 UTTERANCES = 60
 """Of the dev split, that reconstruction is measured on."""
+
+_OF_THE_MACHINE = {"device", "compile", "workers", "accumulate", "validation_utterances"}
+"""What may differ when a run goes on."""
 
 
 def read_runs(path: str) -> dict[str, list[str]]:
@@ -59,12 +64,20 @@ def train_run(config: str, overrides: Sequence[str], out: Path) -> TrainingConfi
     """
     changes = [*overrides, f"out={out}"]
     loaded = load_config(config, changes)
-    _share_audio(out)
     script = Path(__file__).with_name("train.py")
-    status = subprocess.run([sys.executable, str(script), "--config", config, *changes], check=False).returncode
-    if status:
+    if status := in_a_process([sys.executable, str(script), "--config", config, *changes]):
         raise SpeechtokError(f"the training {out.name} ended with status {status}; run the same command to go on")
     return loaded
+
+
+def in_a_process(command: Sequence[str]) -> int:
+    """Run it, and return its status; Ctrl-C reaches it too, and it may take its time to save."""
+    with subprocess.Popen(command) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.wait()
+            raise
 
 
 def _share_audio(run: Path) -> None:
@@ -83,19 +96,38 @@ def result(config: str, overrides: Sequence[str], out: Path) -> dict[str, float]
     """Train one and measure it; or read what was measured of it, if it is done.
 
     Raises:
+        ConfigError: the folder has a run of another config.
         SpeechtokError: it failed, and has said why.
     """
-    path, wanted = out / "measured.json", load_config(config, [*overrides, f"out={out}"]).to_dict()
-    try:
-        done = json.loads(path.read_text(encoding="utf-8"))
-        if done["config"] == json.loads(json.dumps(wanted)):
-            return dict(done["values"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not measured yet, or not whole
+    path = out / "measured.json"
+    wanted = json.loads(json.dumps(load_config(config, [*overrides, f"out={out}"]).to_dict()))
+    done: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is none yet, or it is not whole
+        read = json.loads(path.read_text(encoding="utf-8"))
+        done = {"config": dict(read["config"]), "values": read["values"]}
+    if done:
+        names = [name for name in wanted | done["config"] if wanted.get(name) != done["config"].get(name)]
+        names = [name for name in names if name not in _OF_THE_MACHINE and not name.endswith("_every")]
+    else:
+        names = []
+    if names:
+        # a training that is done would do nothing for the new one
+        raise ConfigError(
+            f"{out} has a run with another {' and '.join(names)}; delete the folder to train it again, or choose "
+            "another --out"
+        )
+    if done and done["values"] is not None:
+        return dict(done["values"])
+    _share_audio(out)
+    _write(path, {"config": wanted, "values": None})
     values = measure(train_run(config, overrides, out))
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"config": wanted, "values": values}), encoding="utf-8")
+    _write(path, {"config": wanted, "values": values})
     return values
+
+
+def _write(path: Path, measured: Mapping[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(measured), encoding="utf-8")
 
 
 def measure(config: TrainingConfig) -> dict[str, float]:
@@ -136,6 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SpeechtokError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     print(table(found), end="")
     return 0
 

@@ -1,10 +1,13 @@
 """Batches made ahead of the step that needs them, in another thread or in other processes."""
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from speechtok.errors import SpeechtokError
@@ -55,6 +58,7 @@ def ahead(make: Callable[[int], Made], first: int, end: int, workers: int, pinne
         pin_memory=pinned,
         multiprocessing_context="fork",  # the corpus is mapped, not copied
         worker_init_fn=_leave_signals_alone,
+        generator=torch.Generator(),  # the loader draws a seed, which shall not come from the training's own numbers
     ):
         if isinstance(found, SpeechtokError):
             raise found
@@ -62,5 +66,16 @@ def ahead(make: Callable[[int], Made], first: int, end: int, workers: int, pinne
 
 
 def _leave_signals_alone(_worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the training decides when to stop
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Ctrl-C, and what ends a job, reach every process; the training decides when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_with_the_training, daemon=True).start()
+    else:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_with_the_training() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)

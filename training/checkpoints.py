@@ -1,6 +1,7 @@
 """The state of a training on disk: whole or not at all, and only for the config that it was saved with."""
 
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,20 @@ _FREE = {
     "steps", "optimizer", "data", "out", "device", "compile", "workers", "start_from", "accumulate",
     "validation_utterances",
 }  # fmt: skip
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a training, and see that files can be written into it.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):  # of no name, as every process tries it
+            pass
+    except OSError as error:
+        raise OutputError(f"out is {str(path)!r}, which cannot be written ({error}); choose another folder") from error
 
 
 def save_checkpoint(trainer: "Trainer", path: Path) -> None:

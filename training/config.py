@@ -12,6 +12,9 @@ import yaml
 from speechtok.config import ModelConfig, TokenizerConfig, from_mapping, to_mapping
 from speechtok.errors import ConfigError, MissingFileError
 
+LEAST_SECONDS = 0.04
+"""Of a crop: the losses' windows fit."""
+
 
 def _check(name: str, value: float, least: float, most: float = math.inf, *, above: bool = False) -> None:
     """Refuse what is not a finite number from ``least`` (or above it) to ``most``."""
@@ -247,8 +250,10 @@ class TrainingConfig:
         _check("gain_high_db", self.gain_high_db, self.gain_low_db, 100)
         _check("speed", self.speed, 1, 2)
         _check("crop_seconds", self.crop_seconds, 0, 3600)
-        if self.crop_frames < 2:
-            raise ConfigError(f"crop_seconds is {self.crop_seconds}; expected at least two frames of the model")
+        if self.crop_frames < 2 or self.crop_frames * self.model.hop_length < LEAST_SECONDS * self.model.sample_rate:
+            raise ConfigError(
+                f"crop_seconds is {self.crop_seconds}; expected at least two frames of the model, and {LEAST_SECONDS} s"
+            )
         if self.quantizer.start_step >= self.steps:
             raise ConfigError(f"quantizer.start_step is {self.quantizer.start_step}; expected 0 to {self.steps - 1}")
         if self.batch_size % self.accumulate:

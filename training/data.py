@@ -42,7 +42,9 @@ def find_utterances(data: str) -> tuple[list[Path], list[Path]]:
         train = _read_manifest(path / "train.jsonl")
         dev = _read_manifest(path / "dev.jsonl") if (path / "dev.jsonl").is_file() else []
     else:
-        train = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+        found = (p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+        # hidden files, which other systems leave beside every file, are no audio
+        train = sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts))
     if not dev:
         dev, train = train[::HOLD_OUT_EVERY], [p for i, p in enumerate(train) if i % HOLD_OUT_EVERY] or train
     if not train:
@@ -52,9 +54,23 @@ def find_utterances(data: str) -> tuple[list[Path], list[Path]]:
     return train, dev
 
 
+def manifest_lines(path: Path) -> list[str]:
+    """Lines of a manifest.
+
+    Raises:
+        AudioError: it is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        raise AudioError(
+            f"{path} is no text in UTF-8 ({error}); expected a manifest of JSON lines, or a folder"
+        ) from error
+
+
 def _read_manifest(path: Path) -> list[Path]:
     files = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(manifest_lines(path), 1):
         if line.strip():
             try:
                 files.append(path.parent / json.loads(line)["audio"])

@@ -97,23 +97,36 @@ def join() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def device_of(name: str, world: World) -> torch.device:
-    """The device of this process; ``"cuda"`` is a GPU for each.
+def usable_device(name: str, number: int | None = None) -> torch.device:
+    """The device of this name; ``"cuda"`` is the GPU of this ``number``.
 
     Raises:
         ConfigError: this machine has no such device.
     """
     try:
         device = torch.device(name)
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", world.local_rank)
+        if device.type == "cuda" and device.index is None and number is not None:
+            device = torch.device("cuda", number)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason, who = (
+            str(error).splitlines()[0],
+            "this machine" if number is None else f"process {number} of this machine",
+        )
         raise ConfigError(
-            f"device is {name!r}, which process {world.local_rank} of this machine cannot use ({reason}); "
-            "pass device=cpu, or device=cuda with a GPU for each process"
+            f"device is {name!r}, which {who} cannot use ({reason}); pass device=cpu, or device=cuda with a GPU for "
+            "each process"
         ) from error
+    return device
+
+
+def device_of(name: str, world: World) -> torch.device:
+    """The device of this process; ``"cuda"`` is a GPU for each.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    device = usable_device(name, world.local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")  # TF32, which holds the levels of speechtok.nn.exact exactly

@@ -19,7 +19,7 @@ def mel_filters(sample_rate: int, window_length: int, bands: int) -> Tensor:
 
 
 class ReconstructionLoss(nn.Module):
-    """Five distances, each a mean over the batch.
+    """Five distances, each a mean over the rows of the batch, but for the first.
 
     ``waveform``: mean absolute difference over the mean absolute value of the original.
     ``spectrum``: squared difference of complex spectra with magnitudes compressed to the power 0.3, plus that of the
@@ -166,7 +166,7 @@ class IntelligibilityLoss(nn.Module):
         self.register_buffer("bands", bands.float() / (self.length * 3 / 8), persistent=False)
 
     def forward(self, decoded: Tensor, original: Tensor) -> Tensor:
-        """Both ``(B, S)``; returns the mean over bands and stretches."""
+        """Both ``(B, S)``; returns the mean over rows of their means over bands and stretches; 0 for one of silence."""
         x, y = self._power(decoded), self._power(original)
         loudness = y.sum(2)
         silent = loudness <= self.RANGE * loudness.amax(1, keepdim=True)
@@ -182,7 +182,7 @@ class IntelligibilityLoss(nn.Module):
         x, y = x - x.mean(3, keepdim=True), y - y.mean(3, keepdim=True)
         sizes = (x.square().sum(3) * y.square().sum(3) + 1e-12).sqrt()
         correlation = ((x * y).sum(3) / sizes).mean(2)
-        return ((1 - correlation) * counts).sum() / counts.sum().clamp_min(1)
+        return (((1 - correlation) * counts).sum(1) / counts.sum(1).clamp_min(1)).mean()
 
     def _power(self, waveform: Tensor) -> Tensor:
         """``(B, frames, length + 1)``."""

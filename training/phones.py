@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from speechtok.errors import AudioError, MissingFileError
+from training.data import manifest_lines
 
 SILENCE = "SIL"
 """Silence; fillers of the aligner (``+NOISE+``, ``+BREATH+``, …) count as silence too."""
@@ -32,7 +33,7 @@ def read_alignments(manifest: Path) -> dict[Path, tuple[Phone, ...]]:
     if not manifest.is_file():
         raise MissingFileError(f"{manifest} does not exist; expected a manifest of JSON lines")
     alignments = {}
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(manifest_lines(manifest), 1):
         if not line.strip():
             continue
         try:

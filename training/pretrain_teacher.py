@@ -28,12 +28,14 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from speechtok.config import from_mapping
-from speechtok.errors import CheckpointError, ConfigError, SpeechtokError
+from speechtok.errors import CheckpointError, ConfigError, OutputError, SpeechtokError
 from speechtok.files import replacing
 from training.ahead import ahead
+from training.checkpoints import make_folder
 from training.clusters import assign, fit_clusters
 from training.config import read_values
 from training.data import Corpus, find_utterances, pack
+from training.distributed import usable_device
 from training.features import MFCC, frame_centres
 from training.hubert import Hubert, HubertConfig, hash_weights
 from training.muon import Muon
@@ -146,7 +148,7 @@ class PretrainingConfig:
 
     def __post_init__(self) -> None:
         least = {"batch_size": 1, "mask_length": 1, "log_every": 1, "validate_every": 1, "checkpoint_every": 1}
-        for name, lowest in (least | {"workers": 0}).items():
+        for name, lowest in (least | {"workers": 0, "seed": 0}).items():
             if getattr(self, name) < lowest:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {lowest}")
         if self.crop_frames < self.mask_length:
@@ -596,9 +598,18 @@ def run_iteration(
     writer = SummaryWriter(str(out / "tensorboard" / name), purge_step=trainer.step)
     bar = tqdm(total=steps, initial=trainer.step, desc=f"{name} iteration", unit="step", dynamic_ncols=True)
 
-    def save() -> None:
-        with replacing(checkpoint) as temporary:
-            torch.save(trainer.state_dict(), temporary)
+    def save(last: bool) -> None:
+        try:
+            with replacing(checkpoint) as temporary:
+                torch.save(trainer.state_dict(), temporary)
+        except (OutputError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            message = (
+                f"the checkpoint of step {trainer.step} cannot be written ({str(error).splitlines()[0]}); make room at "
+                f"{out}"
+            )
+            if last:
+                raise CheckpointError(message) from error
+            tqdm.write(message)
 
     try:
         upcoming = ahead(trainer.crops, trainer.step, steps, config.workers)
@@ -625,9 +636,9 @@ def run_iteration(
                     tqdm.write(f"step {step}: " + ", ".join(f"{key} {value:.4f}" for key, value in measured.items()))
                     since, since_step = time.perf_counter(), step
                 if step % config.checkpoint_every == 0 or step == steps:
-                    save()
+                    save(step == steps)
             if requested.is_set():
-                save()
+                save(True)
                 tqdm.write(f"interrupted; step {trainer.step} is saved to {checkpoint}")
                 raise KeyboardInterrupt
     finally:
@@ -638,6 +649,8 @@ def run_iteration(
 def pretrain(config: PretrainingConfig) -> Path:
     """Run both iterations from their start or last checkpoint. Returns the folder of the exported teacher."""
     out, model = Path(config.out), config.model
+    usable_device(config.device)
+    make_folder(out)
     splits = find_utterances(config.data)
     alignments = find_alignments(config.data)
     names = phone_names({file: alignments[file] for file in splits[0] if file in alignments})
@@ -688,6 +701,8 @@ def pretrain(config: PretrainingConfig) -> Path:
         if iteration.phone_weight and (dev_phones.values >= 0).any():
             validate = lambda network: phone_accuracy(network, dev, dev_phones)  # noqa: E731
         run_iteration(trainer, name, out, validate)
+    if not config.second.phone_weight:  # nothing has taught the classifier, which would say something all the same
+        network.phones, network.phone_head = (), nn.Linear(model.dim, 0)
     network.eval().save(out / "teacher")
     return out / "teacher"
 

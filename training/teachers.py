@@ -34,7 +34,9 @@ from tqdm import tqdm
 from speechtok.audio import check_sample_rate, read_audio, resample, resampled_length
 from speechtok.errors import AudioError, CheckpointError, InputError, MissingFileError, SpeechtokError
 from speechtok.files import replacing
+from training.checkpoints import make_folder
 from training.data import Corpus, find_utterances
+from training.distributed import usable_device
 from training.features import MFCC, align, frame_centres
 from training.hubert import Hubert, hash_weights, load_hubert
 from training.phones import Phone, phones_at, read_alignments
@@ -418,14 +420,16 @@ def extract(
 
     Raises:
         CheckpointError: ``out`` has features of another teacher, or of this one with other weights.
-        InputError: ``aligned`` is no share, or not of phones; or ``workers`` is negative.
+        InputError: ``aligned`` is no share, or not of phones; ``workers`` is negative; or there is no such device.
+        OutputError: ``out`` cannot be written.
     """
     if not 0 <= aligned <= 1 or (aligned and teacher.layer != PHONES):
         raise InputError(f"aligned is {aligned} with layer {teacher.layer!r}; expected 0 to 1, and layer 'phones'")
     if workers < 0:
         raise InputError(f"workers is {workers}; expected 0 or more")
+    usable_device(device)
     alignments = _training_alignments(data) if aligned else {}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     description = StoreDescription(
         spec,
         teacher.layer,

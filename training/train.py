@@ -8,7 +8,6 @@ that it would have reached uninterrupted. On several GPUs or machines, ``torchru
 import argparse
 import contextlib
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +20,12 @@ from torch import Tensor, nn
 
 import speechtok
 from speechtok.checkpoint import build
-from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputError, SpeechtokError
+from speechtok.errors import AudioError, CheckpointError, ConfigError, SpeechtokError
 from speechtok.seanet import SeanetTokenizer
 from speechtok.tokenizer import SpeechTokenizer
 from training.adversary import Adversary
 from training.ahead import ahead
-from training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
+from training.checkpoints import CHECKPOINT_NAME, load_checkpoint, make_folder, save_checkpoint
 from training.config import TrainingConfig, load_config
 from training.data import Corpus, find_utterances, pack
 from training.distillation import Distillation, representation_loss
@@ -558,20 +557,6 @@ def check_start(trainer: Trainer) -> None:
         )
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder of a training, and see that files can be written into it.
-
-    Raises:
-        OutputError: they cannot.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):  # of no name, as every process tries it
-            pass
-    except OSError as error:
-        raise OutputError(f"out is {str(path)!r}, which cannot be written ({error}); choose another out=DIR") from error
-
-
 def train(config: TrainingConfig) -> Path:
     """Run a training from its start or last checkpoint to its end. Returns the folder of the exported tokenizer.
 
@@ -594,6 +579,10 @@ def _train(config: TrainingConfig, world: World) -> Path:
     if goes_on:
         load_checkpoint(trainer, checkpoint)
         check_start(trainer)
+        if trainer.step >= config.steps and world.writes:
+            print(
+                f"{out} is at step {trainer.step} of {config.steps} already; choose another out=… for another training"
+            )
     elif start is not None:
         trainer.continue_from(start)
     pinned = trainer.device.type == "cuda"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from speechtok.quality import pesq_wb, phone_score, stoi
@@ -65,7 +66,9 @@ def validate(
         original = dev[index * len(dev) // count].to(tokenizer.device)
         tokens = tokenizer.encode(original, sample_rate)
         decoded = tokenizer.decode(tokens)[0]
-        losses = {name: float(value) for name, value in loss(decoded[None], original[None]).items()}
+        # a recording shorter than the windows is followed by silence
+        whole = (F.pad(x[None], (0, max(0, max(loss.lengths) - len(x)))) for x in (decoded, original))
+        losses = {name: float(value) for name, value in loss(*whole).items()}
         pair = original.cpu(), decoded.cpu()
         scores = {name: score(*pair, sample_rate) for name, (_, score) in SCORES.items() if name not in missing}
         for name, value in (losses | scores).items():

@@ -1,4 +1,7 @@
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,17 +27,17 @@ def command(tiny_config, tmp_path):
 
 def test_runs_are_trained_and_compared_and_what_is_done_stays(command, capsys, monkeypatch):
     arguments, _, out = command
-    process = subprocess.run
+    apart = ablation.in_a_process
 
-    def first_apart(command, check):
+    def first_apart(command):
         """A process of its own for the first; to import everything again takes longer than to train."""
         if not (out / "all" / "tokenizer").exists():
-            return process(command, check=check)
+            return apart(command)
         config, *changes = command[command.index("--config") + 1 :]
         train(load_config(config, changes))
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", first_apart)
+    monkeypatch.setattr(ablation, "in_a_process", first_apart)
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if line.startswith(("| all |", "| no-mel |"))]
@@ -49,8 +52,8 @@ def test_runs_are_trained_and_compared_and_what_is_done_stays(command, capsys, m
     assert capsys.readouterr().out == (out / "ablation.md").read_text()
 
 
-@pytest.mark.parametrize("written", ["", "{", "[]", '{"config": {}, "values": {}}'])
-def test_what_was_not_measured_whole_or_of_another_config_is_done_again(command, tmp_path, monkeypatch, written):
+@pytest.mark.parametrize("written", ["", "{", "[]", '{"config": {}}'])
+def test_what_was_not_measured_whole_is_done_again(command, tmp_path, monkeypatch, written):
     arguments, _, out = command
     trained = []
 
@@ -64,9 +67,56 @@ def test_what_was_not_measured_whole_or_of_another_config_is_done_again(command,
     (out / "all" / "measured.json").write_text(written)
     assert main(arguments) == 0
     assert trained == ["all", "no-mel"]
-    assert main([*arguments, "steps=7"]) == 0
-    assert main([*arguments, "steps=7"]) == 0
-    assert trained == ["all", "no-mel"] * 2
+    assert main([*arguments, "workers=1"]) == 0  # which changes no weights
+    assert trained == ["all", "no-mel"]
+
+
+def test_the_numbers_of_one_config_are_not_passed_off_as_anothers(command, monkeypatch, capsys):
+    arguments, _, out = command
+    monkeypatch.setattr(ablation, "train_run", lambda *_: None)
+    monkeypatch.setattr(ablation, "measure", lambda _: {"stoi": 0.5})
+    assert main(arguments) == 0
+    for change in ("steps=7", "optimizer.muon_lr=0.1"):
+        assert main([*arguments, change]) == 1
+        name = change.partition("=")[0].partition(".")[0]
+        assert f"{out / 'all'} has a run with another {name}; delete the folder" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_is_one_that_goes_on(command, monkeypatch):
+    arguments, _, _ = command
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ablation, "train_run", interrupted)
+    assert main(arguments) == 130
+    monkeypatch.setattr(ablation, "train_run", lambda *_: None)
+    monkeypatch.setattr(ablation, "measure", lambda _: {"stoi": 0.5})
+    assert main(arguments) == 0
+
+
+def test_ctrl_c_leaves_a_training_the_time_to_save(tmp_path):
+    program = """
+import signal, sys, time
+def stop(*_):
+    time.sleep(1)
+    open(sys.argv[1], "w").write("saved")
+    sys.exit(130)
+signal.signal(signal.SIGINT, stop)
+print("ready", flush=True)
+time.sleep(60)
+"""
+    parent = """
+import sys
+from training.ablation import in_a_process
+in_a_process([sys.executable, "-c", sys.argv[1], sys.argv[2]])
+"""
+    arguments = [sys.executable, "-c", parent, program, str(tmp_path / "file")]
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=root, start_new_session=True, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+    assert (tmp_path / "file").read_text() == "saved"
 
 
 def test_what_was_not_measured_is_left_empty():

@@ -1,4 +1,6 @@
+import multiprocessing
 import os
+import subprocess
 
 import pytest
 import torch
@@ -45,3 +47,22 @@ def test_it_can_be_left_in_the_middle(workers):
     batches.close()
     with pytest.raises(StopIteration):
         next(batches)
+
+
+def test_what_ends_a_job_reaches_every_process_and_ends_those_that_make_batches_last():
+    batches = ahead(square, 0, 1000, 2)
+    next(batches)
+    processes = [str(process.pid) for process in multiprocessing.active_children()]
+    assert len(processes) == 2
+    for name in ("INT", "TERM"):
+        subprocess.run(["kill", f"-{name}", *processes], check=True)  # not from this process: from whoever ends the job
+    assert [int(next(batches)[0]) for _ in range(30)] == [step * step for step in range(1, 31)]
+    batches.close()
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_random_numbers_of_the_training_stay_its_own(workers):
+    state = torch.get_rng_state()
+    list(ahead(square, 0, 3, workers))
+    assert torch.equal(torch.get_rng_state(), state)

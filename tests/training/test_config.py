@@ -49,6 +49,7 @@ def test_arguments_change_the_config(tmp_path):
         ("model.encoder=5", "model.encoder is 5"),
         ("quantizer.start_step=500", "start_step is 500"),
         ("crop_seconds=0.01", "crop_seconds is 0.01"),
+        ("crop_seconds=0.03", "crop_seconds is 0.03; expected at least two frames of the model, and 0.04 s"),
         ("optimizer.decay_fraction=0.0", "optimizer.decay_fraction is 0.0; expected above 0 and at most 1"),
         ("optimizer.muon_lr=0", "optimizer.muon_lr is 0.0; expected above 0"),
         ("optimizer.adamw_lr=.nan", "optimizer.adamw_lr is nan"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from speechtok.errors import AudioError, MissingFileError
 from training.data import Corpus, find_utterances, pack
+from training.phones import read_alignments
 
 
 def corpus_of(lengths: list[int]) -> Corpus:
@@ -38,6 +39,14 @@ def test_any_folder_of_audio_will_do_and_a_part_is_held_out(tmp_path):
     assert not set(train) & set(dev)
 
 
+def test_hidden_files_are_no_audio(tmp_path):
+    (tmp_path / ".trash").mkdir()
+    for name in ("a.wav", "b.wav", "._a.wav", ".trash/c.wav"):
+        (tmp_path / name).touch()
+    train, dev = find_utterances(str(tmp_path))
+    assert [path.name for path in (*dev, *train)] == ["a.wav", "b.wav"]
+
+
 def test_a_folder_of_one_file_trains_and_validates_on_it(tmp_path):
     (tmp_path / "one.wav").touch()
     assert find_utterances(str(tmp_path)) == ([tmp_path / "one.wav"], [tmp_path / "one.wav"])
@@ -51,6 +60,10 @@ def test_missing_empty_or_broken_listings_are_named(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"audio": "a.wav"}\n{"text": "no path"}\n')
     with pytest.raises(AudioError, match="line 2"):
         find_utterances(str(tmp_path / "m.jsonl"))
+    (tmp_path / "a.flac").write_bytes(b"fLaC\xff\xfe")
+    for read in (lambda path: find_utterances(str(path)), read_alignments):
+        with pytest.raises(AudioError, match=r"a\.flac is no text in UTF-8 .* expected a manifest of JSON lines"):
+            read(tmp_path / "a.flac")
 
 
 def test_packing_keeps_every_sample_and_skips_what_is_no_audio(speech_folder, tmp_path):

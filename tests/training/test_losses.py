@@ -132,3 +132,21 @@ class TestIntelligibility:
     @pytest.mark.parametrize("sample_rate", [8_000, 16_000, 24_000, 44_100])
     def test_every_band_hears_something(self, sample_rate):
         assert (IntelligibilityLoss(sample_rate).bands.sum(0) > 0).all()
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_costs_what_its_parts_cost_on_average(parts):
+    """However it is computed: in parts, or by several processes. Rows have more and less speech, and one has none."""
+    speech = [torch.from_numpy(make_speech(2.0, seed)) for seed in range(4)]
+    original = torch.stack(
+        [x * (torch.arange(len(x)) < len(x) * share) for x, share in zip(speech, (1, 0.6, 0.3, 0), strict=True)]
+    )
+    decoded = original + 0.02 * torch.randn(original.shape, generator=torch.Generator().manual_seed(0))
+    loss = ReconstructionLoss(16_000)
+    whole = loss(decoded, original)
+    found = [
+        {k: float(v) for k, v in loss(*pair).items()}
+        for pair in zip(decoded.chunk(parts), original.chunk(parts), strict=True)
+    ]
+    for name in whole.keys() - {"waveform"}:  # which is over the loudness of all
+        assert sum(part[name] for part in found) / parts == pytest.approx(float(whole[name]), rel=1e-5), name

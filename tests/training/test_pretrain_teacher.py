@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import torch
 import yaml
 
 from speechtok.config import from_mapping
-from speechtok.errors import CheckpointError, ConfigError, MissingFileError, SpeechtokError
+from speechtok.errors import CheckpointError, ConfigError, MissingFileError, OutputError, SpeechtokError
 from training import pretrain_teacher
 from training.data import Corpus, find_utterances, pack
 from training.features import frame_centres
@@ -243,6 +244,7 @@ def test_noise_has_power_one():
         ({"model": {"dropout": 1.0}}, "dropout is 1.0"),
         ({"model": {"depth": 0}}, "depth is 0"),
         ({"batchsize": 3}, "did you mean 'batch_size'"),
+        ({"seed": -1}, "seed is -1"),
     ],
 )
 def test_a_bad_config_is_refused_before_anything_starts(values, change, message):
@@ -254,6 +256,44 @@ def test_phones_are_asked_for_where_there_are_none(values, speech_folder):
     values["data"] = str(speech_folder)
     with pytest.raises(ConfigError, match=r"second\.phone_weight is 1\.0"):
         pretrain(config_of(values))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_this_machine_lacks_is_named(values, device):
+    with pytest.raises(ConfigError, match=f"device is '{device}', which this machine cannot use"):
+        pretrain(config_of(values | {"device": device}))
+
+
+def test_an_out_that_cannot_be_written_is_named(values, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="which cannot be written"):
+        pretrain(config_of(values | {"out": str(tmp_path / "file" / "run")}))
+
+
+def test_a_full_disk_costs_a_checkpoint_and_not_the_training(values, monkeypatch, capsys):
+    original, saved = torch.save, []
+
+    def save(state, path):
+        if isinstance(state, dict) and "step" in state:
+            saved.append(state["step"])
+            if len(saved) == 4 or full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        original(state, path)
+
+    full = False
+    monkeypatch.setattr(torch, "save", save)
+    pretrain(config_of(values))
+    assert saved == [2, 4, 2, 4, 6]
+    printed = "".join(capsys.readouterr())
+    assert "the checkpoint of step 4 cannot be written" in printed
+    full = True
+    with pytest.raises(CheckpointError, match=r"the checkpoint of step 8 cannot be written .*make room at"):
+        pretrain(config_of(values | {"second": values["second"] | {"steps": 8}, "checkpoint_every": 100}))
+
+
+def test_a_classifier_that_nothing_teaches_is_left_out(values):
+    values["second"]["phone_weight"] = 0.0
+    assert load_hubert(pretrain(config_of(values))).phones == ()
 
 
 def test_audio_without_phones_makes_a_teacher_without_classifier(values, speech_folder):

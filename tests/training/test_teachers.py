@@ -420,6 +420,15 @@ def test_processes_extract_what_one_extracts(own, speech_folder, tmp_path, monke
         extract(teacher, f"own:{own}", str(speech_folder), tmp_path / "three", workers=-1)
 
 
+def test_a_device_or_a_folder_that_cannot_be_used_is_named(own, speech_folder, tmp_path, capsys):
+    arguments = ["--teacher", f"own:{own}", "--data", str(speech_folder), "--out"]
+    assert main([*arguments, str(tmp_path / "features"), "--device", "gpu"]) == 1
+    assert "device is 'gpu', which this machine cannot use" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main([*arguments, str(tmp_path / "file")]) == 1
+    assert "which cannot be written" in capsys.readouterr().err
+
+
 def test_a_finished_extraction_computes_and_writes_nothing(own, speech_folder, tmp_path):
     extract(counting(own), "own", str(speech_folder), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

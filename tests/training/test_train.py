@@ -337,9 +337,9 @@ def scalars_of(values: dict, name: str) -> dict[int, float]:
 
 
 def test_a_step_in_parts_is_the_step(tiny_config, tmp_path):
-    config = config_of(tiny_config, steps=20)
-    whole = trainer_of(config)
-    parts = trainer_of(config_of(tiny_config, steps=20, accumulate=4))
+    values = tiny_config | {"steps": 20, "crop_seconds": 0.6, "loss": {"loudness": 3.0, "intelligibility": 3.0}}
+    whole = trainer_of(config_of(values))
+    parts = trainer_of(config_of(values, accumulate=4))
     for step in range(12):
         parts.load_state_dict(copy.deepcopy(whole.state_dict()))  # each step by itself: Muon amplifies rounding
         left, right = whole.run_step(whole.batch(step)), parts.run_step(parts.batch(step))
@@ -413,6 +413,11 @@ def test_an_out_that_cannot_be_written_is_named_before_the_first_step(tiny_confi
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="which cannot be written"):
         train(config_of(tiny_config, out=str(tmp_path / "file" / "run")))
+
+
+def test_a_training_that_is_done_says_so(trained, capsys):
+    train(config_of(trained, steps=4))
+    assert "is at step 8 of 4 already; choose another out=" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "gpu"])

@@ -4,8 +4,9 @@ import torch
 
 import speechtok
 from training.data import Corpus
+from training.losses import ReconstructionLoss
 from training.phones import Phone
-from training.validation import semantic_score
+from training.validation import semantic_score, validate
 
 HALF = speechtok.ConvNeXtConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
 FRAME = 320 / 16_000
@@ -24,3 +25,11 @@ def test_codebook_0_is_compared_with_the_phones_of_as_many_frames_before(delay):
     spoken = [Phone(f"P{code}", (t - delay) * FRAME, (t - delay + 1) * FRAME) for t, code in enumerate(codes)]
     assert semantic_score(tokenizer, dev, {0: spoken}, delay) == pytest.approx(1.0)
     assert semantic_score(tokenizer, dev, {0: spoken}, delay + 1) < 0.9
+
+
+@pytest.mark.parametrize("length", [1, 400, 1023])
+def test_a_recording_shorter_than_the_windows_of_the_losses_is_measured_too(tiny, length):
+    samples = np.random.default_rng(0).integers(-9_000, 9_000, length).astype(np.int16)
+    found = validate(tiny, ReconstructionLoss(16_000), Corpus(samples, np.array([0, length]), ()), {}, 4, 0)
+    assert 0 < found.values["mel"] < np.inf
+    assert 0 < found.values["spectrum"] < np.inf
