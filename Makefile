@@ -1,8 +1,8 @@
 # make demo            hear a recording come back from its codes (IN=your.wav, or the sample of the repository)
 # make test            every check: ruff, mypy, pytest
-# make default DATA=DIR   train the embedded default anew, from speech with phones in train.jsonl (on a GPU: DEVICE=cuda WORKERS=12
-#                         TRAIN="bfloat16=false batch_size=32 crop_seconds=2" for the first leg, LEGS="bfloat16=false"
-#                         for the encoder's and the decoder's; TEACHER=... for the teacher's)
+# make default DATA=DIR   train the embedded default anew, from speech with phones in its manifest (on a GPU:
+#                         DEVICE=cuda WORKERS=12 TRAIN="bfloat16=false batch_size=32 crop_seconds=2" for the first leg,
+#                         LEGS="bfloat16=false" for the encoder's and the decoder's; TEACHER=... for the teacher's)
 # All set up what they need in a virtual environment.
 
 PYTHON ?= python3

@@ -50,6 +50,9 @@ Layer = int | str
 DESCRIPTION_NAME = "features.json"
 SHARD_UTTERANCES = 256
 
+MOST_OPEN = 200
+"""Shards that a store holds open; systems allow a process some thousand files."""
+
 
 class Teacher(nn.Module):
     """A model that turns a waveform into features, frame ``t`` of them centred at ``offset + t / frame_rate`` seconds.
@@ -638,7 +641,7 @@ class FeatureStore:
         self.sample_rate = sample_rate
         shards, places = [], {}
         for path in sorted(directory.glob("[0-9]*.json")):
-            shards.append(np.load(path.with_suffix(".npy"), mmap_mode="r"))
+            shards.append(path.with_suffix(".npy"))
             for name, place in json.loads(path.read_text())["utterances"].items():
                 places[name] = (len(shards) - 1, place["first"], place["frames"], place["samples"])
         root, skipped = data_root(data), set(corpus.skipped)
@@ -650,6 +653,7 @@ class FeatureStore:
             )
         tolerance = 1 / sample_rate + 1 / self.description.sample_rate  # both lengths were rounded up to a sample
         self._shards, self._places = shards, []
+        self._opened: dict[int, np.ndarray] = {}
         for name, samples in zip(names, np.diff(corpus.offsets), strict=True):
             if name not in places:
                 raise MissingFileError(f"{directory} has no features of {name}, which {data} lists; {again}")
@@ -671,7 +675,11 @@ class FeatureStore:
     def __getitem__(self, index: int) -> np.ndarray:
         """All features of an utterance as the teacher made them: float16 ``(T, D)``, memory-mapped."""
         shard, first, frames = self._places[index]
-        return self._shards[shard][first : first + frames]
+        if shard not in self._opened:
+            while len(self._opened) >= MOST_OPEN:
+                del self._opened[next(iter(self._opened))]
+            self._opened[shard] = np.load(self._shards[shard], mmap_mode="r")
+        return self._opened[shard][first : first + frames]
 
     def crop(self, index: int, start: int, frames: int, hop_length: float, delay: int = 0) -> Tensor:
         """Features in the middle of ``frames`` tokenizer frames of ``hop_length`` samples, or of those before them.

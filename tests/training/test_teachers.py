@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -315,6 +316,21 @@ def test_a_crop_of_the_store_is_the_teacher_at_the_middle_of_each_frame(stored, 
         found = store.crop(index, start, frames, hop, delay)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
+
+
+def test_a_store_holds_few_files_open_however_many_it_has(own, speech_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(teachers, "SHARD_UTTERANCES", 1)
+    monkeypatch.setattr(teachers, "MOST_OPEN", 3)
+    extract(load_teacher(f"own:{own}", 2), "own", str(speech_folder), tmp_path / "features")
+    files, _ = find_utterances(str(speech_folder))
+    corpus = pack(files, 16_000, tmp_path / "audio")
+    store = FeatureStore(tmp_path / "features", str(speech_folder), files, corpus, 16_000)
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    first = [store.crop(index, 0, 10, 320) for index in range(len(store))]
+    assert len(first) > 6
+    assert all(torch.equal(x, store.crop(index, 0, 10, 320)) for index, x in enumerate(first))
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= before + 3
 
 
 def test_a_manifest_may_name_audio_from_elsewhere(stored, speech_folder, tmp_path):
