@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soxr
@@ -17,6 +19,8 @@ from tqdm import tqdm
 from speechtok.audio import AUDIO_SUFFIXES, read_audio, resample
 from speechtok.errors import AudioError, MissingFileError
 from speechtok.files import replacing
+
+Made = TypeVar("Made")
 
 HOLD_OUT_EVERY = 50
 
@@ -183,19 +187,14 @@ def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | No
         directory.mkdir(parents=True, exist_ok=True)
         ends, skipped = [0], []
         with replacing(audio_path) as temporary, open(temporary, "wb") as out:
-            workers = workers or os.cpu_count() or 1
-            with ThreadPoolExecutor(workers) as pool:
-                # in blocks: finished utterances wait in memory for their turn
-                for start in tqdm(
-                    range(0, len(files), 256), desc="packing", unit="×256 files", disable=len(files) < 256
-                ):
-                    block = files[start : start + 256]
-                    for file, pcm in zip(block, pool.map(lambda p: _read_pcm(p, sample_rate), block), strict=True):
-                        if pcm is None:
-                            skipped.append(str(file))
-                            continue
-                        out.write(pcm.tobytes())
-                        ends.append(ends[-1] + len(pcm))
+            read = in_threads(lambda file: _read_pcm(file, sample_rate), files, workers or os.cpu_count() or 1)
+            bar = tqdm(files, desc="packing", unit="file", disable=len(files) < 256)
+            for file, pcm in zip(bar, read, strict=True):
+                if pcm is None:
+                    skipped.append(str(file))
+                    continue
+                out.write(pcm.tobytes())
+                ends.append(ends[-1] + len(pcm))
         if len(ends) == 1:
             audio_path.unlink()
             raise AudioError(f"none of {len(files)} files could be read, such as {files[0]}; expected audio")
@@ -205,6 +204,18 @@ def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | No
     offsets = np.asarray(index["offsets"], np.int64)
     samples = np.memmap(audio_path, np.int16, mode="r", shape=(int(offsets[-1]),))
     return Corpus(samples, offsets, tuple(index["skipped"]))
+
+
+def in_threads(function: Callable[[Path], Made], files: Sequence[Path], workers: int) -> Iterator[Made]:
+    """What ``function`` makes of each file, in order, by threads that are never far ahead: recordings may be hours."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Made]] = deque()
+        for file in files:
+            waiting.append(pool.submit(function, file))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _file_size(path: Path) -> int:

@@ -20,7 +20,6 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -35,7 +34,7 @@ from speechtok.audio import check_sample_rate, read_audio, resample, resampled_l
 from speechtok.errors import AudioError, CheckpointError, InputError, MissingFileError, SpeechtokError
 from speechtok.files import replacing
 from training.checkpoints import make_folder
-from training.data import Corpus, find_utterances
+from training.data import Corpus, find_utterances, in_threads
 from training.distributed import usable_device
 from training.features import MFCC, align, frame_centres
 from training.hubert import Hubert, hash_weights, load_hubert
@@ -598,8 +597,7 @@ def _name(file: Path, root: Path) -> str:
 
 
 def _read_ahead(files: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, int, Tensor | None]]:
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        yield from pool.map(lambda file: (file, *_read(file, sample_rate)), files)
+    return in_threads(lambda file: (file, *_read(file, sample_rate)), files, min(8, os.cpu_count() or 1))
 
 
 def _read(file: Path, sample_rate: int) -> tuple[int, Tensor | None]:

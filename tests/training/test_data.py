@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechtok.errors import AudioError, MissingFileError
-from training.data import Corpus, find_utterances, pack
+from training.data import Corpus, find_utterances, in_threads, pack
 from training.phones import read_alignments
 
 
@@ -80,6 +80,16 @@ def test_packing_again_finds_what_was_packed(speech_folder, tmp_path, monkeypatc
     first = pack(train, 16_000, tmp_path)
     monkeypatch.setattr("training.data.read_audio", lambda path: pytest.fail("read again"))
     assert torch.equal(pack(train, 16_000, tmp_path)[3], first[3])
+
+
+def test_threads_are_never_far_ahead_and_keep_the_order():
+    begun = []
+    made = in_threads(lambda file: (begun.append(file), file)[1], range(100), 3)
+    for expected in range(100):
+        assert next(made) == expected
+        assert len(begun) <= expected + 2 * 3 + 1
+    with pytest.raises(StopIteration):
+        next(made)
 
 
 def test_packing_resamples(speech_folder, tmp_path):
