@@ -3,7 +3,6 @@
 import io
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from speechtok.errors import AudioError, MissingFileError
-from speechtok.files import replacing
+from speechtok.files import as_path, replacing
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
 """What a folder of audio is searched for; a file that is named itself may have any suffix."""
@@ -80,13 +79,15 @@ def check_lengths(lengths: Any, batch: int, samples: int, least: int = 1) -> lis
     return values
 
 
-def as_waveform(waveform: Any, rows: int | None = None) -> Tensor:
+def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> Tensor:
     """Check and convert what a caller passed as audio.
 
     Args:
         waveform: tensor, array or list of samples, ``(S,)`` or ``(B, S)``. Floating point is taken as is, clipped to
             [-1, 1]; int16, int32 and uint8 are PCM and scaled to that range.
         rows: how many it must have, if that is known, as for a chunk of a stream; it may then be empty.
+        lengths: ``(B,)``, samples of each row that count, as :func:`check_lengths` takes them; what follows may be
+            anything, and becomes 0.
 
     Returns:
         float32 of shape ``(B, S)`` in [-1, 1], on the device of the input.
@@ -107,8 +108,9 @@ def as_waveform(waveform: Any, rows: int | None = None) -> Tensor:
             ) from error
     else:
         x = waveform.detach()
-    if x.layout is not torch.strided or x.is_nested:
-        raise AudioError(f"waveform is a sparse or nested tensor ({x.layout}); expected a dense one, (S,) or (B, S)")
+    if x.layout is not torch.strided or x.is_nested or x.is_meta:
+        kind = "without values (device meta)" if x.is_meta else f"sparse or nested ({x.layout})"
+        raise AudioError(f"waveform is a tensor that is {kind}; expected a dense one, (S,) or (B, S)")
     if x.ndim not in (1, 2):
         raise AudioError(
             f"waveform has shape {tuple(x.shape)}; expected (S,) or (B, S): average the channels of stereo audio first"
@@ -125,6 +127,11 @@ def as_waveform(waveform: Any, rows: int | None = None) -> Tensor:
         raise AudioError(f"waveform has shape {tuple(x.shape)} and is empty; expected at least one sample")
     if x.ndim == 1:
         x = x[None]
+    if lengths is not None:
+        counts = check_lengths(lengths, x.shape[0], x.shape[1], least=0)
+        places = torch.arange(x.shape[1], device=x.device)
+        past_end = places >= torch.tensor(counts, device=x.device)[:, None]
+        x = x.masked_fill(past_end, int(_PCM.get(x.dtype, (0.0, 1.0))[0]))
     if x.dtype in _PCM:
         offset, scale = _PCM[x.dtype]
         return ((x.to(torch.float64) - offset) / scale).to(torch.float32)
@@ -177,7 +184,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         AudioError: the file is no audio, is damaged or truncated, holds no samples, or floating-point samples that are
             not finite or have a peak over ``MAX_PEAK``.
     """
-    path = Path(path)
+    path = as_path(path)
     if not os.path.exists(path):
         raise MissingFileError(f"{path} does not exist; check the path")
     if path.is_dir():
@@ -186,6 +193,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         with soundfile.SoundFile(path) as file:
             expected, sample_rate, log = file.frames, file.samplerate, file.extra_info
             samples = file.read(dtype="float32", always_2d=True)
+            log += file.extra_info  # where it ends, too
     # TypeError: headerless .raw; ValueError, MemoryError: a header that gives no length, or an absurd one
     except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
         raise AudioError(f"{path} cannot be read as audio ({error}); expected an undamaged audio file") from error
@@ -210,7 +218,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
 
 def _truncation(log: str) -> str | None:
     """What libsndfile's log of an opened file says of a missing end; it reads on without an error."""
-    if "lacks an end-of-stream bit" in log:
+    if re.search("lacks an end-of-stream bit|Ogg ?: Junk after|without an End-Of-Stream flag", log):
         return "its last Ogg page is missing"
     sizes = re.search(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     if sizes and int(sizes[1]) < 0x7FFF_0000:  # writers to a pipe announce more than that, not knowing better
@@ -227,7 +235,7 @@ def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -
         AudioError: the waveform cannot be used, or the suffix names no format that can be written at this rate.
         OutputError: the file cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
     x = as_waveform(waveform)
     if x.shape[0] != 1:
         raise AudioError(f"waveform has shape {tuple(x.shape)}; expected one row: write each row to its own file")

@@ -13,7 +13,7 @@ import torch
 from speechtok.codecs import CODECS, load_codec
 from speechtok.config import ModelConfig, SeanetConfig, model_config
 from speechtok.errors import CheckpointError, InputError, MissingFileError, OutputError, SpeechtokError
-from speechtok.files import replacing
+from speechtok.files import as_path, replacing
 from speechtok.hub import locate
 from speechtok.nn.undrawn import Undrawn
 from speechtok.seanet import PUBLISHED_WEIGHTS_NAME, SeanetTokenizer, from_published, published_config
@@ -79,11 +79,12 @@ def _check_device(device: torch.device | str) -> None:
 
 def save(tokenizer: Tokenizer, directory: str | os.PathLike[str]) -> None:
     """See :meth:`Tokenizer.save`."""
-    directory = Path(directory)
+    directory = as_path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {directory}: {error.strerror}; choose a writable place") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no folder can have
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"cannot make the folder {directory}: {reason}; choose a writable place") from error
     tensors = {name: _compact(tensor.cpu()) for name, tensor in tokenizer.state_dict().items()}
     description = {
         "speechtok": version(),

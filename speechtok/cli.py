@@ -42,7 +42,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = _parse(argv)
         run: Callable[[argparse.Namespace], int] = args.run
-        return run(args)
+        status = run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads has enough, as ``head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor shall the interpreter complain at its end
+        return 1
     except (SpeechtokError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -89,29 +94,41 @@ def _parser() -> argparse.ArgumentParser:
     roundtrip.set_defaults(run=_roundtrip, parser=roundtrip)
 
     convert = commands.add_parser("convert", help="a published checkpoint to speechtok's format, as safetensors")
-    convert.add_argument("model", metavar="MODEL", help="what speechtok.load takes: a folder, or org/name on the hub")
-    convert.add_argument("-o", "--out", metavar="DIR", required=True, help="folder to write")
+    convert.add_argument(
+        "model", metavar="MODEL", type=_named, help="what speechtok.load takes: a folder, or org/name on the hub"
+    )
+    convert.add_argument("-o", "--out", metavar="DIR", type=_named, required=True, help="folder to write")
     convert.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub")
     convert.add_argument("--force", action="store_true", help="replace a tokenizer that is there")
     convert.set_defaults(run=_convert)
 
     info = commands.add_parser("info", help="describe tokens or a tokenizer")
     info.add_argument(
-        "path", nargs="?", metavar="FILE|MODEL", help="tokens file, or what speechtok.load takes (default: its default)"
+        "path",
+        nargs="?",
+        metavar="FILE|MODEL",
+        type=_named,
+        help="tokens file, or what speechtok.load takes (default: its default)",
     )
     info.set_defaults(run=_info)
     return parser
 
 
 def _add_common(parser: argparse.ArgumentParser, inputs: str, out: str) -> None:
-    parser.add_argument("inputs", nargs="+", metavar="IN", help=inputs)
-    parser.add_argument("-o", "--out", metavar="OUT", help=out)
-    parser.add_argument("--model", metavar="PATH", help="tokenizer (default: the one in the package)")
+    parser.add_argument("inputs", nargs="+", metavar="IN", type=_named, help=inputs)
+    parser.add_argument("-o", "--out", metavar="OUT", type=_named, help=out)
+    parser.add_argument("--model", metavar="PATH", type=_named, help="tokenizer (default: the one in the package)")
     parser.add_argument("--device", default="cpu", help="where to compute, for example cuda (default: cpu)")
     parser.add_argument(
         "--num-codebooks", "--codebooks", type=int, metavar="N", help="codebooks to use, from the first (default: all)"
     )
     parser.add_argument("--force", action="store_true", help="replace existing outputs; they are skipped otherwise")
+
+
+def _named(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; expected one: is a variable not set?")
+    return text
 
 
 def _png(text: str) -> Path:

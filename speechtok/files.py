@@ -2,11 +2,22 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from speechtok.errors import OutputError
+from speechtok.errors import InputError, OutputError
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """``path``, if it is one.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"path is {path!r}; expected the name of a file or folder")
+    return Path(path)
 
 
 @contextlib.contextmanager
@@ -18,22 +29,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         OutputError: the folder is missing or not writable, or the disk is full; what stood at ``path`` is untouched.
     """
-    path = Path(path)
+    path = as_path(path)
     temporary: Path | None = None
     try:
+        if "\0" in str(path):
+            raise FileNotFoundError("no name has a NUL in it")
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder")
         if path.exists() and not path.is_file():  # renaming onto /dev/null or a pipe would destroy it
             raise FileExistsError(f"{path} is a device or a pipe")
-        handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        name = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # the system takes the umask from it
+        temporary = name
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
         os.replace(temporary, path)
     except OutputError:
         raise

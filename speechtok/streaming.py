@@ -109,7 +109,7 @@ class Stream:
         with self._lock:
             self._check_open()
             self._check_sample_rate(sample_rate)
-            x = as_waveform(chunk, self._batch_size).to(self._partial.device)
+            x = as_waveform(chunk, self._batch_size, lengths).to(self._partial.device)
             samples = check_lengths(lengths, x.shape[0], x.shape[1], least=0)
             self._check_running(self._flushed, [row for row, n in enumerate(samples) if n], "flush", "encode")
             codes = self._encode(x, samples)

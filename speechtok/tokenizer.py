@@ -18,6 +18,7 @@ from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resam
 from speechtok.config import TokenizerConfig
 from speechtok.errors import FingerprintError, InputError, StreamError, TokensError
 from speechtok.nn.convnext import Decoder, Encoder, State
+from speechtok.nn.exact import Prepared
 from speechtok.nn.native import Native, NativeSteps, faster
 from speechtok.quantizer import ResidualQuantizer
 from speechtok.streaming import Stream
@@ -40,7 +41,7 @@ class Tokenizer(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self._fingerprint: tuple[tuple[tuple[int, int, int], ...], str] | None = None
+        self._fingerprint: Prepared[str] = Prepared()
 
     @property
     def sample_rate(self) -> int:
@@ -80,16 +81,14 @@ class Tokenizer(nn.Module, ABC):
     @property
     def fingerprint(self) -> str:
         """A short hash of config and weights: equal for equal tokenizers, and carried by the tokens they make."""
-        tensors = (*self.parameters(), *self.buffers())
-        # tensors made in inference mode count no versions: nothing tells whether they changed
-        versions = tuple((id(t), t.data_ptr(), -1 if t.is_inference() else t._version) for t in tensors)
-        if self._fingerprint is None or self._fingerprint[0] != versions or any(t.is_inference() for t in tensors):
-            digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
-            for name, tensor in sorted(self.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-            self._fingerprint = versions, digest.hexdigest()[:16]
-        return self._fingerprint[1]
+        return self._fingerprint(self._hash, *self.parameters(), *self.buffers())
+
+    def _hash(self, *_: Tensor) -> str:
+        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @torch.no_grad()  # no inference tensors: a language model trains on the codes
     def encode(
@@ -113,7 +112,7 @@ class Tokenizer(nn.Module, ABC):
             AudioError: the waveform, its rate or the lengths cannot be used.
             InputError: ``num_codebooks`` is out of range.
         """
-        x = as_waveform(waveform)
+        x = as_waveform(waveform, lengths=lengths)
         sample_rate = check_sample_rate(sample_rate)
         num_codebooks = self._check_num_codebooks(num_codebooks, self.num_codebooks)
         samples = check_lengths(lengths, x.shape[0], x.shape[1])
@@ -222,7 +221,7 @@ class Tokenizer(nn.Module, ABC):
         return push(self, name, revision, private)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tokenizer":
-        self._fingerprint = None  # a conversion may round the weights, and leaves no trace in their versions
+        self._fingerprint = Prepared()  # a conversion may round the weights, and leaves no trace in their versions
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 

@@ -3,10 +3,10 @@
 import hashlib
 import json
 import math
+import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from speechtok.errors import MissingFileError, TokensError
-from speechtok.files import replacing
+from speechtok.files import as_path, replacing
 
 _FORMAT = "speechtok-tokens-1"
 
@@ -95,14 +95,24 @@ class SpeechTokens:
         """Utterances ``B``."""
         return self.codes.shape[0]
 
-    def __getitem__(self, index: int) -> "SpeechTokens":
-        """One utterance as a batch of one, without padding frames."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"utterance {index} of {len(self)}")
-        index %= len(self)
-        frames = int(self.lengths[index])
-        row = slice(index, index + 1)
-        return self._replace(self.codes[row, :, :frames], self.lengths[row], self.num_samples[row])
+    def __getitem__(self, index: int | slice) -> "SpeechTokens":
+        """One utterance as a batch of one, or a slice of the batch; without frames that are padding in all rows.
+
+        Raises:
+            IndexError: there is no such utterance.
+            TokensError: the index is no whole number and no slice.
+        """
+        if not isinstance(index, slice):
+            index = _whole("index", index)
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"utterance {index} of {len(self)}")
+            index %= len(self)
+            index = slice(index, index + 1)
+        # of tensors, slices only go forwards
+        places = torch.tensor(range(len(self))[index], dtype=torch.int64, device=self.codes.device)
+        lengths = self.lengths[places]
+        frames = max(lengths.tolist(), default=0)
+        return self._replace(self.codes[places, :, :frames], lengths, self.num_samples[places])
 
     def crop(self, start: int, stop: int) -> "SpeechTokens":
         """The frames from ``start`` up to ``stop`` of each utterance: a piece of speech, to write between texts.
@@ -112,7 +122,7 @@ class SpeechTokens:
         Raises:
             TokensError: not ``0 <= start <= stop <= T``.
         """
-        frames = self.codes.shape[2]
+        frames, start, stop = self.codes.shape[2], _whole("start", start), _whole("stop", stop)
         if not 0 <= start <= stop <= frames:
             raise TokensError(f"the frames {start} to {stop} are asked for; expected some of 0 to {frames}, in order")
         lengths = self.lengths.clamp(start, stop) - start
@@ -120,18 +130,21 @@ class SpeechTokens:
         return self._replace(self.codes[:, :, start:stop], lengths, num_samples)
 
     @classmethod
-    def join(cls, pieces: Sequence["SpeechTokens"]) -> "SpeechTokens":
+    def join(cls, pieces: Iterable["SpeechTokens"]) -> "SpeechTokens":
         """Pieces of one utterance, each a batch of one, in order: inverse of :meth:`crop`.
 
         Raises:
             TokensError: there are none, or they are no batches of one, of one tokenizer and with as many codebooks; or
                 one that another follows ends within a frame.
         """
+        pieces = list(pieces)
         if not pieces:
             raise TokensError("there are no pieces to join; expected one at least")
         first, samples = pieces[0], 0
         facts = ("num_codebooks", "sample_rate", "hop_length", "codebook_size", "fingerprint")
         for index, piece in enumerate(pieces):
+            if not isinstance(piece, SpeechTokens):
+                raise TokensError(f"piece {index} is a {type(piece).__name__}; expected SpeechTokens")
             if len(piece) != 1:
                 raise TokensError(f"piece {index} has {len(piece)} utterances; expected one: take tokens[i] of a batch")
             for name in facts:
@@ -153,8 +166,17 @@ class SpeechTokens:
         return first._replace(codes, lengths, num_samples)
 
     def to(self, device: torch.device | str) -> "SpeechTokens":
-        """The same tokens on another device."""
-        return self._replace(self.codes.to(device), self.lengths.to(device), self.num_samples.to(device))
+        """The same tokens on another device.
+
+        Raises:
+            TokensError: there is no such device here.
+        """
+        try:
+            moved = self.codes.to(device), self.lengths.to(device), self.num_samples.to(device)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise TokensError(f"device is {device!r} ({reason}); expected one that is here, such as 'cpu'") from error
+        return self._replace(*moved)
 
     def _replace(self, codes: Tensor, lengths: Tensor, num_samples: Tensor) -> "SpeechTokens":
         return SpeechTokens(
@@ -191,13 +213,14 @@ class SpeechTokens:
             MissingFileError: there is no such file.
             TokensError: the file is damaged or is no tokens file.
         """
-        path = Path(path)
+        path = as_path(path)
         if not os.path.exists(path):
             raise MissingFileError(f"{path} does not exist; check the path")
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+                # copies: what safetensors gives lies in the file, which may change or be cut
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a dict
             if metadata.get("format") != _FORMAT:
                 raise TokensError(
                     f"{path} has the format {metadata.get('format')!r}; expected a file that SpeechTokens.save wrote"
@@ -221,12 +244,25 @@ def _digest(facts: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _whole(name: str, value: Any) -> int:
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TokensError(f"{name} is {value!r}; expected a whole number")
+
+
 def check_codes(codes: Any, codebook_size: int) -> None:
     """Raise :class:`~speechtok.errors.TokensError` unless int64 ``(B, Q, T)`` in ``[0, codebook_size)``."""
     if not isinstance(codes, Tensor):
         raise TokensError(f"codes is a {type(codes).__name__}; expected an int64 tensor of shape (B, Q, T)")
     if codes.dtype != torch.int64:
         raise TokensError(f"codes has dtype {codes.dtype}; expected torch.int64: convert with .long()")
+    if codes.layout is not torch.strided or codes.is_nested or codes.is_meta:
+        raise TokensError(
+            f"codes is sparse, nested or without values ({codes.layout}, {codes.device}); expected a dense tensor"
+        )
     if codes.ndim != 3 or codes.shape[1] == 0:
         raise TokensError(f"codes has shape {tuple(codes.shape)}; expected (B, Q, T) with at least one codebook")
     if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= codebook_size):

@@ -295,7 +295,7 @@ def encoded(suffix: str, tmp_path: Path) -> bytes:
         for suffix in (".wav", ".flac", ".mp3", ".aiff", ".au", ".caf", ".w64")
         for kept in (0.2, 0.6, 0.97)
     ]
-    + [(suffix, kept) for suffix in (".ogg", ".opus") for kept in (0.2, 0.6)],  # nothing tells of a cut last page
+    + [(suffix, kept) for suffix in (".ogg", ".opus") for kept in (0.2, 0.6, 0.95, 0.999)],
 )
 def test_a_truncated_file_is_refused(tmp_path, suffix, kept):
     data = encoded(suffix, tmp_path)

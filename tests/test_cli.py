@@ -698,3 +698,34 @@ def test_the_console_script_passes_the_exit_status_on(model, tmp_path):
     assert str(tmp_path / "a.tokens") in done.stdout
     assert_error(done.stderr, "absent.wav")
     SpeechTokens.load(tmp_path / "a.tokens")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["encode", ""],
+        ["encode", "a.wav", "-o", ""],
+        ["decode", "a.tokens", ""],
+        ["info", ""],
+        ["convert", "x", "-o", ""],
+    ],
+)
+def test_an_empty_name_is_no_folder(command, tmp_path, monkeypatch, capsys):
+    write(tmp_path / "a.wav")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(command)
+    assert stopped.value.code == 2
+    assert "the name is empty; expected one: is a variable not set?" in capsys.readouterr().err
+    assert tree(tmp_path) == {"a.wav"}
+
+
+def test_whoever_reads_what_is_printed_may_have_enough(model, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; from speechtok.cli import main; sys.exit(main())", "info", str(model)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1

@@ -116,6 +116,18 @@ def test_the_longest_names_can_be_written(tmp_path):
     assert names(tmp_path) == {name}
 
 
+def test_the_umask_of_the_process_stays_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", None)  # other threads make files meanwhile
+    with replacing(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "file").read_text() == "new"
+
+
+def test_a_name_that_no_file_can_have_is_named(tmp_path):
+    with pytest.raises(OutputError, match="no name has a NUL in it"), replacing(tmp_path / "a\0b"):
+        pass
+
+
 def test_a_new_file_follows_the_umask_and_an_old_one_keeps_its_mode(tmp_path):
     (tmp_path / "private.txt").write_text("old")
     (tmp_path / "private.txt").chmod(0o600)

@@ -247,11 +247,35 @@ def test_what_stands_in_the_padding_is_irrelevant(tiny, speech):
     assert torch.equal(tiny.encode(x, RATE, lengths).codes, tiny.encode(other, RATE, lengths).codes)
 
 
-def test_padding_of_nan_is_refused_like_any_nan(tiny):
+@pytest.mark.parametrize("padding", [np.nan, np.inf, 1e9])
+def test_padding_may_hold_anything(tiny, padding):
     x = np.zeros((2, 1_000), np.float32)
-    x[1, 900:] = np.nan
-    with pytest.raises(AudioError, match="nan at row 1, sample 900"):
-        tiny.encode(x, RATE, lengths=[1_000, 900])
+    expected = tiny.encode(x, RATE, lengths=[1_000, 900]).codes
+    x[1, 900:] = padding
+    assert torch.equal(tiny.encode(x, RATE, lengths=[1_000, 900]).codes, expected)
+    with tiny.stream(2) as s:
+        assert torch.equal(s.encode(x, lengths=[1_000, 900])[1, :, :2], expected[1, :, :2])
+    with pytest.raises(AudioError, match=r"at row 1, sample 900|has a peak of 1e"):
+        tiny.encode(x, RATE, lengths=[1_000, 901])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.float64])
+def test_padding_is_silence_in_every_type(tiny, dtype):
+    x = torch.full((2, 1_000), 128 if dtype is torch.uint8 else 0, dtype=dtype)
+    expected = tiny.encode(x, RATE, lengths=[1_000, 900]).codes
+    x[1, 900:] = 7
+    assert torch.equal(tiny.encode(x, RATE, lengths=[1_000, 900]).codes, expected)
+
+
+def test_replaced_weights_have_another_fingerprint(new_tokenizer):
+    tok = new_tokenizer()
+    for seed in range(20):  # memory that was freed may be given out again
+        before = tok.fingerprint
+        vectors = torch.randn(tok.quantizer.codebooks.shape, generator=torch.Generator().manual_seed(seed))
+        del tok.quantizer.codebooks
+        tok.quantizer.register_buffer("codebooks", vectors)
+        assert tok.fingerprint != before
+        del vectors
 
 
 def test_codes_in_padding_frames_are_irrelevant_to_decoding(tiny):

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechtok import SpeechTokens
-from speechtok.errors import MissingFileError, OutputError, TokensError
+from speechtok import SpeechTokens, read_audio, write_audio
+from speechtok.errors import InputError, MissingFileError, OutputError, TokensError
 
 HOP = 320
 
@@ -309,3 +309,56 @@ def test_a_place_that_cannot_be_written_is_an_output_error_and_leaves_nothing(tm
         with pytest.raises(OutputError, match="cannot write"):
             make().save(tmp_path / name)
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
+
+
+def test_a_slice_of_a_batch_is_a_batch_without_frames_that_all_its_rows_lack():
+    tokens = make()
+    assert_equal(tokens[1:], tokens[1])
+    assert_equal(tokens[-2:], tokens)
+    assert tokens[::-1].lengths.tolist() == [2, 3]
+    assert torch.equal(tokens[::-1].codes, tokens.codes.flip(0))
+    assert len(tokens[2:]) == 0
+
+
+@pytest.mark.parametrize("index", ["a", 0.5, None, True])
+def test_what_is_no_whole_number_is_named(index):
+    with pytest.raises(TokensError, match=r"index is .*; expected a whole number"):
+        make()[index]
+    for frames in ((0, index), (index, 2)):
+        with pytest.raises(TokensError, match=r"(start|stop) is .*; expected a whole number"):
+            make().crop(*frames)
+
+
+def test_pieces_may_come_one_by_one_and_have_to_be_tokens():
+    tokens = make()[0]
+    assert_equal(SpeechTokens.join(tokens.crop(t, t + 1) for t in range(3)), tokens)
+    with pytest.raises(TokensError, match="piece 1 is a str; expected SpeechTokens"):
+        SpeechTokens.join([tokens, "x"])
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta"])
+def test_a_device_that_is_not_here_or_holds_no_values_is_named(device):
+    with pytest.raises(TokensError, match=r"; expected (one that is here|a dense tensor)"):
+        make().to(device)
+
+
+def test_codes_that_are_no_dense_tensor_are_refused(tiny):
+    codes = torch.zeros(1, 4, 3, dtype=torch.int64)
+    for some in (codes.to_sparse(), codes.to("meta")):
+        with pytest.raises(TokensError, match="expected a dense tensor"):
+            tiny.decode(some)
+
+
+@pytest.mark.parametrize("path", [None, 0, ["a"]])
+def test_what_is_no_path_is_named(path, tiny):
+    for use in (SpeechTokens.load, make().save, tiny.save, read_audio, lambda path: write_audio(path, [0.0], 16_000)):
+        with pytest.raises(InputError, match=r"path is .*; expected the name of a file or folder"):
+            use(path)
+
+
+def test_loaded_tokens_do_not_lie_in_their_file(tmp_path):
+    path = tmp_path / "a.tokens"
+    make().save(path)
+    loaded = SpeechTokens.load(path)
+    path.write_bytes(b"")  # in place: reading what was there would end the process
+    assert_equal(loaded, make())

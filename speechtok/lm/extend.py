@@ -126,11 +126,11 @@ def _fill(weight: Tensor, vocabulary: AudioVocabulary, tokenizer: Tokenizer) -> 
     else:  # nothing to be like
         mean, spread = torch.zeros(width, device=weight.device), torch.full((width,), 0.02, device=weight.device)
     random = torch.Generator().manual_seed(0)
-    rows = torch.randn(vocabulary.size, width, generator=random)
+    rows = torch.randn(vocabulary.size, width, generator=random, device="cpu")
     first = vocabulary.first_code - vocabulary.offset
     for q in range(vocabulary.num_codebooks):
-        codes = torch.zeros(vocabulary.codebook_size, q + 1, 1, dtype=torch.int64)
-        codes[:, q, 0] = torch.arange(vocabulary.codebook_size)
+        codes = torch.zeros(vocabulary.codebook_size, q + 1, 1, dtype=torch.int64, device="cpu")
+        codes[:, q, 0] = torch.arange(vocabulary.codebook_size, device="cpu")
         vectors = tokenizer.embed(codes)[:, 0].float().cpu()  # all with the same of the codebooks before
         turned = (vectors - vectors.mean(0)) @ _orthogonal(vectors.shape[1], width, random)
         size = turned.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
@@ -141,7 +141,7 @@ def _fill(weight: Tensor, vocabulary: AudioVocabulary, tokenizer: Tokenizer) -> 
 
 def _orthogonal(dim: int, width: int, random: torch.Generator) -> Tensor:
     """``(D, W)`` that keeps distances if ``W >= D``, and nearly does otherwise."""
-    drawn = torch.randn(max(dim, width), min(dim, width), generator=random)
+    drawn = torch.randn(max(dim, width), min(dim, width), generator=random, device="cpu")
     basis: Tensor = torch.linalg.qr(drawn)[0]
     return basis.T if width >= dim else basis * math.sqrt(dim / width)
 

@@ -141,10 +141,15 @@ class Delay(Line):
         """See :meth:`Line.places`."""
         delays = _delays(self.delays, num_codebooks)
         # how many codes come before: of codebook r, those of the frames up to delays[q] - delays[r] on
-        ahead = torch.tensor([[d - e + (r < q) for r, e in enumerate(delays)] for q, d in enumerate(delays)])
-        places = torch.arange(frames) * num_codebooks + ahead.sum(1, keepdim=True)
+        ahead = torch.tensor(
+            [[d - e + (r < q) for r, e in enumerate(delays)] for q, d in enumerate(delays)], device="cpu"
+        )
+        places = torch.arange(frames, device="cpu") * num_codebooks + ahead.sum(1, keepdim=True)
         edge = min(frames, int(ahead.abs().max()))
-        for some in (torch.arange(edge), torch.arange(frames - edge, frames)):  # where there are no frames so far off
+        for some in (
+            torch.arange(edge, device="cpu"),
+            torch.arange(frames - edge, frames, device="cpu"),
+        ):  # where there are no frames so far off
             places[:, some] = (some + ahead[..., None]).clamp(0, frames).sum(1)
         return places
 
@@ -254,7 +259,7 @@ def check_pattern(pattern: Pattern, num_codebooks: int) -> None:
 
 def cells(frames: int, num_codebooks: int) -> tuple[Tensor, Tensor]:
     """Frame ``(1, T)`` and codebook ``(Q, 1)``, to compute places of."""
-    return torch.arange(frames)[None], torch.arange(num_codebooks)[:, None]
+    return torch.arange(frames, device="cpu")[None], torch.arange(num_codebooks, device="cpu")[:, None]
 
 
 def _as_delays(delays: Any) -> tuple[int, ...] | None:

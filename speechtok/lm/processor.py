@@ -152,11 +152,11 @@ class SpeechProcessor:
         """Rows of different lengths to ``input_ids`` and ``attention_mask``, int64 ``(B, L)``."""
         longest = max(map(len, ids), default=0)
         left = self.text_tokenizer.padding_side == "left"
-        input_ids = torch.full((len(ids), longest), self.pad_id)
-        mask = torch.zeros(len(ids), longest, dtype=torch.int64)
+        input_ids = torch.full((len(ids), longest), self.pad_id, device="cpu")
+        mask = torch.zeros(len(ids), longest, dtype=torch.int64, device="cpu")
         for given, real, row in zip(input_ids, mask, ids, strict=True):
             where = slice(longest - len(row), None) if left else slice(len(row))
-            given[where], real[where] = torch.tensor(row, dtype=torch.int64), 1
+            given[where], real[where] = torch.tensor(row, dtype=torch.int64, device="cpu"), 1
         return BatchEncoding({"input_ids": input_ids, "attention_mask": mask})
 
     def decode(self, ids: Tensor | Sequence[int]) -> TextAndSpeech:

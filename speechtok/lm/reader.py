@@ -44,7 +44,7 @@ class Reader(ABC):
         """The next ``frames``, with the first ``num_codebooks``."""
         codes = [[codebook.popleft() for _ in range(frames)] for codebook in self._coming[:num_codebooks]]
         self._given += frames
-        return torch.tensor(codes, dtype=torch.int64).view(num_codebooks, frames)
+        return torch.tensor(codes, dtype=torch.int64, device="cpu").view(num_codebooks, frames)
 
 
 class LineReader(Reader):
@@ -118,8 +118,8 @@ class LineReader(Reader):
     def _ordered(self, frames: int) -> tuple[list[int], list[int]]:
         """Codebooks in their order, and the places of codebook 0."""
         places = self._pattern.places(frames, len(self._coming))
-        order = torch.empty(places.numel(), dtype=torch.int64)
-        order[places] = torch.arange(len(self._coming))[:, None].expand_as(places)
+        order = torch.empty(places.numel(), dtype=torch.int64, device="cpu")
+        order[places] = torch.arange(len(self._coming), device="cpu")[:, None].expand_as(places)
         return order.tolist(), places[0].tolist()
 
 

@@ -88,6 +88,8 @@ class AudioVocabulary:
         most = min(t.num_codebooks, self.pattern.most_codebooks or t.num_codebooks)
         if num_codebooks is None:
             num_codebooks = most
+        if isinstance(num_codebooks, np.integer):
+            num_codebooks = int(num_codebooks)
         if type(num_codebooks) is not int or not 1 <= num_codebooks <= most:
             raise VocabularyError(
                 f"num_codebooks is {num_codebooks!r}; expected 1 to {most} for the pattern {self.pattern.name!r}"
@@ -95,7 +97,9 @@ class AudioVocabulary:
         check_pattern(self.pattern, num_codebooks)
         self.num_codebooks = num_codebooks
         self.codebook_size: int = t.codebook_size
-        if type(offset) is not int or offset < 0:
+        if isinstance(offset, np.integer):
+            offset = int(offset)
+        if type(offset) is not int or not 0 <= offset < 2**48:
             raise VocabularyError(f"offset is {offset!r}; expected the number of ids that the text has")
         if offset and isinstance(self.pattern, Grid):
             raise VocabularyError(f"offset is {offset}; expected 0 for a grid: its heads have tables of their own")
@@ -271,11 +275,11 @@ class AudioVocabulary:
         """
         rows = [self._row_to_codes(row, index, strict) for index, row in enumerate(self._as_rows(ids))]
         codebooks = min((len(row) for row in rows if row.shape[1]), default=self.num_codebooks)
-        lengths = torch.tensor([row.shape[1] for row in rows], dtype=torch.int64)
+        lengths = torch.tensor([row.shape[1] for row in rows], dtype=torch.int64, device="cpu")
         if len(rows) == 1:
             codes = rows[0][None]
         else:
-            codes = torch.zeros(len(rows), codebooks, max(lengths.tolist(), default=0), dtype=torch.int64)
+            codes = torch.zeros(len(rows), codebooks, max(lengths.tolist(), default=0), dtype=torch.int64, device="cpu")
             for given, row in zip(codes, rows, strict=True):
                 if row.shape[1]:
                     given[:, : row.shape[1]] = row[:codebooks]
@@ -326,7 +330,7 @@ class AudioVocabulary:
         """
         (row,) = self._as_rows(ids, one=True)
         heads = self.num_codebooks if self.is_grid else 1
-        allowed = torch.zeros(heads, self.end, dtype=torch.bool)
+        allowed = torch.zeros(heads, self.end, dtype=torch.bool, device="cpu")
         first = row[:, 0] if self.is_grid else row
         begins = (first == self.begin_id).nonzero()
         start = int(begins[-1]) + 1 if len(begins) else len(row)
@@ -382,27 +386,27 @@ class AudioVocabulary:
         num_codebooks, frames = codes.shape
         if isinstance(self.pattern, Grid):
             late = self.pattern.steps_late(num_codebooks)
-            ids = torch.full((frames + max(late) + 2, num_codebooks), self.end_id)
+            ids = torch.full((frames + max(late) + 2, num_codebooks), self.end_id, device="cpu")
             ids[0] = self.begin_id
             for q, delay in enumerate(late):
                 ids[1 : 1 + delay, q] = self.pad_id
                 ids[1 + delay : 1 + delay + frames, q] = codes[q]
             return ids
         assert isinstance(self.pattern, Line)
-        first = self.first_code + self.codebook_size * torch.arange(num_codebooks)[:, None]
+        first = self.first_code + self.codebook_size * torch.arange(num_codebooks, device="cpu")[:, None]
         if self.pattern.most_in_run > 1:
             body = self._with_runs(codes[0], self.pattern.most_in_run) + self.first_code
         else:
-            body = torch.empty(codes.numel(), dtype=torch.int64)
+            body = torch.empty(codes.numel(), dtype=torch.int64, device="cpu")
             body.scatter_(0, self.pattern.places(frames, num_codebooks).flatten(), (codes + first).flatten())
-        return torch.cat([torch.tensor([self.begin_id]), body, torch.tensor([self.end_id])])
+        return torch.cat([torch.tensor([self.begin_id], device="cpu"), body, torch.tensor([self.end_id], device="cpu")])
 
     def _with_runs(self, codes: Tensor, most: int) -> Tensor:
         """``codes``: ``(T,)``. Each run as its code and, from two frames on, their number; long ones in parts."""
         values, counts = torch.unique_consecutive(codes, return_counts=True)
         parts = -(-counts // most)
         ends = parts.cumsum(0) - 1
-        lengths = torch.full((int(parts.sum()),), most)
+        lengths = torch.full((int(parts.sum()),), most, device="cpu")
         lengths[ends] = counts - (parts - 1) * most
         values = values.repeat_interleave(parts)
         pairs = torch.stack([values, self.codebook_size + lengths - 2], 1)
@@ -418,7 +422,7 @@ class AudioVocabulary:
             real = ~((row == self.pad_id).all(1) if self.is_grid else row == self.pad_id)
             lead, stop = _first(real), stop - _first(real.flip(0))
         if lead >= stop:
-            return torch.zeros(self.num_codebooks, 0, dtype=torch.int64)
+            return torch.zeros(self.num_codebooks, 0, dtype=torch.int64, device="cpu")
         begun = int(first[lead]) == self.begin_id
         if strict and (not begun or (self.is_grid and not bool((row[lead] == self.begin_id).all()))):
             raise VocabularyError(
@@ -446,7 +450,7 @@ class AudioVocabulary:
         if body.valid == ends == len(ids) - 1 and body.complete:
             return
         following = self._following(body, ids[: body.valid] - self.first_code)[0]
-        expected = [self._describe(torch.tensor(some.start + self.first_code)) for some in following]
+        expected = [self._describe(torch.tensor(some.start + self.first_code, device="cpu")) for some in following]
         if body.valid < min(ends, len(ids)):
             expected += [f"the mark {END}"] * body.complete
             what = int(ids[body.valid])
@@ -477,7 +481,7 @@ class AudioVocabulary:
             return f"a run ({value})"
         if self.offset <= value < self.first_code:
             return f"the mark {_LINE_MARKS[value - self.offset]} ({value})"
-        return f"the id {value}, which is none of {self.offset} to {self.end - 1},"
+        return f"the id {value}, which is none of {self.offset} to {self.end - 1}"
 
     def _read(self, symbols: Tensor) -> _Body:
         """``symbols``: ``(L,)`` or ``(L, Q)``, between the marks."""
@@ -487,7 +491,7 @@ class AudioVocabulary:
         if self.num_codebooks == 1:
             return self._read_runs(symbols)
         num_codebooks, size, pattern = self.num_codebooks, self.codebook_size, self.pattern
-        first = size * torch.arange(num_codebooks)[:, None]
+        first = size * torch.arange(num_codebooks, device="cpu")[:, None]
         frames, rest = divmod(len(symbols), num_codebooks)
         if frames and not rest:  # whole, as most are: nothing to look for
             codes = self._at(symbols, pattern.places(frames, num_codebooks)) - first
@@ -511,7 +515,7 @@ class AudioVocabulary:
         if len(symbols) < total:
             symbols = torch.nn.functional.pad(symbols, (0, total - len(symbols)), value=-1)
         given = self._at(symbols, places) // self.codebook_size
-        wrong = places[given != torch.arange(self.num_codebooks)[:, None]]
+        wrong = places[given != torch.arange(self.num_codebooks, device="cpu")[:, None]]
         return places, min(int(wrong.min()) if len(wrong) else total, len(symbols))
 
     def _read_runs(self, symbols: Tensor) -> _Body:
@@ -530,8 +534,8 @@ class AudioVocabulary:
         return _Body(codes, valid, True, codes.shape[1])
 
     def _read_grid(self, steps: Tensor, pattern: Grid) -> _Body:
-        late = torch.tensor(pattern.steps_late(self.num_codebooks))
-        most, heads = int(late.max()), torch.arange(self.num_codebooks)[:, None]
+        late = torch.tensor(pattern.steps_late(self.num_codebooks), device="cpu")
+        most, heads = int(late.max()), torch.arange(self.num_codebooks, device="cpu")[:, None]
         is_code = (steps >= 0) & (steps < self.codebook_size)
         frames = _first(~is_code[:, 0])
         ended = frames < len(steps) and int(steps[frames, 0]) == self.end_id
@@ -544,7 +548,7 @@ class AudioVocabulary:
             fits[frames] = (fits[frames] | (late == 0)) & ended
         valid = _first(~fits.all(1))
         complete = max(0, min(frames, valid - most))
-        where = (torch.arange(complete) + late[:, None]) * self.num_codebooks + heads
+        where = (torch.arange(complete, device="cpu") + late[:, None]) * self.num_codebooks + heads
         return _Body(self._at(steps.flatten(), where), valid, False, frames, ended and frames < valid)
 
     def _following(self, body: _Body, symbols: Tensor) -> list[list[range]]:
@@ -584,11 +588,11 @@ class AudioVocabulary:
         shape = "(L, Q)" if self.is_grid else "(L,)"
         try:
             if isinstance(ids, Sequence) and ids and not isinstance(ids[0], (int, np.integer, str)):
-                rows = [torch.as_tensor(row) for row in ids]
+                rows = [_tensor(row) for row in ids]
                 if rows[0].ndim < depth:  # a grid as a list of steps
                     rows = [torch.stack(rows)]
             else:
-                whole = torch.as_tensor(ids)
+                whole = _tensor(ids)
                 rows = list(whole) if whole.ndim == depth + 1 else [whole]
         except (TypeError, ValueError, RuntimeError) as error:
             reason = f"ids cannot be read ({error}); expected whole numbers, a row of shape {shape}"
@@ -597,7 +601,9 @@ class AudioVocabulary:
             raise VocabularyError(f"ids has {len(rows)} rows; expected one of shape {shape}")
         for index, row in enumerate(rows):
             if not row.numel() and row.ndim <= depth:  # an empty list is of no dtype, and has no codebooks
-                rows[index] = row = torch.zeros((0, self.num_codebooks) if self.is_grid else 0, dtype=torch.int64)
+                rows[index] = row = torch.zeros(
+                    (0, self.num_codebooks) if self.is_grid else 0, dtype=torch.int64, device="cpu"
+                )
             if row.ndim != depth or (self.is_grid and row.shape[1] != self.num_codebooks):
                 raise VocabularyError(
                     f"row {index} of ids has shape {tuple(row.shape)}; expected {shape}"
@@ -613,3 +619,7 @@ def _first(where: Tensor) -> int:
     values = where.numpy()  # its search stops where it found one
     place = int(values.argmax()) if len(values) else 0
     return place if len(values) and values[place] else len(values)
+
+
+def _tensor(values: Any) -> Tensor:
+    return values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")

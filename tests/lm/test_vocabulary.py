@@ -1,6 +1,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -311,3 +312,25 @@ def test_it_knows_its_tokenizer_and_what_comes_back_decodes(speech):
     assert vocab.fingerprint == tok.fingerprint
     again = tok.decode(vocab.to_codes(vocab.to_ids(tokens)))
     assert torch.equal(again[:, : int(tokens.num_samples)], tok.decode(tokens))
+
+
+@pytest.mark.parametrize("pattern", LINES + PATTERNS[-3:], ids=str)
+def test_what_tensors_are_made_of_by_default_does_not_matter(pattern):
+    # as torch.set_default_device("cuda") does for a whole program
+    codes = torch.randint(32, (2, 4, 9), generator=torch.Generator().manual_seed(0))
+    tokens = tokens_of(codes, [9, 5])
+    expected = speechtok.AudioVocabulary(FACTS, pattern).to_ids(tokens)
+    with torch.device("meta"):
+        vocab = speechtok.AudioVocabulary(FACTS, pattern)
+        ids = vocab.to_ids(tokens)
+        assert torch.equal(ids, expected)
+        back = vocab.to_codes(ids)
+        vocab.continuations(expected[0][: len(expected[0]) // 2])
+    assert torch.equal(back.lengths, tokens.lengths)
+
+
+def test_numbers_may_be_numpys_and_an_offset_is_no_more_than_ids_can_be():
+    vocab = speechtok.AudioVocabulary(FACTS, num_codebooks=np.int64(2), offset=np.int32(7))
+    assert vocab == speechtok.AudioVocabulary(FACTS, num_codebooks=2, offset=7)
+    with pytest.raises(VocabularyError, match="offset is"):
+        speechtok.AudioVocabulary(FACTS, offset=2**63)
