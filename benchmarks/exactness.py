@@ -23,8 +23,10 @@ import numpy as np
 import torch
 
 import speechtok
+from benchmarks.arguments import number_from, told_in_a_line
 from speechtok import tokenizer
 from speechtok.audio import resample
+from speechtok.errors import InputError
 from speechtok.nn import exact, native
 
 COMPILED = {"0": "compiled, without AVX2", "1": "compiled, AVX2", "2": "compiled, AVX-512 with VNNI"}
@@ -183,12 +185,13 @@ def decoded_streamed(tok: speechtok.SpeechTokenizer, codes: Codes, waveforms: Wa
     return digests
 
 
+@told_in_a_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="a manifest, or a folder with test.jsonl")
     parser.add_argument("--model", help="a tokenizer's directory (the default tokenizer if not given)")
-    parser.add_argument("--limit", type=int, help="utterances, the first ones (all if not given)")
+    parser.add_argument("--limit", type=number_from(1), help="utterances, the first ones (all if not given)")
     parser.add_argument("--python", action="append", default=[], help="another interpreter that has speechtok's needs")
     parser.add_argument("--only", action="append", metavar="TEXT", help="rows whose name has it (all if not given)")
     parser.add_argument("--waveforms", type=Path, help=argparse.SUPPRESS)
@@ -237,9 +240,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 ways[version + name] = functools.partial(
                     elsewhere, python, environment, means, arguments.model, audio, folder
                 )
+        if arguments.only:
+            chosen = {way: encode for way, encode in ways.items() if any(text in way for text in arguments.only)}
+            if not chosen:
+                raise InputError(f"--only is {arguments.only}, in no row; expected some of {', '.join(ways)}")
+            ways = chosen
         for way, encode in ways.items():
-            if arguments.only and not any(text in way for text in arguments.only):
-                continue
             start = time.perf_counter()
             codes, audio_again = encode()
             wrong = sum(

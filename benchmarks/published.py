@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import speechtok
+from benchmarks.arguments import number_from, positive, told_in_a_line
 from speechtok.seanet import PUBLISHED_WEIGHTS_NAME
 
 BASE: dict[str, Any] = {
@@ -203,12 +204,13 @@ def best_of(works: Sequence[Callable[[], object]], rounds: int) -> list[tuple[fl
     return best
 
 
+@told_in_a_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of audio (10)")
-    parser.add_argument("--rounds", type=int, default=3, help="that count (3)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of PyTorch (1 2)")
+    parser.add_argument("--seconds", type=positive, default=10.0, help="of audio (10)")
+    parser.add_argument("--rounds", type=number_from(1), default=3, help="that count (3)")
+    parser.add_argument("--threads", type=number_from(1), nargs="+", default=[1, 2], help="of PyTorch (1 2)")
     arguments = parser.parse_args(argv)
     torch.manual_seed(0)
     reference = Reference(BASE)

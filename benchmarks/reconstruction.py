@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import report as reports
+from benchmarks.arguments import number_from
 from benchmarks.codecs import CODECS
 from benchmarks.evaluate import evaluate, measure_delays, read_items, slow_items, usable_codecs, usable_metrics
 from benchmarks.metrics import NAMES
@@ -36,13 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", required=True, help="manifest, or folder with test.jsonl")
     parser.add_argument("--codec", action="append", metavar="SPEC", help=f"NAME[:NUMBER][@SOURCE]: {', '.join(CODECS)}")
     parser.add_argument("--model", help="a tokenizer's directory (the default tokenizer if not given)")
-    parser.add_argument("--num-codebooks", type=int, nargs="+", default=[8, 4, 2, 1], help="of --model")
+    parser.add_argument("--num-codebooks", type=number_from(1), nargs="+", default=[8, 4, 2, 1], help="of --model")
     parser.add_argument("--metric", action="append", metavar="NAME", help=f"{', '.join(NAMES)} (all with --out)")
     parser.add_argument("--recogniser", default="pocketsphinx", help="of the WER: pocketsphinx, or whisper:NAME")
-    parser.add_argument("--slow-utterances", type=int, default=20, help="that DNSMOS and WER are measured on (20)")
-    parser.add_argument("--limit", type=int, help="utterances, the first ones (all if not given)")
-    parser.add_argument("--examples", type=int, default=3, help="utterances to listen to (3)")
-    parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument(
+        "--slow-utterances", type=number_from(0), default=20, help="that DNSMOS and WER are measured on (20)"
+    )
+    parser.add_argument("--limit", type=number_from(1), help="utterances, the first ones (all if not given)")
+    parser.add_argument("--examples", type=number_from(0), default=3, help="utterances to listen to (3)")
+    parser.add_argument("--workers", type=number_from(1), default=multiprocessing.cpu_count())
     parser.add_argument("--out", type=Path, help="folder of the report")
     arguments = parser.parse_args(argv)
     source = f"@{arguments.model}" if arguments.model else ""
@@ -51,9 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.codec and arguments.model:
             raise InputError(f"--model is {arguments.model!r} beside --codec; expected --codec speechtok:4@DIR")
-        for option, value in (("limit", arguments.limit), ("workers", arguments.workers)):
-            if value is not None and value < 1:
-                raise InputError(f"--{option} is {value}; expected 1 or more")
         items = read_items(arguments.data)[: arguments.limit]
         codecs, absent_codecs = usable_codecs(specs)
         metrics, absent_metrics = usable_metrics(names, arguments.recogniser)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 import speechtok
+from benchmarks.arguments import number_from, told_in_a_line
 
 CHUNK_MS = (20, 40, 80)
 
@@ -224,12 +225,15 @@ def plot(rows: Sequence[OfflineSpeed], latencies: Sequence[ChunkLatency], path: 
     pyplot.close(figure)
 
 
+@told_in_a_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a tokenizer's directory (the default tokenizer if not given)")
     parser.add_argument("--peers", action="store_true", help="measure EnCodec, Mimi and DAC too")
-    parser.add_argument("--chunks", type=int, default=1000, help="chunks of each streaming measurement (1000)")
+    parser.add_argument(
+        "--chunks", type=number_from(1), default=1000, help="chunks of each streaming measurement (1000)"
+    )
     parser.add_argument("--plot", type=Path, help="PNG to draw the results in")
     parser.add_argument("--hour", choices=["whole", "streamed"], help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)

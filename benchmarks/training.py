@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from benchmarks.arguments import number_from
 from speechtok.errors import SpeechtokError
 from training.config import load_config
 from training.distributed import World
@@ -72,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="YAML file; see training/configs/")
-    parser.add_argument("--steps", type=int, default=40, help="that are timed (40)")
-    parser.add_argument("--rounds", type=int, default=2, help="that count (2)")
+    parser.add_argument("--steps", type=number_from(1), default=40, help="that are timed (40)")
+    parser.add_argument("--rounds", type=number_from(1), default=2, help="that count (2)")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", metavar="name=value", help="changes to the config, data=DIR first")
     arguments = parser.parse_args(argv)

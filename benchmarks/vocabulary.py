@@ -7,6 +7,7 @@ apart. The last table needs transformers (the ``lm`` extra).
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from importlib import resources
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 import speechtok
+from benchmarks.arguments import number_from, told_in_a_line
 from speechtok import lm
 
 SECONDS = 10
@@ -85,12 +87,13 @@ def streamer_latency(
     return 1e3 * np.array(wall), 1e3 * np.array(cpu)
 
 
-def main() -> None:
+@told_in_a_line
+def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="a tokenizer's directory; the default by default")
     parser.add_argument(
-        "--times", type=int, default=7, help="repetitions of each conversion, of which the least counts"
+        "--times", type=number_from(1), default=7, help="repetitions of each conversion, of which the least counts"
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -123,7 +126,8 @@ def main() -> None:
             for ms in streamer_latency(tok, vocab, short):
                 cells += [f"{ms[0]:.1f}", f"{np.median(ms):.1f}", f"{np.percentile(ms, 99):.1f}"]
             print(f"| {name} | {short.shape[2]} | " + " | ".join(cells) + " |")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

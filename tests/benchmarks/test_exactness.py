@@ -76,3 +76,8 @@ def test_only_the_rows_that_are_asked_for_are_counted(model, manifest, capsys):
     assert main(["--data", str(manifest), "--model", model, "--only", "2 threads", "--only", "padded"]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
     assert [row.split(" |")[0] for row in rows] == ["| alone, 2 threads", "| in padded batches of 1 to 64"]
+
+
+def test_rows_that_there_are_not_are_named(model, manifest, capsys):
+    assert main(["--data", str(manifest), "--model", model, "--only", "zzz"]) == 1
+    assert "--only is ['zzz'], in no row; expected some of alone, 2 threads, " in capsys.readouterr().err

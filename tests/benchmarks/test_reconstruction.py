@@ -93,8 +93,6 @@ def test_unknown_codecs_and_metrics_are_named_and_the_rest_is_done(data, tmp_pat
     [
         (["--codec", "nosuch"], "none of 1 codecs can be used"),
         (["--codec", "identity", "--model", "x"], "--model is 'x' beside --codec"),
-        (["--limit", "0"], "--limit is 0"),
-        (["--workers", "0"], "--workers is 0"),
     ],
 )
 def test_options_that_make_no_sense_are_told(data, arguments, says, capsys):
