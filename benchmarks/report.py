@@ -252,6 +252,16 @@ def _pyplot() -> Any:
     return pyplot
 
 
+def source_names(sources: Sequence[str]) -> dict[str, str]:
+    """Each source by the end of its path, of as many parts as tell them apart."""
+    parts = 1
+    while True:
+        names = {source: "/".join(Path(source).parts[-parts:]) for source in sources}
+        if len(set(names.values())) == len(names) or parts > max(len(Path(source).parts) for source in sources):
+            return names
+        parts += 1
+
+
 def rate_distortion(report: Report) -> Any:
     """Every metric over the bit rate, with 95 % intervals; codecs of one family are joined by a line with a band."""
     pyplot = _pyplot()
@@ -265,13 +275,15 @@ def rate_distortion(report: Report) -> Any:
         squeeze=False,
     )
     found = {spec: estimates(report, spec) for spec in report["codecs"]}
+    names_of = source_names([spec.partition("@")[2] for spec in found])
     families: dict[str, list[str]] = {}
     for spec in found:
         name, _, source = spec.partition("@")
-        families.setdefault(name.split(":")[0] + ("@" + Path(source).name if source else ""), []).append(spec)
+        families.setdefault(name.split(":")[0] + ("@" + names_of[source] if source else ""), []).append(spec)
     for axis, name in zip(axes.flat, names, strict=False):
         for colour, (family, specs) in enumerate(families.items()):
-            points = sorted((found[s][BITRATE].mean, found[s][name]) for s in specs if found[s][name].count)
+            measured = [(found[s][BITRATE].mean, found[s][name]) for s in specs if found[s][name].count]
+            points = sorted(measured, key=lambda point: point[0])  # of one bitrate, in the order given
             if not points:
                 continue
             rates, values = [p[0] for p in points], [p[1] for p in points]

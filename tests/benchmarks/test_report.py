@@ -14,7 +14,19 @@ from benchmarks.compare import changes, main, read_report
 from benchmarks.compare import table as change_table
 from benchmarks.evaluate import Item, Result
 from benchmarks.metrics import load_metrics
-from benchmarks.report import SEMANTICS, Report, build, estimates, examples, markdown, page, table, write
+from benchmarks.report import (
+    SEMANTICS,
+    Report,
+    build,
+    estimates,
+    examples,
+    markdown,
+    page,
+    rate_distortion,
+    source_names,
+    table,
+    write,
+)
 from speechtok.errors import InputError
 from tests.conftest import make_speech
 
@@ -57,6 +69,22 @@ def test_numbers_and_what_is_missing_are_told():
         "![plot](plot.png)",
     ):
         assert told in text, told
+
+
+def test_codecs_of_one_bitrate_are_drawn_and_told_apart_by_where_they_are():
+    report = make_report()
+    names = ["speechtok:8@runs/a/tokenizer", "speechtok:8@runs/b/tokenizer", "speechtok:8", "speechtok:7"]
+    report["codecs"] = dict.fromkeys(names, report["codecs"]["identity"])
+    figure = rate_distortion(report)
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    assert labels == ["speechtok@a/tokenizer", "speechtok@b/tokenizer", "speechtok"]
+
+
+def test_sources_have_short_names_that_differ():
+    assert source_names(["x/a", "y/b"]) == {"x/a": "a", "y/b": "b"}
+    assert source_names(["x/a", "y/a"]) == {"x/a": "x/a", "y/a": "y/a"}
+    assert source_names(["a", "/y/a"]) == {"a": "a", "/y/a": "y/a"}
+    assert source_names(["a", "a"]) == {"a": "a"}
 
 
 class Page(HTMLParser):
