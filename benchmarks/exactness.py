@@ -213,7 +213,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     total = sum(grid.numel() for grid in expected)
     hours = sum(map(len, waveforms)) / tok.sample_rate / 3600
     print(f"{len(files)} utterances, {hours:.2f} hours, {total} codes; reference: each alone, 1 thread, {_torch()}\n")
-    print("| again | codes | differ | audio that differs, utterances |\n|---|---|---|---|", flush=True)
     differ = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -245,6 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not chosen:
                 raise InputError(f"--only is {arguments.only}, in no row; expected some of {', '.join(ways)}")
             ways = chosen
+        print("| again | codes | differ | audio that differs, utterances |\n|---|---|---|---|", flush=True)
         for way, encode in ways.items():
             start = time.perf_counter()
             codes, audio_again = encode()

@@ -80,4 +80,13 @@ def test_only_the_rows_that_are_asked_for_are_counted(model, manifest, capsys):
 
 def test_rows_that_there_are_not_are_named(model, manifest, capsys):
     assert main(["--data", str(manifest), "--model", model, "--only", "zzz"]) == 1
-    assert "--only is ['zzz'], in no row; expected some of alone, 2 threads, " in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "--only is ['zzz'], in no row; expected some of alone, 2 threads, " in captured.err
+    assert "|" not in captured.out
+
+
+def test_data_that_are_not_there_are_told_in_a_line(model, tmp_path, capsys):
+    assert main(["--data", str(tmp_path / "none.jsonl"), "--model", model]) == 1
+    assert capsys.readouterr().err == (
+        f"error: --data is '{tmp_path / 'none.jsonl'}'; expected a manifest, or a folder with test.jsonl\n"
+    )
