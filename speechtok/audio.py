@@ -127,16 +127,16 @@ def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> 
         raise AudioError(f"waveform has shape {tuple(x.shape)} and is empty; expected at least one sample")
     if x.ndim == 1:
         x = x[None]
+    if x.dtype not in _PCM and x.dtype not in _FLOATS:
+        raise AudioError(f"waveform has dtype {x.dtype}; expected floating point in [-1, 1], int16, int32 or uint8")
     if lengths is not None:
-        counts = check_lengths(lengths, x.shape[0], x.shape[1], least=0)
-        places = torch.arange(x.shape[1], device=x.device)
-        past_end = places >= torch.tensor(counts, device=x.device)[:, None]
-        x = x.masked_fill(past_end, int(_PCM.get(x.dtype, (0.0, 1.0))[0]))
+        counts = check_lengths(lengths, x.shape[0], x.shape[1], least=1 if rows is None else 0)
+        if min(counts) < x.shape[1]:
+            past_end = torch.arange(x.shape[1], device=x.device) >= torch.tensor(counts, device=x.device)[:, None]
+            x = x.masked_fill(past_end, int(_PCM.get(x.dtype, (0.0, 1.0))[0]))
     if x.dtype in _PCM:
         offset, scale = _PCM[x.dtype]
         return ((x.to(torch.float64) - offset) / scale).to(torch.float32)
-    if x.dtype not in _FLOATS:
-        raise AudioError(f"waveform has dtype {x.dtype}; expected floating point in [-1, 1], int16, int32 or uint8")
     peak = float(x.abs().amax()) if x.numel() else 0.0
     if not np.isfinite(peak):
         where = torch.nonzero(~torch.isfinite(x))[0].tolist()

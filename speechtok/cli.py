@@ -335,7 +335,8 @@ def _load_tokenizer(args: argparse.Namespace) -> Tokenizer:
 
     try:
         torch.zeros(1, device=args.device).item()
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for the device
+    # torch asserts that it was compiled for the device, and imports what some devices need
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"--device is {args.device!r}, which cannot be used here ({reason}); try cpu") from error
     tokenizer = load(args.model, args.device)

@@ -13,11 +13,12 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     """``path``, if it is one.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not, or is empty: that would mean the current folder.
     """
-    if not isinstance(path, (str, os.PathLike)):
+    name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not name or not isinstance(name, str):  # an entry of a folder may be named in bytes
         raise InputError(f"path is {path!r}; expected the name of a file or folder")
-    return Path(path)
+    return Path(name)
 
 
 @contextlib.contextmanager

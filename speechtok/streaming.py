@@ -65,12 +65,12 @@ class Stream:
     @property
     def num_samples(self) -> Tensor:
         """Samples of each row that :meth:`encode` took since the row started, int64 ``(B,)``."""
-        return torch.tensor(self._taken)
+        return torch.tensor(self._taken, device="cpu")
 
     @property
     def audio_lengths(self) -> Tensor:
         """Samples of each row that the last :meth:`decode` or :meth:`drain` gave, int64 ``(B,)``."""
-        return torch.tensor(self._given)
+        return torch.tensor(self._given, device="cpu")
 
     @property
     def num_bytes(self) -> int:
@@ -292,9 +292,10 @@ class Stream:
     def _as_codes(self, codes: Any) -> tuple[Tensor, list[int]]:
         """Codes, and the frames of each row."""
         size, most = self._tokenizer.codebook_size, self._tokenizer.num_codebooks
-        if not isinstance(codes, Tensor) or codes.layout is not torch.strided:
+        if not isinstance(codes, Tensor) or codes.layout is not torch.strided or codes.is_meta:
+            what = f"{codes.layout} tensor on {codes.device}" if isinstance(codes, Tensor) else type(codes).__name__
             raise TokensError(
-                f"codes is a {type(codes).__name__}; expected a dense int64 tensor ({self._batch_size}, Q, T), such as "
+                f"codes is a {what}; expected a dense int64 tensor ({self._batch_size}, Q, T), such as "
                 "tokens.codes, or torch.from_numpy(array)"
             )
         if codes.is_nested or codes.ndim != 3 or len(codes) != self._batch_size:

@@ -125,8 +125,6 @@ class Tokenizer(nn.Module, ABC):
             x = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         x = x.to(self.device)
         num_samples = torch.tensor(samples, device=self.device)
-        if min(samples) < x.shape[1]:
-            x = x.masked_fill(torch.arange(x.shape[1], device=self.device) >= num_samples[:, None], 0.0)
         frames = -(-num_samples // self.hop_length)
         codes = self._encode(x[:, : max(samples)], samples, num_codebooks)
         past_end = torch.arange(codes.shape[2], device=self.device) >= frames[:, None]

@@ -100,9 +100,14 @@ class SpeechTokens:
 
         Raises:
             IndexError: there is no such utterance.
-            TokensError: the index is no whole number and no slice.
+            TokensError: the index is no whole number and no slice of such.
         """
-        if not isinstance(index, slice):
+        if isinstance(index, slice):
+            for name in ("start", "stop", "step"):
+                bound = getattr(index, name)
+                if bound is not None and _whole(name, bound) == 0 and name == "step":
+                    raise TokensError("step is 0; expected a whole number other than 0")
+        else:
             index = _whole("index", index)
             if not -len(self) <= index < len(self):
                 raise IndexError(f"utterance {index} of {len(self)}")
@@ -137,6 +142,10 @@ class SpeechTokens:
             TokensError: there are none, or they are no batches of one, of one tokenizer and with as many codebooks; or
                 one that another follows ends within a frame.
         """
+        try:
+            pieces = iter(pieces)  # a batch too, of the pieces of one utterance
+        except TypeError as error:
+            raise TokensError(f"pieces is a {type(pieces).__name__}; expected a list of SpeechTokens") from error
         pieces = list(pieces)
         if not pieces:
             raise TokensError("there are no pieces to join; expected one at least")
@@ -173,8 +182,8 @@ class SpeechTokens:
         """
         try:
             moved = self.codes.to(device), self.lengths.to(device), self.num_samples.to(device)
-        except (RuntimeError, AssertionError, TypeError) as error:
-            reason = str(error).splitlines()[0]
+        except (RuntimeError, AssertionError, TypeError, ImportError) as error:  # backends that are not installed
+            reason = str(error).partition("\n")[0]
             raise TokensError(f"device is {device!r} ({reason}); expected one that is here, such as 'cpu'") from error
         return self._replace(*moved)
 

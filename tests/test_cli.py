@@ -391,7 +391,7 @@ def test_a_model_path_that_leads_nowhere_is_an_error(tmp_path, capsys, command):
 
 
 def test_a_device_that_is_not_there_is_an_error(run, tmp_path, capsys):
-    for device in ("toaster", "meta"):
+    for device in ("toaster", "meta", "hpu"):
         assert run("encode", write(tmp_path / "a.wav"), "--device", device) == 1
         assert_error(capsys.readouterr().err, f"--device is {device!r}")
 

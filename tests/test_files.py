@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from speechtok import SpeechTokenizer, load, write_audio
-from speechtok.errors import OutputError
+from speechtok.errors import InputError, OutputError
 from speechtok.files import replacing
 
 
@@ -125,6 +125,17 @@ def test_the_umask_of_the_process_stays_as_it_is(tmp_path, monkeypatch):
 
 def test_a_name_that_no_file_can_have_is_named(tmp_path):
     with pytest.raises(OutputError, match="no name has a NUL in it"), replacing(tmp_path / "a\0b"):
+        pass
+
+
+def test_an_entry_of_a_folder_may_be_written_if_its_name_is_text(tmp_path):
+    (tmp_path / "file").write_text("old")
+    with os.scandir(tmp_path) as entries, replacing(next(entries)) as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "file").read_text() == "new"
+    with os.scandir(os.fsencode(tmp_path)) as entries:
+        named_in_bytes = next(entries)
+    with pytest.raises(InputError, match="expected the name of a file"), replacing(named_in_bytes):
         pass
 
 

@@ -443,6 +443,9 @@ class TestMistakes:
     def test_codes_that_are_none(self):
         with pytest.raises(TokensError, match="codes is a list; expected a dense int64 tensor"):
             self.s.decode([[0]])
+        for some in (torch.zeros(2, 4, 1).long().to_sparse(), torch.zeros(2, 4, 1, device="meta").long()):
+            with pytest.raises(TokensError, match=r"codes is a torch\..* tensor on .*; expected a dense int64 tensor"):
+                self.s.decode(some)
         with pytest.raises(TokensError, match=r"dtype torch\.float32"):
             self.s.decode(torch.zeros(2, 4, 1))
         with pytest.raises(TokensError, match="5 codebooks; expected at most 4"):

@@ -262,20 +262,31 @@ def test_padding_may_hold_anything(tiny, padding):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.float64])
 def test_padding_is_silence_in_every_type(tiny, dtype):
     x = torch.full((2, 1_000), 128 if dtype is torch.uint8 else 0, dtype=dtype)
-    expected = tiny.encode(x, RATE, lengths=[1_000, 900]).codes
+    expected = tiny.encode(torch.zeros(2, 1_000), RATE, lengths=[1_000, 900]).codes
     x[1, 900:] = 7
     assert torch.equal(tiny.encode(x, RATE, lengths=[1_000, 900]).codes, expected)
+
+
+def test_a_type_that_holds_no_audio_is_named_with_lengths_too(tiny):
+    x = torch.zeros(2, 1_000).to(torch.float8_e4m3fn)
+    with pytest.raises(AudioError, match=r"dtype torch.float8_e4m3fn; expected floating point"):
+        tiny.encode(x, RATE, lengths=[1_000, 900])
+
+
+@pytest.mark.parametrize("length", [0, -1, 1_001])
+def test_a_length_that_cannot_be_is_named_with_what_can(tiny, length):
+    with pytest.raises(AudioError, match="expected values from 1 to 1000"):
+        tiny.encode(torch.zeros(2, 1_000), RATE, lengths=[1_000, length])
 
 
 def test_replaced_weights_have_another_fingerprint(new_tokenizer):
     tok = new_tokenizer()
     for seed in range(20):  # memory that was freed may be given out again
-        before = tok.fingerprint
-        vectors = torch.randn(tok.quantizer.codebooks.shape, generator=torch.Generator().manual_seed(seed))
+        before, random = tok.fingerprint, torch.Generator().manual_seed(seed)
+        shape = tok.quantizer.codebooks.shape
         del tok.quantizer.codebooks
-        tok.quantizer.register_buffer("codebooks", vectors)
+        tok.quantizer.register_buffer("codebooks", torch.randn(shape, generator=random))
         assert tok.fingerprint != before
-        del vectors
 
 
 def test_codes_in_padding_frames_are_irrelevant_to_decoding(tiny):

@@ -320,6 +320,14 @@ def test_a_slice_of_a_batch_is_a_batch_without_frames_that_all_its_rows_lack():
     assert len(tokens[2:]) == 0
 
 
+@pytest.mark.parametrize(
+    ("index", "what"), [(slice("a", 2), "start"), (slice(0, 0.5), "stop"), (slice(0, 2, 0), "step")]
+)
+def test_what_is_no_slice_is_named(index, what):
+    with pytest.raises(TokensError, match=f"{what} is .*; expected a whole number"):
+        make()[index]
+
+
 @pytest.mark.parametrize("index", ["a", 0.5, None, True])
 def test_what_is_no_whole_number_is_named(index):
     with pytest.raises(TokensError, match=r"index is .*; expected a whole number"):
@@ -334,9 +342,15 @@ def test_pieces_may_come_one_by_one_and_have_to_be_tokens():
     assert_equal(SpeechTokens.join(tokens.crop(t, t + 1) for t in range(3)), tokens)
     with pytest.raises(TokensError, match="piece 1 is a str; expected SpeechTokens"):
         SpeechTokens.join([tokens, "x"])
+    with pytest.raises(TokensError, match="pieces is a NoneType; expected a list of SpeechTokens"):
+        SpeechTokens.join(None)
 
 
-@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta"])
+def test_pieces_may_be_the_rows_of_a_batch():
+    assert_equal(SpeechTokens.join(make()[1:]), make()[1])
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta", "hpu"])
 def test_a_device_that_is_not_here_or_holds_no_values_is_named(device):
     with pytest.raises(TokensError, match=r"; expected (one that is here|a dense tensor)"):
         make().to(device)
@@ -349,11 +363,13 @@ def test_codes_that_are_no_dense_tensor_are_refused(tiny):
             tiny.decode(some)
 
 
-@pytest.mark.parametrize("path", [None, 0, ["a"]])
-def test_what_is_no_path_is_named(path, tiny):
+@pytest.mark.parametrize("path", [None, 0, ["a"], b"a", ""])
+def test_what_is_no_path_is_named(path, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where an empty name would lead
     for use in (SpeechTokens.load, make().save, tiny.save, read_audio, lambda path: write_audio(path, [0.0], 16_000)):
         with pytest.raises(InputError, match=r"path is .*; expected the name of a file or folder"):
             use(path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_loaded_tokens_do_not_lie_in_their_file(tmp_path):

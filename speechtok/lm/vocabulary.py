@@ -600,6 +600,11 @@ class AudioVocabulary:
         if one and len(rows) != 1:
             raise VocabularyError(f"ids has {len(rows)} rows; expected one of shape {shape}")
         for index, row in enumerate(rows):
+            if row.layout is not torch.strided or row.is_meta:
+                raise VocabularyError(
+                    f"row {index} of ids is sparse or without values ({row.layout}, {row.device}); expected a dense "
+                    f"tensor, {shape}"
+                )
             if not row.numel() and row.ndim <= depth:  # an empty list is of no dtype, and has no codebooks
                 rows[index] = row = torch.zeros(
                     (0, self.num_codebooks) if self.is_grid else 0, dtype=torch.int64, device="cpu"

@@ -116,7 +116,8 @@ def test_extending_a_model_again_gives_the_same_rows(new_model, tiny):
     model, vocab = new_model(300), speechtok.AudioVocabulary(tiny, "flatten", offset=100)
     extend_model(model, vocab, tiny)
     before = model.get_input_embeddings().weight.clone()
-    extend_model(model, vocab, tiny)
+    with torch.device("meta"):  # as with any other default
+        extend_model(model, vocab, tiny)
     assert torch.equal(model.get_input_embeddings().weight, before)
     assert len(before) == 300  # a model with room to spare keeps it
 

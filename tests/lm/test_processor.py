@@ -55,6 +55,17 @@ def test_batches_are_filled_up_on_the_text_tokenizers_side(one, tokens, side):
     assert bool(mask[-1 if side == "left" else 0])
 
 
+def test_what_tensors_are_made_of_by_default_does_not_matter(one, tokens):
+    # as torch.set_default_device("cuda") does for a whole program
+    expected = one(["Say<|speech|>", "hello"], [tokens[0]])
+    with torch.device("meta"):
+        batch = one(["Say<|speech|>", "hello"], [tokens[0]])
+        said = one.decode(expected["input_ids"][0])
+    assert torch.equal(batch["input_ids"], expected["input_ids"])
+    assert torch.equal(batch["attention_mask"], expected["attention_mask"])
+    assert torch.equal(said.speech[0].codes, tokens[0].codes)
+
+
 @pytest.mark.parametrize(("text", "count"), [("<|speech|>", 0), ("none", 1), ("<|speech|><|speech|>", 1)])
 def test_as_many_utterances_as_slots_are_expected(one, tokens, text, count):
     with pytest.raises(VocabularyError, match=r"slots <\|speech\|> in the text and \d utterances"):

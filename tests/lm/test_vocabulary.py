@@ -326,7 +326,23 @@ def test_what_tensors_are_made_of_by_default_does_not_matter(pattern):
         assert torch.equal(ids, expected)
         back = vocab.to_codes(ids)
         vocab.continuations(expected[0][: len(expected[0]) // 2])
+        reader = vocab.reader()
+        steps = (expected[0][1:-1] - vocab.first_code).view(-1, 4 if vocab.is_grid else 1).tolist()
+        read = torch.cat([*map(reader.take, steps), reader.finish()], 1)
     assert torch.equal(back.lengths, tokens.lengths)
+    assert torch.equal(read, back[0].codes[0])
+
+
+@pytest.mark.parametrize(
+    "ids", [torch.tensor([4, 5]).to_sparse(), torch.tensor([4, 5]).to("meta")], ids=["sparse", "meta"]
+)
+def test_ids_that_are_no_dense_tensor_are_refused(ids):
+    vocab = speechtok.AudioVocabulary(FACTS)
+    for use in (vocab.to_codes, vocab.continuations, vocab.spans, lambda ids: vocab.to_codes([ids, ids])):
+        with pytest.raises(
+            VocabularyError, match=r"row 0 of ids is sparse or without values .*; expected a dense tensor"
+        ):
+            use(ids)
 
 
 def test_numbers_may_be_numpys_and_an_offset_is_no_more_than_ids_can_be():

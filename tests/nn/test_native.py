@@ -201,6 +201,8 @@ def test_what_tensors_are_made_of_by_default_does_not_matter(new_tokenizer, spee
                 with tok.stream() as s:
                     codes = torch.cat([s.encode(audio), s.flush()], 2)
                     decoded = torch.cat([s.decode(codes), s.drain()], 1)
+                    assert s.num_samples.tolist() == [len(audio)]
+                    assert s.audio_lengths.tolist() == [tok.hop_length]
             assert_equal((codes, decoded[:, : len(audio)]), expected)
         finally:
             torch.set_default_dtype(torch.float32)
