@@ -51,12 +51,12 @@ def test_it_can_be_left_in_the_middle(workers):
 
 def test_what_ends_a_job_reaches_every_process_and_ends_those_that_make_batches_last():
     batches = ahead(square, 0, 1000, 2)
-    next(batches)
+    assert [int(next(batches)[0]) for _ in range(2)] == [0, 1]  # one of each: both are at work
     processes = [str(process.pid) for process in multiprocessing.active_children()]
     assert len(processes) == 2
     for name in ("INT", "TERM"):
         subprocess.run(["kill", f"-{name}", *processes], check=True)  # not from this process: from whoever ends the job
-    assert [int(next(batches)[0]) for _ in range(30)] == [step * step for step in range(1, 31)]
+    assert [int(next(batches)[0]) for _ in range(30)] == [step * step for step in range(2, 32)]
     batches.close()
     assert not multiprocessing.active_children()
 
