@@ -72,8 +72,9 @@ def _check_device(device: torch.device | str) -> None:
         if torch.device(device).type != "meta":
             torch.empty(0, device=device)
             return
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = f"which cannot be used here ({str(error).splitlines()[0]})"
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:  # backends that are not installed
+        said = str(error).partition("\n")[0]
+        reason = f"which cannot be used here ({said})"
     raise InputError(f"device is {device!r}, {reason}; expected one of PyTorch's that is here, such as 'cpu'")
 
 

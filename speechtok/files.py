@@ -40,7 +40,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         if path.exists() and not path.is_file():  # renaming onto /dev/null or a pipe would destroy it
             raise FileExistsError(f"{path} is a device or a pipe")
         name = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
-        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # the system takes the umask from it
+        # the system takes the umask from it; what replaces a private file is never open to others
+        mode = path.stat().st_mode & 0o777 | 0o600 if path.exists() else 0o666
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
         temporary = name
         yield temporary
         with open(temporary, "rb") as written:

@@ -461,7 +461,7 @@ def test_a_loaded_tokenizer_does_not_lie_in_its_file(saved, new_tokenizer, tmp_p
     assert torch.equal(loaded.state_dict()[EMBED], weight)
 
 
-@pytest.mark.parametrize("device", ["nonsense", "meta", "cuda:99", 1.5])
+@pytest.mark.parametrize("device", ["nonsense", "meta", "cuda:99", "hpu", 1.5])
 def test_a_device_that_is_not_here_is_named(saved, device):
     with pytest.raises(InputError, match=f"device is {device!r}, which .*; expected one of PyTorch's that is here"):
         load(saved, device=device)

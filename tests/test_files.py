@@ -123,6 +123,12 @@ def test_the_umask_of_the_process_stays_as_it_is(tmp_path, monkeypatch):
     assert (tmp_path / "file").read_text() == "new"
 
 
+def test_what_replaces_a_private_file_is_never_open_to_others(tmp_path):
+    (tmp_path / "file").touch(0o600)
+    with replacing(tmp_path / "file") as temporary:
+        assert temporary.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_name_that_no_file_can_have_is_named(tmp_path):
     with pytest.raises(OutputError, match="no name has a NUL in it"), replacing(tmp_path / "a\0b"):
         pass
