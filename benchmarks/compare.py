@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.bootstrap import Difference, compare, holm
 from benchmarks.report import Report, array
-from benchmarks.statistics import Difference, compare, holm
 from speechtok.errors import InputError, SpeechtokError
 
 SIGNIFICANT = 0.05

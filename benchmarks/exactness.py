@@ -47,7 +47,7 @@ Result = tuple[Codes, list[str] | None]
 """Codes, and digests of the audio that they decode to, if the way concerns the decoder."""
 
 
-def alone(tok: speechtok.SpeechTokenizer, waveforms: Waveforms, threads: int = 1) -> Result:
+def alone(tok: speechtok.ConvNeXtTokenizer, waveforms: Waveforms, threads: int = 1) -> Result:
     """Each utterance by itself."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -61,7 +61,7 @@ def _digest(audio: torch.Tensor) -> str:
     return hashlib.sha256((audio + 0.0).numpy().tobytes()).hexdigest()  # minus zero is zero
 
 
-def batched(tok: speechtok.SpeechTokenizer, waveforms: Waveforms, most: int = 64) -> Result:
+def batched(tok: speechtok.ConvNeXtTokenizer, waveforms: Waveforms, most: int = 64) -> Result:
     """In batches of random sizes and companies, with noise as padding."""
     rng, generator = random.Random(0), torch.Generator().manual_seed(0)
     order = rng.sample(range(len(waveforms)), len(waveforms))
@@ -82,7 +82,7 @@ def batched(tok: speechtok.SpeechTokenizer, waveforms: Waveforms, most: int = 64
     return [codes[row] for row in everyone], [audio[row] for row in everyone]
 
 
-def streamed(tok: speechtok.SpeechTokenizer, waveforms: Waveforms) -> Codes:
+def streamed(tok: speechtok.ConvNeXtTokenizer, waveforms: Waveforms) -> Codes:
     """In chunks of random sizes from 1 sample to 2 s; the first utterance one sample at a time."""
     rng = random.Random(0)
     codes = []
@@ -98,7 +98,7 @@ def streamed(tok: speechtok.SpeechTokenizer, waveforms: Waveforms) -> Codes:
     return codes
 
 
-def interleaved(tok: speechtok.SpeechTokenizer, waveforms: Waveforms, most: int = 100) -> Codes:
+def interleaved(tok: speechtok.ConvNeXtTokenizer, waveforms: Waveforms, most: int = 100) -> Codes:
     """By 100 streams at once, which take turns."""
     rng = random.Random(0)
     codes: Codes = []
@@ -169,7 +169,7 @@ def encode_saved(model: str | None, means: str, audio: Path, out: Path) -> None:
     np.savez(out, audio=np.array(digests), **{f"{i:06}": c.numpy().astype(np.int32) for i, c in enumerate(codes)})
 
 
-def decoded_streamed(tok: speechtok.SpeechTokenizer, codes: Codes, waveforms: Waveforms) -> list[str]:
+def decoded_streamed(tok: speechtok.ConvNeXtTokenizer, codes: Codes, waveforms: Waveforms) -> list[str]:
     """Digests of audio decoded by streams in random pieces."""
     rng = random.Random(0)
     digests = []

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from speechtok.errors import InputError
-from speechtok.quality import intelligibility, pesq_wb, voice
+from speechtok.metrics import intelligibility, pesq_wb, voice
 
 RATE = 16_000
 """Hertz at which everything is compared."""
@@ -77,7 +77,7 @@ class Speech:
 
     @functools.cached_property
     def voice(self) -> np.ndarray | None:
-        """See :func:`speechtok.quality.voice`."""
+        """See :func:`speechtok.metrics.voice`."""
         return voice(self.waveform, RATE)
 
 

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 import speechtok
+from benchmarks.bootstrap import Estimate, estimate, perplexity
 from benchmarks.codecs import Codec
 from benchmarks.evaluate import Item, Result, align, code
 from benchmarks.metrics import RATE, Metric, version, versions
-from benchmarks.statistics import Estimate, estimate, perplexity
 from speechtok.audio import resample
 from speechtok.errors import SpeechtokError
 from speechtok.files import replacing

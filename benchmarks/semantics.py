@@ -17,7 +17,7 @@ frames in random order: the fewer frames, the higher the PNMI that as many label
 The second table: the ABX error rate of phones within and across speakers, tokens a phone (runs of one label), how well
 a linear probe tells the speaker from an utterance's labels (codebook 0 against all codebooks: what leaks), and a
 trigram model's perplexity of a label that is not a repeat, with the bits a second of speech that it needs; the model
-learns from ``train.jsonl``. Each is defined in :mod:`benchmarks.units`.
+learns from ``train.jsonl``. Each is defined in :mod:`benchmarks.unit_metrics`.
 """
 
 import argparse
@@ -39,10 +39,10 @@ import speechtok
 from benchmarks.evaluate import read_items
 from benchmarks.metrics import version
 from benchmarks.report import SEMANTICS, put
-from benchmarks.units import Trigrams, abx, segments, speaker_leakage, tokens_per_phone, without_repeats
+from benchmarks.unit_metrics import Trigrams, abx, segments, speaker_leakage, tokens_per_phone, without_repeats
 from speechtok.audio import resample
 from speechtok.errors import InputError, SpeechtokError
-from speechtok.quality import PhoneScore, phone_score
+from speechtok.metrics import PhoneScore, phone_score
 from training.clusters import assign, fit_clusters
 from training.features import frame_centres
 from training.phones import SILENCE, Phone, phones_at, read_alignments
@@ -220,17 +220,17 @@ def language(
     )
 
 
-def codebook_scores(tokenizer: speechtok.SpeechTokenizer, aligned: Aligned, delay: int = 0) -> list[Score]:
+def codebook_scores(tokenizer: speechtok.ConvNeXtTokenizer, aligned: Aligned, delay: int = 0) -> list[Score]:
     """Score of every codebook, the semantic one first, of that one without the delay, and of chance."""
     return _scores(aligned.label_each(codes_of(tokenizer), "codes", delay), aligned.silence, delay)
 
 
 def delay_of(tokenizer: speechtok.Tokenizer) -> int:
     """Frames of the decoder's lookahead."""
-    return tokenizer.lookahead // tokenizer.hop_length if isinstance(tokenizer, speechtok.SpeechTokenizer) else 0
+    return tokenizer.lookahead // tokenizer.hop_length if isinstance(tokenizer, speechtok.ConvNeXtTokenizer) else 0
 
 
-def codes_of(tokenizer: speechtok.SpeechTokenizer) -> Labeller:
+def codes_of(tokenizer: speechtok.ConvNeXtTokenizer) -> Labeller:
     """Labels that are the codes, codebook 0 first."""
 
     def labels(waveform: Tensor, rate: int, centres: Tensor) -> Tensor:

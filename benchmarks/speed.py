@@ -134,7 +134,9 @@ def offline(codec: Codec, threads: int, batch: int, seconds: float) -> OfflineSp
     return OfflineSpeed(codec.name, threads, batch, batch * seconds / encode, batch * seconds / decode)
 
 
-def chunk_latency(tok: speechtok.SpeechTokenizer, threads: int, batch: int, chunk_ms: int, chunks: int) -> ChunkLatency:
+def chunk_latency(
+    tok: speechtok.ConvNeXtTokenizer, threads: int, batch: int, chunk_ms: int, chunks: int
+) -> ChunkLatency:
     """Stream ``chunks`` chunks, encoding and decoding each; the first 20 do not count."""
     torch.set_num_threads(threads)
     size = tok.sample_rate * chunk_ms // 1000

@@ -37,7 +37,7 @@ def patterns(num_codebooks: int) -> dict[str, lm.Pattern]:
     }
 
 
-def sample(tok: speechtok.SpeechTokenizer, frames: int) -> Tensor:
+def sample(tok: speechtok.ConvNeXtTokenizer, frames: int) -> Tensor:
     """Codes of the speech that comes with the package, again and again, ``(1, Q, T)``."""
     with resources.as_file(resources.files("speechtok") / "assets" / "sample.flac") as path:
         codes = tok.encode(*speechtok.read_audio(path)).codes
@@ -67,7 +67,7 @@ def clocked(call: Callable[[], object], times: int) -> tuple[float, float]:
 
 
 def streamer_latency(
-    tok: speechtok.SpeechTokenizer, vocab: speechtok.AudioVocabulary, codes: Tensor
+    tok: speechtok.ConvNeXtTokenizer, vocab: speechtok.AudioVocabulary, codes: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
     """Milliseconds of the clock and of the processor, from the id that completes a frame to audio, for each frame."""
     played: list[Tensor] = []

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from speechtok.audio import read_audio, write_audio
 from speechtok.checkpoint import load
-from speechtok.config import ConvNeXtConfig, SeanetConfig, TokenizerConfig
-from speechtok.seanet import SeanetTokenizer
+from speechtok.config import ConvNeXtConfig, ConvNeXtStackConfig, SEANetConfig
+from speechtok.seanet import SEANetTokenizer
 from speechtok.streaming import NO_CODE, Stream
-from speechtok.tokenizer import SpeechTokenizer, Tokenizer
+from speechtok.tokenizer import ConvNeXtTokenizer, Tokenizer
 from speechtok.tokens import SpeechTokens
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ __all__ = [
     "NO_CODE",
     "AudioVocabulary",
     "ConvNeXtConfig",
-    "SeanetConfig",
-    "SeanetTokenizer",
-    "SpeechTokenizer",
+    "ConvNeXtStackConfig",
+    "ConvNeXtTokenizer",
+    "SEANetConfig",
+    "SEANetTokenizer",
     "SpeechTokens",
     "Stream",
     "Tokenizer",
-    "TokenizerConfig",
     "load",
     "read_audio",
     "write_audio",

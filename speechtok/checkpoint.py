@@ -11,13 +11,13 @@ import safetensors.torch
 import torch
 
 from speechtok.codecs import CODECS, load_codec
-from speechtok.config import ModelConfig, SeanetConfig, model_config
+from speechtok.config import ModelConfig, SEANetConfig, model_config
 from speechtok.errors import CheckpointError, InputError, MissingFileError, OutputError, SpeechtokError
 from speechtok.files import as_path, replacing
 from speechtok.hub import locate
-from speechtok.nn.undrawn import Undrawn
-from speechtok.seanet import PUBLISHED_WEIGHTS_NAME, SeanetTokenizer, from_published, published_config
-from speechtok.tokenizer import SpeechTokenizer, Tokenizer
+from speechtok.nn.skip_init import SkipInit
+from speechtok.seanet import PUBLISHED_WEIGHTS_NAME, SEANetTokenizer, from_published, published_config
+from speechtok.tokenizer import ConvNeXtTokenizer, Tokenizer
 from speechtok.version import version
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
@@ -33,7 +33,7 @@ def load(
     Args:
         name: one of
 
-            - a directory that :meth:`SpeechTokenizer.save` wrote, or a ``checkpoint.pt`` of ``training/train.py``;
+            - a directory that :meth:`ConvNeXtTokenizer.save` wrote, or a ``checkpoint.pt`` of ``training/train.py``;
             - a directory of a published SpeechTokenizer: ``config.json`` beside ``SpeechTokenizer.pt``;
             - ``org/name`` on the Hugging Face hub, with ``/folder`` behind it for a folder of the repository;
             - ``"encodec:…"``, ``"dac:…"`` or ``"mimi:…"`` for a codec of transformers: a directory or ``org/name``.
@@ -175,7 +175,7 @@ def _load_training_checkpoint(path: Path, device: torch.device | str) -> Tokeniz
 def _assemble(
     config: ModelConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device | str
 ) -> Tokenizer:
-    with torch.device("meta"), Undrawn():
+    with torch.device("meta"), SkipInit():
         tokenizer = build(config)
     expected = {name: tensor.shape for name, tensor in tokenizer.state_dict().items()}
     for name in sorted(expected.keys() | weights.keys(), key=str):
@@ -207,6 +207,6 @@ def _assemble(
     return tokenizer
 
 
-def build(config: ModelConfig) -> SpeechTokenizer | SeanetTokenizer:
+def build(config: ModelConfig) -> ConvNeXtTokenizer | SEANetTokenizer:
     """A tokenizer of this config, with random weights."""
-    return SeanetTokenizer(config) if isinstance(config, SeanetConfig) else SpeechTokenizer(config)
+    return SEANetTokenizer(config) if isinstance(config, SEANetConfig) else ConvNeXtTokenizer(config)

@@ -451,7 +451,7 @@ def _make_folder(path: Path) -> None:
 
 def _quality(before: Tensor, after: Tensor, sample_rate: int) -> Rows:
     """PESQ-WB and STOI of ``after`` against ``before``, ``(S,)`` each, as far as their libraries are installed."""
-    from speechtok.quality import pesq_wb, stoi
+    from speechtok.metrics import pesq_wb, stoi
 
     rows, missing = [], []
     for label, measure, digits in (("PESQ-WB", pesq_wb, 2), ("STOI", stoi, 3)):

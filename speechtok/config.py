@@ -65,7 +65,7 @@ def _check_whole(name: str, value: int, least: int, most: int) -> None:
 
 
 @dataclass(frozen=True)
-class ConvNeXtConfig:
+class ConvNeXtStackConfig:
     """Size of one half (encoder or decoder) of the ``convnext`` family.
 
     Attributes:
@@ -92,7 +92,7 @@ class ConvNeXtConfig:
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
+class ConvNeXtConfig:
     """A tokenizer, complete: two tokenizers of one config differ only in their weights.
 
     Attributes:
@@ -119,8 +119,8 @@ class TokenizerConfig:
     semantic_dim: int = field(default=0, metadata={"absent": 0})
     num_codebooks: int = 8
     codebook_size: int = 1024
-    encoder: ConvNeXtConfig = field(default_factory=ConvNeXtConfig)
-    decoder: ConvNeXtConfig = field(default_factory=ConvNeXtConfig)
+    encoder: ConvNeXtStackConfig = field(default_factory=ConvNeXtStackConfig)
+    decoder: ConvNeXtStackConfig = field(default_factory=ConvNeXtStackConfig)
 
     def __post_init__(self) -> None:
         if self.family != "convnext":
@@ -132,8 +132,8 @@ class TokenizerConfig:
         _check_whole("num_codebooks", self.num_codebooks, 1, 1_024)
         _check_whole("codebook_size", self.codebook_size, 2, 32_768)
         for name in ("encoder", "decoder"):
-            if not isinstance(getattr(self, name), ConvNeXtConfig):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected a ConvNeXtConfig")
+            if not isinstance(getattr(self, name), ConvNeXtStackConfig):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected a ConvNeXtStackConfig")
         if self.patch_length % 2:
             raise ConfigError(f"patch_length is {self.patch_length}; expected an even number of samples")
         for name in ("hop_length", "window_length"):
@@ -148,7 +148,7 @@ class TokenizerConfig:
         return self.sample_rate / self.hop_length
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TokenizerConfig":
+    def from_dict(cls, values: Mapping[str, Any]) -> "ConvNeXtConfig":
         """Inverse of :meth:`to_dict`. Raises :class:`~speechtok.errors.ConfigError`; see :func:`from_mapping`."""
         return from_mapping(cls, values)
 
@@ -162,7 +162,7 @@ class TokenizerConfig:
 
 
 @dataclass(frozen=True)
-class SeanetConfig:
+class SEANetConfig:
     """A tokenizer of the ``seanet`` family, complete: the architecture of the published SpeechTokenizer.
 
     Attributes:
@@ -236,20 +236,20 @@ class SeanetConfig:
 
     @property
     def semantic_dim(self) -> int:
-        """0: all codebooks look at all numbers of the latent; see :class:`TokenizerConfig`."""
+        """0: all codebooks look at all numbers of the latent; see :class:`ConvNeXtConfig`."""
         return 0
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "SeanetConfig":
+    def from_dict(cls, values: Mapping[str, Any]) -> "SEANetConfig":
         """Inverse of :meth:`to_dict`. Raises :class:`~speechtok.errors.ConfigError`; see :func:`from_mapping`."""
         return from_mapping(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; see :meth:`TokenizerConfig.to_dict`."""
+        """Plain values, ready for JSON; see :meth:`ConvNeXtConfig.to_dict`."""
         return {**to_mapping(self), "strides": list(self.strides)}
 
 
-ModelConfig = TokenizerConfig | SeanetConfig
+ModelConfig = ConvNeXtConfig | SEANetConfig
 """A tokenizer of either family; :func:`from_mapping` takes the one that the field ``family`` names."""
 
 

@@ -7,33 +7,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechtok.config import SeanetConfig
+from speechtok.config import SEANetConfig
 from speechtok.errors import CheckpointError, ConfigError
-from speechtok.nn.seanet import PIECE_FRAMES, Conv, Decoder, Encoder, ResidualBlock, TransposedConv
-from speechtok.nn.undrawn import Undrawn
-from speechtok.quantizer import FloatQuantizer
+from speechtok.nn.quantizer import FloatQuantizer
+from speechtok.nn.seanet import PIECE_FRAMES, Conv, ResidualBlock, SEANetDecoder, SEANetEncoder, TransposedConv
+from speechtok.nn.skip_init import SkipInit
 from speechtok.utterances import UtteranceTokenizer
 
 PUBLISHED_WEIGHTS_NAME = "SpeechTokenizer.pt"
 
 
-class SeanetTokenizer(UtteranceTokenizer):
+class SEANetTokenizer(UtteranceTokenizer):
     """A tokenizer of the ``seanet`` family, in float32; its LSTM is parallel over time instead of over utterances.
 
     Args:
         config: its architecture.
     """
 
-    config: SeanetConfig
+    config: SEANetConfig
 
-    def __init__(self, config: SeanetConfig) -> None:
+    def __init__(self, config: SEANetConfig) -> None:
         super().__init__()
         c = config
         self.config = config
         blocks = c.residual_layers, c.residual_kernel_size, c.dilation_base, c.activation, c.causal
-        self.encoder = Encoder(c.filters, c.strides, c.latent_dim, *blocks, c.lstm_layers, c.bidirectional)
+        self.encoder = SEANetEncoder(c.filters, c.strides, c.latent_dim, *blocks, c.lstm_layers, c.bidirectional)
         self.quantizer = FloatQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim)
-        self.decoder = Decoder(c.filters, c.strides, c.latent_dim, *blocks, c.lstm_layers)
+        self.decoder = SEANetDecoder(c.filters, c.strides, c.latent_dim, *blocks, c.lstm_layers)
         self.why_no_stream = (
             "it is causal, but a float32 model, whose codes in pieces may be others than those of the whole"
             if c.causal
@@ -59,7 +59,7 @@ class SeanetTokenizer(UtteranceTokenizer):
         return self.quantizer.decode(codes)
 
 
-def published_config(values: Mapping[str, Any]) -> SeanetConfig:
+def published_config(values: Mapping[str, Any]) -> SEANetConfig:
     """Read the ``config.json`` of a published SpeechTokenizer; what only its training needs is passed over.
 
     Raises:
@@ -85,11 +85,11 @@ def published_config(values: Mapping[str, Any]) -> SeanetConfig:
     kind = values["activation"]
     if not isinstance(kind, str) or kind not in kinds:
         raise ConfigError(f"activation is {kind!r}; expected 'ELU' or 'Snake'")
-    return SeanetConfig(activation=kinds[kind], **{ours: values[theirs] for theirs, ours in names.items()})
+    return SEANetConfig(activation=kinds[kind], **{ours: values[theirs] for theirs, ours in names.items()})
 
 
-def from_published(weights: Mapping[str, Any], config: SeanetConfig, source: object) -> dict[str, Tensor]:
-    """Weights of a published SpeechTokenizer as those of a :class:`SeanetTokenizer`.
+def from_published(weights: Mapping[str, Any], config: SEANetConfig, source: object) -> dict[str, Tensor]:
+    """Weights of a published SpeechTokenizer as those of a :class:`SEANetTokenizer`.
 
     Weight norm (Salimans and Kingma 2016, arXiv 1602.07868) is folded into the weights. What only training needs is
     dropped: the averages of the codebooks, and the projection of codebook 0 to its teacher's width.
@@ -102,8 +102,8 @@ def from_published(weights: Mapping[str, Any], config: SeanetConfig, source: obj
     Raises:
         CheckpointError: a weight is missing, is of another shape than the config asks for, or is unknown.
     """
-    with torch.device("meta"), Undrawn():
-        model = SeanetTokenizer(config)
+    with torch.device("meta"), SkipInit():
+        model = SEANetTokenizer(config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     left = {str(name): tensor for name, tensor in weights.items()}
 
@@ -146,7 +146,7 @@ _TRAINING_ONLY = re.compile(
 )
 
 
-def _published_names(model: SeanetTokenizer) -> dict[str, str]:
+def _published_names(model: SEANetTokenizer) -> dict[str, str]:
     """Our names of the weights of encoder and decoder, and the published ones."""
     names = {}
     for half, parts in (("encoder", model.encoder.children()), ("decoder", model.decoder.children())):

@@ -14,14 +14,14 @@ from speechtok.nn.convnext import State
 from speechtok.tokens import check_codes
 
 if TYPE_CHECKING:
-    from speechtok.tokenizer import SpeechTokenizer
+    from speechtok.tokenizer import ConvNeXtTokenizer
 
 NO_CODE = -1
 """Where a row of streamed codes has no frame: some rows of a batch may have more frames than others."""
 
 
 class Stream:
-    """Audio to codes and codes to audio, piece by piece; :meth:`speechtok.SpeechTokenizer.stream` opens one.
+    """Audio to codes and codes to audio, piece by piece; :meth:`speechtok.ConvNeXtTokenizer.stream` opens one.
 
     The pieces may have any length. Put together they are what ``encode`` and ``decode`` give for the whole, integer
     for integer and sample for sample; only the last frame is not cut to the utterance's length (:attr:`num_samples`).
@@ -38,7 +38,7 @@ class Stream:
         num_codebooks: codebooks to encode with, from the first.
     """
 
-    def __init__(self, tokenizer: "SpeechTokenizer", batch_size: int, num_codebooks: int) -> None:
+    def __init__(self, tokenizer: "ConvNeXtTokenizer", batch_size: int, num_codebooks: int) -> None:
         self._tokenizer = tokenizer
         self._num_codebooks = num_codebooks
         self._batch_size = batch_size
@@ -94,7 +94,7 @@ class Stream:
 
         Args:
             chunk: ``(S,)`` for a stream of one row, or ``(B, S)``, ``S`` from 0 on, as
-                :meth:`~speechtok.SpeechTokenizer.encode` takes it.
+                :meth:`~speechtok.ConvNeXtTokenizer.encode` takes it.
             lengths: ``(B,)``, samples of each row that count, 0 for a row that has none now; all by default.
             sample_rate: of ``chunk``, in hertz, if it shall be checked; a stream does not resample.
 

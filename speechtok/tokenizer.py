@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resample, resampled_length
-from speechtok.config import TokenizerConfig
+from speechtok.config import ConvNeXtConfig
 from speechtok.errors import FingerprintError, InputError, StreamError, TokensError
-from speechtok.nn.convnext import Decoder, Encoder, State
-from speechtok.nn.exact import Prepared
+from speechtok.nn.convnext import ConvNeXtDecoder, ConvNeXtEncoder, State
+from speechtok.nn.exact import WeightCache
 from speechtok.nn.native import Native, NativeSteps, faster
-from speechtok.quantizer import ResidualQuantizer
+from speechtok.nn.quantizer import ResidualQuantizer
 from speechtok.streaming import Stream
 from speechtok.tokens import SpeechTokens, check_codes
 
@@ -41,7 +41,7 @@ class Tokenizer(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self._fingerprint: Prepared[str] = Prepared()
+        self._fingerprint: WeightCache[str] = WeightCache()
 
     @property
     def sample_rate(self) -> int:
@@ -219,7 +219,7 @@ class Tokenizer(nn.Module, ABC):
         return push(self, name, revision, private)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tokenizer":
-        self._fingerprint = Prepared()  # a conversion may round the weights, and leaves no trace in their versions
+        self._fingerprint = WeightCache()  # a conversion may round the weights, and leaves no trace in their versions
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -282,22 +282,22 @@ class Tokenizer(nn.Module, ABC):
         return int(num_codebooks)
 
 
-class SpeechTokenizer(Tokenizer):
+class ConvNeXtTokenizer(Tokenizer):
     """speechtok's own tokenizer, the ``convnext`` family: causal and exact; :func:`speechtok.load` gives a trained one.
 
     Args:
         config: its architecture.
     """
 
-    config: TokenizerConfig
+    config: ConvNeXtConfig
 
-    def __init__(self, config: TokenizerConfig) -> None:
+    def __init__(self, config: ConvNeXtConfig) -> None:
         super().__init__()
         c = config
         self.config = config
-        self.encoder = Encoder(c.encoder, c.hop_length, c.patch_length, c.window_length, c.latent_dim)
+        self.encoder = ConvNeXtEncoder(c.encoder, c.hop_length, c.patch_length, c.window_length, c.latent_dim)
         self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim, c.semantic_dim)
-        self.decoder = Decoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
+        self.decoder = ConvNeXtDecoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
         self._native = Native()
         self.eval().requires_grad_(False)
 

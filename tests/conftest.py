@@ -5,15 +5,15 @@ import pytest
 import torch
 from hypothesis import settings
 
-from speechtok import ConvNeXtConfig, SpeechTokenizer, TokenizerConfig
+from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, ConvNeXtTokenizer
 
 torch.set_num_threads(1)
 
 settings.register_profile("speechtok", deadline=None, database=None)  # no test asserts a time
 settings.load_profile("speechtok")
 
-SMALL = ConvNeXtConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
-TINY = TokenizerConfig(latent_dim=8, codebook_size=32, num_codebooks=4, encoder=SMALL, decoder=SMALL)
+SMALL = ConvNeXtStackConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
+TINY = ConvNeXtConfig(latent_dim=8, codebook_size=32, num_codebooks=4, encoder=SMALL, decoder=SMALL)
 
 
 def make_speech(seconds: float, seed: int = 0, sample_rate: int = 16_000) -> np.ndarray:
@@ -29,21 +29,21 @@ def make_speech(seconds: float, seed: int = 0, sample_rate: int = 16_000) -> np.
     return audio.clip(-1, 1).astype(np.float32)
 
 
-def make_tokenizer(seed: int = 0, config: TokenizerConfig = TINY) -> SpeechTokenizer:
+def make_tokenizer(seed: int = 0, config: ConvNeXtConfig = TINY) -> ConvNeXtTokenizer:
     """A tokenizer with seeded random weights; the random state of the process stays as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return SpeechTokenizer(config)
+        return ConvNeXtTokenizer(config)
 
 
 @pytest.fixture(scope="session")
-def tiny() -> SpeechTokenizer:
+def tiny() -> ConvNeXtTokenizer:
     """One tokenizer for all tests; a test that changes its weights makes its own with ``new_tokenizer``."""
     return make_tokenizer()
 
 
 @pytest.fixture(scope="session")
-def new_tokenizer() -> Callable[..., SpeechTokenizer]:
+def new_tokenizer() -> Callable[..., ConvNeXtTokenizer]:
     return make_tokenizer
 
 

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from speechtok import SpeechTokenizer, load
+from speechtok import ConvNeXtTokenizer, load
 from speechtok.errors import CheckpointError, ConfigError, InputError, MissingFileError, OutputError, SpeechtokError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -328,7 +328,7 @@ def test_a_pickle_in_place_of_a_file_of_the_directory_runs_no_code(model, name):
 # --- checkpoints of a training
 
 
-def training_checkpoint(tiny: SpeechTokenizer, **changed) -> dict:
+def training_checkpoint(tiny: ConvNeXtTokenizer, **changed) -> dict:
     return {"config": {"model": tiny.config.to_dict()}, "tokenizer": dict(tiny.state_dict()), **changed}
 
 
@@ -436,7 +436,7 @@ def test_it_loads_where_other_libraries_skip_the_drawing_of_weights(saved, tiny,
     for name in ("normal_", "uniform_", "kaiming_uniform_"):  # transformers, while it makes a model
         monkeypatch.setattr(torch.nn.init, name, lambda *args, **kwargs: None)
     assert load(saved).fingerprint == tiny.fingerprint
-    assert SpeechTokenizer(tiny.config).quantizer.codebooks.shape == tiny.quantizer.codebooks.shape
+    assert ConvNeXtTokenizer(tiny.config).quantizer.codebooks.shape == tiny.quantizer.codebooks.shape
 
 
 def test_where_weights_are_kept_from_being_made_it_says_so(saved, monkeypatch):

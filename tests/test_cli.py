@@ -10,17 +10,17 @@ import pytest
 import soundfile
 import torch
 
-from speechtok import ConvNeXtConfig, SpeechTokenizer, SpeechTokens, TokenizerConfig, load, read_audio
+from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, ConvNeXtTokenizer, SpeechTokens, load, read_audio
 from speechtok.cli import main
 
 RATE = 16_000
-HALF = ConvNeXtConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
+HALF = ConvNeXtStackConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
 
 
-def make_tokenizer(seed: int, **config) -> SpeechTokenizer:
+def make_tokenizer(seed: int, **config) -> ConvNeXtTokenizer:
     torch.manual_seed(seed)
-    return SpeechTokenizer(
-        TokenizerConfig(encoder=HALF, decoder=HALF, latent_dim=8, codebook_size=32, num_codebooks=4, **config)
+    return ConvNeXtTokenizer(
+        ConvNeXtConfig(encoder=HALF, decoder=HALF, latent_dim=8, codebook_size=32, num_codebooks=4, **config)
     )
 
 
@@ -32,7 +32,7 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(model) -> SpeechTokenizer:
+def tokenizer(model) -> ConvNeXtTokenizer:
     return load(model)
 
 
@@ -507,7 +507,7 @@ def test_quality_is_measured_at_16_khz_between_audio_of_equal_length(tmp_path, m
         return 3.14159
 
     monkeypatch.setitem(sys.modules, "pesq", SimpleNamespace(pesq=pesq))
-    monkeypatch.setattr("speechtok.quality.intelligibility", lambda before, after, rate: (rate / 100_000, 0.0))
+    monkeypatch.setattr("speechtok.metrics.intelligibility", lambda before, after, rate: (rate / 100_000, 0.0))
     make_tokenizer(0, sample_rate=24_000).save(tmp_path / "model")
     wav = write(tmp_path / "a.wav", chirp(0.5, rate=44_100), 44_100)
     assert main(["roundtrip", str(wav), str(tmp_path / "b.wav"), "--model", str(tmp_path / "model")]) == 0
@@ -522,7 +522,7 @@ def test_the_original_scores_best(run, tmp_path, monkeypatch, capsys):
     pytest.importorskip("pesq")
     pytest.importorskip("pystoi")
     x = chirp(2.0)
-    monkeypatch.setattr(SpeechTokenizer, "decode", lambda *_: torch.from_numpy(x)[None])
+    monkeypatch.setattr(ConvNeXtTokenizer, "decode", lambda *_: torch.from_numpy(x)[None])
     assert run("roundtrip", write(tmp_path / "a.wav", x), tmp_path / "b.wav") == 0
     table = rows(capsys.readouterr().out)
     assert float(table["PESQ-WB"]) > 4.5
@@ -560,7 +560,7 @@ def test_audio_without_a_score_is_no_error(run, tmp_path, capsys, samples):
 def test_without_the_quality_libraries_one_line_says_how_to_get_them(run, tmp_path, monkeypatch, capsys, absent):
     monkeypatch.setitem(sys.modules, "pesq", SimpleNamespace(pesq=lambda *_: 3.0))
     if "pystoi" not in absent:
-        monkeypatch.setattr("speechtok.quality.intelligibility", lambda *_: (0.5, 0.5))
+        monkeypatch.setattr("speechtok.metrics.intelligibility", lambda *_: (0.5, 0.5))
     for name in absent:
         monkeypatch.setitem(sys.modules, name, None)
     assert run("roundtrip", write(tmp_path / "a.wav"), tmp_path / "b.wav") == 0
@@ -591,12 +591,12 @@ def test_plot_shows_both_waveforms_both_spectrograms_and_the_code_grid(run, toke
     figure_module = pytest.importorskip("matplotlib.figure")
     figures = []
 
-    class Recorded(figure_module.Figure):
+    class CUDAGraphed(figure_module.Figure):
         def __init__(self, *args, **more):
             super().__init__(*args, **more)
             figures.append(self)
 
-    monkeypatch.setattr("speechtok.plot.Figure", Recorded)
+    monkeypatch.setattr("speechtok.plot.Figure", CUDAGraphed)
     wav = write(tmp_path / "a.wav")
     assert run("roundtrip", wav, tmp_path / "b.wav", "--plot", tmp_path / "a.png") == 0
     wave, before, after, grid = figures[0].axes

@@ -16,7 +16,7 @@ from transformers import (
     MimiModel,
 )
 
-from benchmarks.published import BASE, Reference, write_published
+from benchmarks.seanet_speed import BASE, Reference, write_published
 from speechtok import AudioVocabulary, Tokenizer, load
 from speechtok.codecs import CODECS
 from speechtok.errors import CheckpointError, InputError, MissingFileError, StreamError, TokensError
@@ -142,7 +142,7 @@ def matrix() -> dict[str, dict[str, str]]:
     return {row[0].strip("`"): dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
 
-NAMES = {"speechtok": "speechtok", "SpeechTokenizer": "published", "EnCodec": "encodec", "DAC": "dac", "Mimi": "mimi"}
+NAMES = {"speechtok": "speechtok", "ConvNeXtTokenizer": "published", "EnCodec": "encodec", "DAC": "dac", "Mimi": "mimi"}
 
 
 def can(tok: Tokenizer, what: str, speech) -> bool:

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechtok import ConvNeXtConfig, SeanetConfig, TokenizerConfig
+from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, SEANetConfig
 from speechtok.config import from_mapping, model_config
 from speechtok.errors import ConfigError
 
 halves = st.builds(
-    ConvNeXtConfig,
+    ConvNeXtStackConfig,
     patch_dim=st.integers(1, 65_536),
     patch_depth=st.integers(1, 1_024),
     frame_dim=st.integers(1, 65_536),
@@ -21,9 +21,9 @@ halves = st.builds(
 
 
 @st.composite
-def configs(draw) -> TokenizerConfig:
+def configs(draw) -> ConvNeXtConfig:
     patch = 2 * draw(st.integers(1, 100))
-    return TokenizerConfig(
+    return ConvNeXtConfig(
         sample_rate=draw(st.integers(4_000, 192_000)),
         patch_length=patch,
         hop_length=patch * draw(st.integers(1, 100)),
@@ -38,23 +38,23 @@ def configs(draw) -> TokenizerConfig:
 
 @given(configs())
 def test_a_config_survives_json(config):
-    assert TokenizerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert ConvNeXtConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 def test_fields_left_out_take_their_defaults():
-    assert TokenizerConfig.from_dict({}) == TokenizerConfig()
-    assert TokenizerConfig.from_dict({"encoder": {"patch_dim": 64}}) == TokenizerConfig(
-        encoder=ConvNeXtConfig(patch_dim=64)
+    assert ConvNeXtConfig.from_dict({}) == ConvNeXtConfig()
+    assert ConvNeXtConfig.from_dict({"encoder": {"patch_dim": 64}}) == ConvNeXtConfig(
+        encoder=ConvNeXtStackConfig(patch_dim=64)
     )
 
 
 def test_the_default_has_fifty_frames_a_second():
-    assert TokenizerConfig().frame_rate == 50.0
+    assert ConvNeXtConfig().frame_rate == 50.0
 
 
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        TokenizerConfig().latent_dim = 8
+        ConvNeXtConfig().latent_dim = 8
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_config_cannot_be_changed():
 )
 def test_an_unknown_field_is_refused_and_the_nearest_known_one_named(values, message):
     with pytest.raises(ConfigError, match=message):
-        TokenizerConfig.from_dict(values)
+        ConvNeXtConfig.from_dict(values)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_an_unknown_field_is_refused_and_the_nearest_known_one_named(values, mes
 )
 def test_a_value_of_the_wrong_type_is_refused_with_its_place(values, message):
     with pytest.raises(ConfigError, match=message):
-        TokenizerConfig.from_dict(values)
+        ConvNeXtConfig.from_dict(values)
 
 
 BAD = [
@@ -117,28 +117,28 @@ BAD = [
 @pytest.mark.parametrize(("name", "value", "message"), BAD, ids=lambda value: str(value)[:20])
 def test_a_value_that_describes_no_tokenizer_is_refused(name, value, message):
     with pytest.raises(ConfigError, match=message):
-        TokenizerConfig(**{name: value})
+        ConvNeXtConfig(**{name: value})
     with pytest.raises(ConfigError, match=message):
-        TokenizerConfig.from_dict({name: value})
+        ConvNeXtConfig.from_dict({name: value})
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ConvNeXtConfig)])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ConvNeXtStackConfig)])
 @pytest.mark.parametrize("value", [0, -1, 2**62])
 def test_a_size_that_no_machine_holds_is_refused(name, value):
     with pytest.raises(ConfigError, match=f"{name} is {value}; expected a whole number from 1 to"):
-        ConvNeXtConfig(**{name: value})
+        ConvNeXtStackConfig(**{name: value})
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: TokenizerConfig(sample_rate="16000"),
-        lambda: TokenizerConfig(sample_rate=16_000.5),
-        lambda: TokenizerConfig(num_codebooks=True),
-        lambda: TokenizerConfig(encoder={"patch_dim": 16}),
-        lambda: TokenizerConfig(decoder=None),
-        lambda: ConvNeXtConfig(patch_dim="16"),
-        lambda: ConvNeXtConfig(kernel_size=7.0),
+        lambda: ConvNeXtConfig(sample_rate="16000"),
+        lambda: ConvNeXtConfig(sample_rate=16_000.5),
+        lambda: ConvNeXtConfig(num_codebooks=True),
+        lambda: ConvNeXtConfig(encoder={"patch_dim": 16}),
+        lambda: ConvNeXtConfig(decoder=None),
+        lambda: ConvNeXtStackConfig(patch_dim="16"),
+        lambda: ConvNeXtStackConfig(kernel_size=7.0),
     ],
 )
 def test_a_constructor_refuses_the_wrong_type_as_from_dict_does(make):
@@ -161,23 +161,23 @@ def test_a_field_without_default_must_be_given_and_an_int_serves_as_float():
 
 
 def test_a_field_that_came_later_changes_no_fingerprint_where_it_means_what_was():
-    assert "semantic_dim" not in TokenizerConfig().to_dict()
-    assert TokenizerConfig.from_dict(TokenizerConfig(semantic_dim=3).to_dict()).semantic_dim == 3
+    assert "semantic_dim" not in ConvNeXtConfig().to_dict()
+    assert ConvNeXtConfig.from_dict(ConvNeXtConfig(semantic_dim=3).to_dict()).semantic_dim == 3
 
 
 def test_a_causal_seanet_is_another_one_and_the_published_keeps_its_fingerprint():
-    assert "causal" not in SeanetConfig().to_dict()
-    causal = SeanetConfig(causal=True, bidirectional=False)
-    assert SeanetConfig.from_dict(causal.to_dict()) == causal
+    assert "causal" not in SEANetConfig().to_dict()
+    causal = SEANetConfig(causal=True, bidirectional=False)
+    assert SEANetConfig.from_dict(causal.to_dict()) == causal
     with pytest.raises(ConfigError, match="causal is true with bidirectional true"):
-        SeanetConfig(causal=True)
+        SEANetConfig(causal=True)
     with pytest.raises(ConfigError, match="causal is 1; expected true or false"):
-        SeanetConfig(causal=1)
+        SEANetConfig(causal=1)
 
 
 def test_the_family_says_which_config_it_is():
-    assert model_config({"filters": 8, "family": "seanet"}) == SeanetConfig(filters=8)
-    assert model_config({"latent_dim": 8}) == TokenizerConfig(latent_dim=8)
+    assert model_config({"filters": 8, "family": "seanet"}) == SEANetConfig(filters=8)
+    assert model_config({"latent_dim": 8}) == ConvNeXtConfig(latent_dim=8)
     for family in ("conv", 1, None, []):
         with pytest.raises(ConfigError, match=r"family is .*; expected 'convnext' or 'seanet'"):
             model_config({"family": family})
@@ -188,4 +188,4 @@ def test_the_family_says_which_config_it_is():
 @pytest.mark.parametrize("semantic_dim", [-1, 64, True, 0.5])
 def test_a_semantic_dim_that_leaves_nothing_or_is_none(semantic_dim):
     with pytest.raises(ConfigError, match="semantic_dim"):
-        TokenizerConfig(semantic_dim=semantic_dim)
+        ConvNeXtConfig(semantic_dim=semantic_dim)

@@ -13,7 +13,7 @@ ASSETS = Path(str(resources.files("speechtok") / "assets"))
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> speechtok.SpeechTokenizer:
+def tokenizer() -> speechtok.ConvNeXtTokenizer:
     return speechtok.load()
 
 
@@ -45,7 +45,7 @@ def test_speech_comes_back_as_long_and_as_loud(tokenizer, speech, gain):
 
 def test_speech_is_understood_and_better_with_more_codebooks(tokenizer, speech):
     pytest.importorskip("pystoi")
-    from speechtok.quality import stoi
+    from speechtok.metrics import stoi
 
     tokens = tokenizer.encode(speech, 16_000)
     scores = [stoi(speech, tokenizer.decode(tokens, num_codebooks=q)[0], 16_000) for q in (1, 2, 4, 8)]

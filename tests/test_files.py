@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from speechtok import SpeechTokenizer, load, write_audio
+from speechtok import ConvNeXtTokenizer, load, write_audio
 from speechtok.errors import InputError, OutputError
 from speechtok.files import replacing
 
@@ -179,7 +179,7 @@ for name in ("a.wav", "a.flac", "a.ogg", "new.wav", "tokens", "model"):
 """
 
 
-def test_on_a_really_full_disk_every_writer_says_so_and_leaves_the_old_files(tmp_path, tiny: SpeechTokenizer, speech):
+def test_on_a_really_full_disk_every_writer_says_so_and_leaves_the_old_files(tmp_path, tiny: ConvNeXtTokenizer, speech):
     """A disk that really is full, as far as this process can tell: its files may not grow over a limit."""
     tiny.save(tmp_path / "model")
     tiny.encode(speech(0.1), 16_000).save(tmp_path / "tokens")

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.published import BASE, Reference, write_published
-from speechtok import SeanetConfig, SeanetTokenizer, SpeechTokens, load, read_audio
+from benchmarks.seanet_speed import BASE, Reference, write_published
+from speechtok import SEANetConfig, SEANetTokenizer, SpeechTokens, load, read_audio
 from speechtok.cli import main
 from speechtok.errors import CheckpointError, ConfigError, FingerprintError, MissingFileError, StreamError
 
@@ -64,7 +64,7 @@ def published(reference, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tok(published) -> SeanetTokenizer:
+def tok(published) -> SEANetTokenizer:
     return load(published)
 
 
@@ -153,14 +153,14 @@ def test_streaming_says_that_it_is_not_causal(tok):
         tok.stream()
 
 
-CAUSAL = SeanetConfig(filters=4, latent_dim=16, codebook_size=32, num_codebooks=2, causal=True, bidirectional=False)
+CAUSAL = SEANetConfig(filters=4, latent_dim=16, codebook_size=32, num_codebooks=2, causal=True, bidirectional=False)
 
 
 @pytest.fixture(scope="module")
-def causal() -> SeanetTokenizer:
+def causal() -> SEANetTokenizer:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return SeanetTokenizer(CAUSAL)
+        return SEANetTokenizer(CAUSAL)
 
 
 def test_streaming_a_causal_one_does_not_say_that_it_is_not_causal(causal):
@@ -186,7 +186,7 @@ def test_a_causal_one_is_loaded_as_it_was_saved(causal, tmp_path):
 
 MEMORY = """
 import resource, torch
-from speechtok import SeanetConfig, SeanetTokenizer
+from speechtok import SEANetConfig, SEANetTokenizer
 
 def peak(minutes):
     x = torch.zeros(int(minutes * 60 * 16_000))
@@ -195,7 +195,7 @@ def peak(minutes):
 
 torch.set_num_threads(1)
 size = {"filters": 8, "residual_layers": 0, "latent_dim": 8, "codebook_size": 8, "num_codebooks": 1}
-tok = SeanetTokenizer(SeanetConfig(**size, lstm_layers=1, causal=True, bidirectional=False))
+tok = SEANetTokenizer(SEANetConfig(**size, lstm_layers=1, causal=True, bidirectional=False))
 print(peak(0.5), peak(2))
 """
 

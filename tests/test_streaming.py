@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from speechtok import NO_CODE, SpeechTokenizer, Stream, TokenizerConfig
+from speechtok import NO_CODE, ConvNeXtConfig, ConvNeXtTokenizer, Stream
 from speechtok.errors import AudioError, InputError, StreamError, TokensError
 
 HOP = 320
 
 
-def offline(tok: SpeechTokenizer, waveform: Tensor) -> Tensor:
+def offline(tok: ConvNeXtTokenizer, waveform: Tensor) -> Tensor:
     """Codes ``(Q, T)`` of one utterance."""
     return tok.encode(waveform, tok.sample_rate).codes[0]
 
@@ -327,7 +327,7 @@ def test_a_stream_keeps_less_than_a_megabyte_however_long_it_runs(audio):
             queue += gc.get_referents(thing)
         return found
 
-    tok = SpeechTokenizer(TokenizerConfig())  # the size of the default
+    tok = ConvNeXtTokenizer(ConvNeXtConfig())  # the size of the default
     with tok.stream() as s:
         s.decode(s.encode(audio[:1_000]))
         before = everything_held(s)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 import speechtok.tokenizer
-from speechtok import SpeechTokenizer, SpeechTokens
+from speechtok import ConvNeXtTokenizer, SpeechTokens
 from speechtok.errors import AudioError, FingerprintError, InputError, SpeechtokError, TokensError
 
 RATE, HOP, Q, N = 16_000, 320, 4, 32  # of the tiny tokenizer
@@ -20,7 +20,7 @@ def random_codes(batch: int, frames: int, seed: int = 0) -> Tensor:
     return torch.randint(0, N, (batch, Q, frames), generator=torch.Generator().manual_seed(seed))
 
 
-def tokens_of(tiny: SpeechTokenizer, codes: Tensor, num_samples: list[int]) -> SpeechTokens:
+def tokens_of(tiny: ConvNeXtTokenizer, codes: Tensor, num_samples: list[int]) -> SpeechTokens:
     samples = torch.tensor(num_samples)
     return SpeechTokens(codes, -(-samples // HOP), samples, RATE, HOP, N, tiny.fingerprint)
 
@@ -28,7 +28,7 @@ def tokens_of(tiny: SpeechTokenizer, codes: Tensor, num_samples: list[int]) -> S
 # --- promise 1: length, range, no NaN
 
 
-def check_round_trip(tiny: SpeechTokenizer, x: np.ndarray) -> None:
+def check_round_trip(tiny: ConvNeXtTokenizer, x: np.ndarray) -> None:
     tokens = tiny.encode(x, RATE)
     frames = math.ceil(x.shape[-1] / HOP)
     assert tokens.codes.shape == (1, Q, frames)
@@ -151,7 +151,7 @@ def test_neither_autocast_nor_another_default_dtype_changes_a_token(tiny, speech
 # --- promise 5: no lookahead in the encoder, at most one frame in the decoder
 
 
-def encoder_latent(tiny: SpeechTokenizer, x: Tensor) -> Tensor:
+def encoder_latent(tiny: ConvNeXtTokenizer, x: Tensor) -> Tensor:
     return tiny.encoder(x, tiny.encoder.initial_state(len(x)))[0]
 
 
@@ -497,32 +497,32 @@ def test_every_weight_counts_in_the_fingerprint(tiny, new_tokenizer):
     assert len(seen) == 1 + len(tiny.state_dict())
 
 
-def add_in_place(tok: SpeechTokenizer) -> None:
+def add_in_place(tok: ConvNeXtTokenizer) -> None:
     with torch.no_grad():
         tok.encoder.embed.weight.add_(1e-3)
 
 
-def add_to_codebooks(tok: SpeechTokenizer) -> None:
+def add_to_codebooks(tok: ConvNeXtTokenizer) -> None:
     tok.quantizer.codebooks += 1e-3
 
 
-def replace_parameter(tok: SpeechTokenizer) -> None:
+def replace_parameter(tok: ConvNeXtTokenizer) -> None:
     tok.decoder.head.weight = torch.nn.Parameter(tok.decoder.head.weight + 1e-3)
 
 
-def replace_codebooks(tok: SpeechTokenizer) -> None:
+def replace_codebooks(tok: ConvNeXtTokenizer) -> None:
     tok.quantizer.codebooks = tok.quantizer.codebooks + 1e-3
 
 
-def load_state(tok: SpeechTokenizer) -> None:
+def load_state(tok: ConvNeXtTokenizer) -> None:
     tok.load_state_dict({name: tensor + 1e-3 for name, tensor in tok.state_dict().items()})
 
 
-def assign_state(tok: SpeechTokenizer) -> None:
+def assign_state(tok: ConvNeXtTokenizer) -> None:
     tok.load_state_dict({name: tensor + 1e-3 for name, tensor in tok.state_dict().items()}, assign=True)
 
 
-def optimise(tok: SpeechTokenizer) -> None:
+def optimise(tok: ConvNeXtTokenizer) -> None:
     tok.requires_grad_()
     optimizer = torch.optim.AdamW(tok.parameters(), lr=1e-3)
     for parameter in tok.parameters():
@@ -530,7 +530,7 @@ def optimise(tok: SpeechTokenizer) -> None:
     optimizer.step()
 
 
-def round_to_half(tok: SpeechTokenizer) -> None:
+def round_to_half(tok: ConvNeXtTokenizer) -> None:
     tok.half().float()
 
 
@@ -558,7 +558,7 @@ def test_fingerprint_changes_with_the_weights(tiny, new_tokenizer, speech, chang
 
 def test_fingerprint_counts_the_config(tiny, new_tokenizer):
     config = tiny.config.to_dict()
-    other = new_tokenizer(config=speechtok.TokenizerConfig.from_dict({**config, "sample_rate": 24_000}))
+    other = new_tokenizer(config=speechtok.ConvNeXtConfig.from_dict({**config, "sample_rate": 24_000}))
     assert all(torch.equal(a, b) for a, b in zip(other.parameters(), tiny.parameters(), strict=True))
     assert other.fingerprint != tiny.fingerprint
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from training.autocast import autocast
 from training.config import AdversaryConfig
 from training.discriminators import Discriminators, adversarial_loss, discriminator_loss, feature_loss
 from training.distributed import World
-from training.precision import autocast
 
 PERIODS = (2, 3, 5, 7, 11)
 WINDOW_SECONDS = (0.016, 0.032, 0.064)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from speechtok.config import ModelConfig, TokenizerConfig, from_mapping, to_mapping
+from speechtok.config import ConvNeXtConfig, ModelConfig, from_mapping, to_mapping
 from speechtok.errors import ConfigError, MissingFileError
 
 LEAST_SECONDS = 0.04
@@ -209,7 +209,7 @@ class TrainingConfig:
     data: str
     out: str
     steps: int
-    model: ModelConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ConvNeXtConfig)
     start_from: str = ""
     only: str = field(default="", metadata={"absent": ""})
     seed: int = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from speechtok.errors import AudioError, MissingFileError
-from training.data import manifest_lines
+from training.dataset import manifest_lines
 
 SILENCE = "SIL"
 """Silence; fillers of the aligner (``+NOISE+``, ``+BREATH+``, …) count as silence too."""

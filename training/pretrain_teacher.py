@@ -30,19 +30,19 @@ from tqdm import tqdm
 from speechtok.config import from_mapping
 from speechtok.errors import CheckpointError, ConfigError, OutputError, SpeechtokError
 from speechtok.files import replacing
-from training.ahead import ahead
+from training.autocast import autocast
 from training.checkpoints import make_folder
 from training.clusters import assign, fit_clusters
 from training.config import read_values
-from training.data import Corpus, find_utterances, pack
+from training.cuda_graph import CUDAGraphed
+from training.dataset import Corpus, find_utterances, pack
 from training.distributed import usable_device
 from training.features import MFCC, frame_centres
 from training.hubert import Hubert, HubertConfig, hash_weights
 from training.muon import Muon
 from training.phones import SILENCE, Phone, phones_at, read_alignments
-from training.precision import autocast
-from training.recording import Recorded
-from training.stopping import stop_requests
+from training.prefetch import ahead
+from training.signals import stop_requests
 
 KMEANS_FRAMES = 200_000
 """Frames that k-means is fitted on, drawn from all of the training audio."""
@@ -352,7 +352,7 @@ class Trainer:
         if config.compile:
             self._forward = torch.compile(self._logits)
             if self.device.type == "cuda":
-                self._learn, self._move = Recorded(self._gradients), Recorded(self._update)
+                self._learn, self._move = CUDAGraphed(self._gradients), CUDAGraphed(self._update)
 
     def _logits(self, spectra: Tensor, valid: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network(spectra, valid, masked)[-1]
@@ -372,7 +372,7 @@ class Trainer:
         for (optimizer, peak), rate in zip(self.optimizers, self._rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate.fill_(peak * factor) if rate.is_cuda else peak * factor
         self._move()
-        if not isinstance(self._learn, Recorded) or not self._learn.ready:  # a recording writes over its gradients
+        if not isinstance(self._learn, CUDAGraphed) or not self._learn.ready:  # a recording writes over its gradients
             for optimizer, _ in self.optimizers:
                 optimizer.zero_grad()
         self.step += 1
@@ -708,7 +708,7 @@ def pretrain(config: PretrainingConfig) -> Path:
 
 
 def find_alignments(data: str) -> dict[Path, tuple[Phone, ...]]:
-    """Alignments of the manifests that :func:`training.data.find_utterances` reads; none for a folder of audio."""
+    """Alignments of the manifests that :func:`training.dataset.find_utterances` reads; none for a folder of audio."""
     path = Path(data)
     manifests = [path] if path.is_file() else [path / name for name in ("train.jsonl", "dev.jsonl")]
     found: dict[Path, tuple[Phone, ...]] = {}

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechtok.quantizer import first_largest
+from speechtok.nn.quantizer import first_largest
 from training.config import QuantizerConfig
 from training.distributed import World
 
@@ -39,7 +39,7 @@ class TrainingQuantizer(nn.Module):
     Args:
         dim: width ``D``.
         semantic_dim: numbers of the latent that stage 0 looks at, the first ones, and the other stages do not; 0: all
-            stages look at all (see :class:`speechtok.quantizer.ResidualQuantizer`).
+            stages look at all (see :class:`speechtok.nn.quantizer.ResidualQuantizer`).
         num_codebooks: stages ``Q``.
         codebook_size: vectors ``N`` of each stage.
         frames_per_step: frames that a training step brings.
@@ -65,7 +65,7 @@ class TrainingQuantizer(nn.Module):
         self.frames_per_step = frames_per_step
         # as many frames as an even use of the codebook would bring, times the threshold
         self.dead_count = config.dead_threshold * frames_per_step / codebook_size
-        # (Q, N, D): what the quantizers of speechtok.quantizer hold
+        # (Q, N, D): what the quantizers of speechtok.nn.quantizer hold
         self.register_buffer("codebooks", torch.zeros(num_codebooks, codebook_size, dim))
         # moving averages of the frames a step that choose a vector, (Q, N), and of their sum, (Q, N, D)
         self.register_buffer("counts", torch.zeros(num_codebooks, codebook_size))

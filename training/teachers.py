@@ -34,7 +34,7 @@ from speechtok.audio import check_sample_rate, read_audio, resample, resampled_l
 from speechtok.errors import AudioError, CheckpointError, InputError, MissingFileError, SpeechtokError
 from speechtok.files import replacing
 from training.checkpoints import make_folder
-from training.data import Corpus, find_utterances, in_threads
+from training.dataset import Corpus, find_utterances, in_threads
 from training.distributed import usable_device
 from training.features import MFCC, align, frame_centres
 from training.hubert import Hubert, hash_weights, load_hubert
@@ -401,7 +401,7 @@ class StoreDescription:
 def extract(
     teacher: Teacher, spec: str, data: str, out: Path, device: str = "cpu", aligned: float = 0.0, workers: int = 0
 ) -> tuple[int, list[str]]:
-    """Write the features of all utterances that :func:`training.data.find_utterances` lists, held-out ones included.
+    """Write the features of all utterances that :func:`training.dataset.find_utterances` lists, held-out ones included.
 
     A shard is ``NUMBER.npy``, float16 ``(frames, D)``, and ``NUMBER.json``, which says whose they are and is written
     last: a shard that has it is finished. A file that has changed since, or could not be read, is extracted anew into
@@ -410,7 +410,7 @@ def extract(
     Args:
         teacher: the model.
         spec: what it was loaded by.
-        data: see :func:`training.data.find_utterances`.
+        data: see :func:`training.dataset.find_utterances`.
         out: folder of the features.
         device: where the teacher computes.
         aligned: share, in the phones' probabilities, of the phones that the manifest of the training split aligns with
@@ -621,7 +621,7 @@ class FeatureStore:
 
     Args:
         directory: what :func:`extract` wrote.
-        data: the data that the corpus was packed from, as :func:`training.data.find_utterances` takes it.
+        data: the data that the corpus was packed from, as :func:`training.dataset.find_utterances` takes it.
         files: the files that the corpus was packed from, in order, unreadable ones included.
         corpus: the packed audio; utterance ``i`` of it is utterance ``i`` of the store.
         sample_rate: of the corpus, in hertz.

@@ -21,24 +21,24 @@ from torch import Tensor, nn
 import speechtok
 from speechtok.checkpoint import build
 from speechtok.errors import AudioError, CheckpointError, ConfigError, SpeechtokError
-from speechtok.seanet import SeanetTokenizer
-from speechtok.tokenizer import SpeechTokenizer
+from speechtok.seanet import SEANetTokenizer
+from speechtok.tokenizer import ConvNeXtTokenizer
 from training.adversary import Adversary
-from training.ahead import ahead
+from training.autocast import autocast
+from training.autoencoder import Network, network_of
 from training.checkpoints import CHECKPOINT_NAME, load_checkpoint, make_folder, save_checkpoint
 from training.config import TrainingConfig, load_config
-from training.data import Corpus, find_utterances, pack
+from training.cuda_graph import CUDAGraphed
+from training.dataset import Corpus, find_utterances, pack
 from training.distillation import Distillation, representation_loss
 from training.distributed import World, device_of, join
 from training.logs import Log
 from training.losses import ReconstructionLoss
 from training.muon import Muon
-from training.network import Network, network_of
 from training.phones import Phone, read_alignments
-from training.precision import autocast
+from training.prefetch import ahead
 from training.quantizer import TrainingQuantizer
-from training.recording import Recorded
-from training.stopping import stop_requests
+from training.signals import stop_requests
 from training.teachers import FeatureStore, load_teacher
 from training.validation import validate
 
@@ -161,10 +161,10 @@ class Trainer:
             self._loss = torch.compile(self._loss)
         alone = self.world.size == 1 and self.adversary is None and not config.only
         recorded = config.compile and alone and self.device.type == "cuda"
-        self._learn = Recorded(self._gradients) if recorded else self._gradients
-        self._move = Recorded(self._update) if recorded else self._update
+        self._learn = CUDAGraphed(self._gradients) if recorded else self._gradients
+        self._move = CUDAGraphed(self._update) if recorded else self._update
 
-    def continue_from(self, tokenizer: SpeechTokenizer | SeanetTokenizer) -> None:
+    def continue_from(self, tokenizer: ConvNeXtTokenizer | SEANetTokenizer) -> None:
         """Start from the weights and codebooks of a tokenizer trained before.
 
         Raises:
@@ -238,7 +238,7 @@ class Trainer:
                 self.adversary.move(factor)
         else:
             self._skip(terms)
-        if not isinstance(self._learn, Recorded) or not self._learn.ready:  # a recording writes over its gradients
+        if not isinstance(self._learn, CUDAGraphed) or not self._learn.ready:  # a recording writes over its gradients
             for optimizer, _ in self.optimizers:
                 optimizer.zero_grad()
             self.distillation.zero_grad()

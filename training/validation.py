@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechtok.quality import pesq_wb, phone_score, stoi
+from speechtok.metrics import pesq_wb, phone_score, stoi
 from speechtok.tokenizer import Tokenizer
-from training.data import Corpus
+from training.dataset import Corpus
 from training.features import frame_centres
 from training.losses import ReconstructionLoss
 from training.phones import Phone, phones_at
@@ -88,7 +88,7 @@ def validate(
 
 @torch.no_grad()
 def semantic_score(tokenizer: Tokenizer, dev: Corpus, alignments: Mapping[int, Sequence[Phone]], delay: int) -> float:
-    """PNMI of codebook 0 and the phones ``delay`` frames before; see :func:`speechtok.quality.phone_score`."""
+    """PNMI of codebook 0 and the phones ``delay`` frames before; see :func:`speechtok.metrics.phone_score`."""
     names = sorted({phone.name for phones in alignments.values() for phone in phones})
     codes, spoken = [], []
     for index, phones in alignments.items():

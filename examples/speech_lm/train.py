@@ -26,8 +26,8 @@ from speechtok.errors import CheckpointError, ConfigError, OutputError
 from speechtok.files import replacing
 from speechtok.lm import SpeechProcessor
 from speechtok.lm.collator import IGNORE
-from training.precision import autocast
-from training.stopping import stop_requests
+from training.autocast import autocast
+from training.signals import stop_requests
 
 # how long to learn may change, and on what machine, and so may what does not touch the weights
 _FREE = {"steps", "data", "out", "tokens", "lexicon", "device", "validate_every", "checkpoint_every", "keep_best"}

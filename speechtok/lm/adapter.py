@@ -9,7 +9,7 @@ from speechtok.errors import InputError
 class SpeechAdapter(nn.Module):
     """Stacks frames and projects them to the width of a language model; trains with it.
 
-    The input is what :meth:`speechtok.SpeechTokenizer.embed` gives, normalised here: codebook vectors have any scale.
+    The input is what :meth:`speechtok.ConvNeXtTokenizer.embed` gives, normalised here: codebook vectors have any scale.
 
     Args:
         latent_dim: width ``D`` of the codebook vectors.

@@ -25,7 +25,7 @@ _GRID_MARKS = (BEGIN, END, PAD)
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """What a vocabulary knows of its tokenizer; see :class:`speechtok.SpeechTokenizer` for what they mean."""
+    """What a vocabulary knows of its tokenizer; see :class:`speechtok.ConvNeXtTokenizer` for what they mean."""
 
     sample_rate: int
     hop_length: int

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from speechtok.config import ConvNeXtConfig
+from speechtok.config import ConvNeXtStackConfig
 from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.exact import ExactLinear
 
@@ -51,7 +51,7 @@ class BlockStack(nn.Module):
         return x, tuple(states)
 
 
-class Encoder(nn.Module):
+class ConvNeXtEncoder(nn.Module):
     """Waveform to latent, without lookahead: frame ``t`` depends on no sample after ``(t + 1) * hop_length``.
 
     Args:
@@ -65,7 +65,7 @@ class Encoder(nn.Module):
     GAIN = 8.0  # brings speech at its usual level to about unit variance
 
     def __init__(
-        self, size: ConvNeXtConfig, hop_length: int, patch_length: int, window_length: int, latent_dim: int
+        self, size: ConvNeXtStackConfig, hop_length: int, patch_length: int, window_length: int, latent_dim: int
     ) -> None:
         super().__init__()
         self.patch_length, self.window_length = patch_length, window_length
@@ -98,7 +98,7 @@ class Encoder(nn.Module):
         return latent, (samples[:, waveform.shape[1] :], *patch_state, *frame_state)
 
 
-class Decoder(nn.Module):
+class ConvNeXtDecoder(nn.Module):
     """Latent to waveform, late by one frame: given frame ``t`` it writes the samples of frame ``t - 1``.
 
     The head writes overlapping, windowed pieces of two patches each, and a number whose square is the piece's gain: a
@@ -113,7 +113,7 @@ class Decoder(nn.Module):
         latent_dim: width ``D`` of the latent.
     """
 
-    def __init__(self, size: ConvNeXtConfig, hop_length: int, patch_length: int, latent_dim: int) -> None:
+    def __init__(self, size: ConvNeXtStackConfig, hop_length: int, patch_length: int, latent_dim: int) -> None:
         super().__init__()
         self.patches_per_frame = hop_length // patch_length
         self.patch_length = patch_length

@@ -77,7 +77,7 @@ class ExactLinear(nn.Module):
         linear = nn.Linear(in_features, out_features)
         self.weight, self.bias = linear.weight, linear.bias
         self.normed, self.fine, self.floor = normed, fine, floor
-        self._operands: Prepared[tuple[Tensor, Tensor, Tensor]] = Prepared()
+        self._operands: WeightCache[tuple[Tensor, Tensor, Tensor]] = WeightCache()
 
     def forward(self, x: Tensor) -> Tensor:
         """``x``: ``(M, K)``. Returns float32 ``(M, N)``."""
@@ -147,7 +147,7 @@ def sums(levels: Tensor, prepared: Tensor) -> Tensor:
         return levels @ prepared
 
 
-class Prepared(Generic[Made]):
+class WeightCache(Generic[Made]):
     """What is computed from weights before they can be used, kept until the weights change.
 
     Changes that PyTorch counts are seen: optimizers, in-place operations, loading, conversions. What writes behind its
@@ -169,9 +169,9 @@ class Prepared(Generic[Made]):
                 kept = self._kept = key, make(*weights), [weight.detach() for weight in weights]
         return kept[1]
 
-    def __reduce__(self) -> tuple[type["Prepared[Made]"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["WeightCache[Made]"], tuple[()]]:
         """Copies and pickles start empty."""
-        return Prepared, ()
+        return WeightCache, ()
 
 
 @functools.cache

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from speechtok.nn.exact import Prepared
-from speechtok.nn.packed import Product, pack
+from speechtok.nn.exact import WeightCache
+from speechtok.nn.packed_linear import Product, pack
 
 PIECE_STEPS = 2048
 """Steps that are run at a time: memory stays bounded."""
@@ -37,7 +37,7 @@ class ResidualLSTM(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(dim, dim, num_layers, batch_first=True, bidirectional=bidirectional)
         self.directions = 2 if bidirectional else 1
-        self._prepared: list[Prepared[Weights]] = [Prepared() for _ in range(num_layers * self.directions)]
+        self._prepared: list[WeightCache[Weights]] = [WeightCache() for _ in range(num_layers * self.directions)]
 
     def initial_state(self, batch_size: int) -> list[LSTMState]:
         """Zeros, for every layer and direction."""

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechtok.errors import TokensError
-from speechtok.nn.convnext import BlockStack, Decoder, Encoder, State, hann_window
+from speechtok.nn.convnext import BlockStack, ConvNeXtDecoder, ConvNeXtEncoder, State, hann_window
 from speechtok.nn.convolution import CausalConvNeXtBlock, CausalDepthwiseConv
 from speechtok.nn.exact import ExactLinear
-from speechtok.quantizer import ResidualQuantizer
+from speechtok.nn.quantizer import ResidualQuantizer
 
 _MOST_FRAMES = 4, 64, 64
 """In each of the ways to compute: up to how many frames, over all rows, one thread is faster than PyTorch's."""
@@ -169,7 +169,7 @@ class NativeSteps:
     """
 
     def __init__(
-        self, encoder: Encoder, quantizer: ResidualQuantizer, decoder: Decoder, way: int | None = None
+        self, encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder, way: int | None = None
     ) -> None:
         compiled = library()
         if compiled is None:
@@ -440,7 +440,9 @@ class Native:
     def __init__(self) -> None:
         self._kept: tuple[_Weights, NativeSteps | None] | None = None
 
-    def __call__(self, encoder: Encoder, quantizer: ResidualQuantizer, decoder: Decoder) -> NativeSteps | None:
+    def __call__(
+        self, encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder
+    ) -> NativeSteps | None:
         """The steps, if there are any that give what the modules give."""
         if library() is None:
             return None
@@ -462,7 +464,9 @@ class Native:
         return Native, ()
 
 
-def _agree(steps: NativeSteps, encoder: Encoder, quantizer: ResidualQuantizer, decoder: Decoder) -> bool:
+def _agree(
+    steps: NativeSteps, encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder
+) -> bool:
     """Whether they give what the modules give, to the bit, from several states on."""
     batch, num_codebooks = 2, len(quantizer.codebooks)
     heard, said = encoder.initial_state(batch), decoder.initial_state(batch)
@@ -481,9 +485,9 @@ def _agree(steps: NativeSteps, encoder: Encoder, quantizer: ResidualQuantizer, d
 
 
 _KNOWN = {
-    Encoder,
+    ConvNeXtEncoder,
     ResidualQuantizer,
-    Decoder,
+    ConvNeXtDecoder,
     BlockStack,
     CausalConvNeXtBlock,
     CausalDepthwiseConv,

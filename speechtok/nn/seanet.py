@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechtok.nn.exact import Prepared
+from speechtok.nn.exact import WeightCache
 from speechtok.nn.lstm import PIECE_STEPS, LSTMState, ResidualLSTM
-from speechtok.nn.packed import Product, pack
+from speechtok.nn.packed_linear import Product, pack
 
 
-class Linear(nn.Module):
+class MatmulLayer(nn.Module):
     """What is one matrix product with weights in some other layout.
 
     Args:
@@ -34,7 +34,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
         nn.init.uniform_(self.weight, -((3 / inputs) ** 0.5), (3 / inputs) ** 0.5)  # signals keep their size
         nn.init.zeros_(self.bias)
-        self._prepared: Prepared[Product] = Prepared()
+        self._prepared: WeightCache[Product] = WeightCache()
 
     def product(self, x: Tensor) -> Tensor:
         """``x``: ``(..., K)``. Returns ``(..., N)``."""
@@ -48,7 +48,7 @@ class Linear(nn.Module):
         raise NotImplementedError
 
 
-class Conv(Linear):
+class Conv(MatmulLayer):
     """Convolution over ``(B, T, D)``; gives ``ceil(T / stride)`` frames.
 
     Args:
@@ -71,7 +71,7 @@ class Conv(Linear):
         self.taps = kernel_size // stride
         self.shifts_after = stride == 1 and outputs < kernel_size  # few numbers come out: shift these
 
-    def matrix(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102, see Linear
+    def matrix(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102, see MatmulLayer
         if self.shifts_after:  # a row for each tap, without bias
             return weight.transpose(1, 2).flatten(0, 1), torch.zeros_like(weight[:, 0]).flatten()
         return weight.transpose(1, 2).flatten(1), bias
@@ -91,7 +91,7 @@ class Conv(Linear):
         return self.product(torch.cat([x[:, s : s + frames] for s in shifts], 2) if self.taps > 1 else x)
 
 
-class TransposedConv(Linear):
+class TransposedConv(MatmulLayer):
     """The transpose of a strided :class:`Conv`: ``T * stride`` frames.
 
     Args:
@@ -106,7 +106,7 @@ class TransposedConv(Linear):
         self.stride = stride
         self.after = stride if causal else stride // 2  # frames that one of the input reaches past its own
 
-    def matrix(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102, see Linear
+    def matrix(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102, see MatmulLayer
         # a block of the output is the first half of the taps times its frame, and the second times the one before
         inputs, outputs, _ = weight.shape
         halves = weight.view(inputs, outputs, 2, self.stride).permute(3, 1, 2, 0)
@@ -171,7 +171,7 @@ class ResidualBlock(nn.Module):
         return y
 
 
-class Encoder(nn.Module):
+class SEANetEncoder(nn.Module):
     """Waveform to latent.
 
     Args:
@@ -230,8 +230,8 @@ class Encoder(nn.Module):
         return _by_pieces(self.back, _recurrent(self.lstm, x), 7, 1, 1)
 
 
-class Decoder(nn.Module):
-    """Latent to waveform: the encoder backwards. The arguments are those of :class:`Encoder`."""
+class SEANetDecoder(nn.Module):
+    """Latent to waveform: the encoder backwards. The arguments are those of :class:`SEANetEncoder`."""
 
     def __init__(
         self,

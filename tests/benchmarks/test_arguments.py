@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks import exactness, published, reconstruction, speed, training, vocabulary
+from benchmarks import exactness, reconstruction, seanet_speed, speed, training_speed, vocabulary
 
 NOWHERE = "a/tokenizer/that/is/nowhere"
 
@@ -14,11 +14,11 @@ NOWHERE = "a/tokenizer/that/is/nowhere"
         (reconstruction.main, ["--data", "x", "--workers", "many"]),
         (exactness.main, ["--data", "x", "--limit", "-1"]),
         (speed.main, ["--chunks", "0"]),
-        (published.main, ["--rounds", "0"]),
-        (published.main, ["--seconds", "0"]),
-        (published.main, ["--seconds", "nan"]),
-        (published.main, ["--threads", "1", "0"]),
-        (training.main, ["--config", "x", "--steps", "0", "data=x"]),
+        (seanet_speed.main, ["--rounds", "0"]),
+        (seanet_speed.main, ["--seconds", "0"]),
+        (seanet_speed.main, ["--seconds", "nan"]),
+        (seanet_speed.main, ["--threads", "1", "0"]),
+        (training_speed.main, ["--config", "x", "--steps", "0", "data=x"]),
     ],
 )
 def test_a_number_that_cannot_be_is_wrong_usage(main, arguments, capsys):

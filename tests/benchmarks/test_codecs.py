@@ -9,7 +9,7 @@ import torch
 from benchmarks.codecs import CODECS, load_codec, parse
 from benchmarks.evaluate import find_delay
 from speechtok.errors import InputError
-from speechtok.quality import pesq_wb
+from speechtok.metrics import pesq_wb
 
 
 @pytest.fixture(scope="module")

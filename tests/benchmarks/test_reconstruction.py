@@ -9,7 +9,7 @@ import speechtok
 from benchmarks import evaluate
 from benchmarks.reconstruction import main, read_manifest
 from speechtok.errors import InputError
-from speechtok.quality import pesq_wb, stoi
+from speechtok.metrics import pesq_wb, stoi
 from tests.benchmarks.test_evaluate import Here
 
 

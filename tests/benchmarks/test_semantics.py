@@ -8,19 +8,19 @@ import torch
 
 import speechtok
 from benchmarks.semantics import Aligned, Score, codebook_scores, main, score, table
-from speechtok.quality import PhoneScore
+from speechtok.metrics import PhoneScore
 from training.phones import Phone, read_alignments
 
-HALF = speechtok.ConvNeXtConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
+HALF = speechtok.ConvNeXtStackConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
 TONES = {"AA": 300, "IY": 1200, "S": 4000, "SIL": 0}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
-    config = speechtok.TokenizerConfig(latent_dim=8, codebook_size=32, num_codebooks=3, encoder=HALF, decoder=HALF)
+    config = speechtok.ConvNeXtConfig(latent_dim=8, codebook_size=32, num_codebooks=3, encoder=HALF, decoder=HALF)
     directory = tmp_path_factory.mktemp("model")
-    speechtok.SpeechTokenizer(config).save(directory)
+    speechtok.ConvNeXtTokenizer(config).save(directory)
     return str(directory)
 
 

@@ -6,20 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from speechtok import ConvNeXtConfig
-from speechtok.nn.convnext import BlockStack, Decoder, Encoder
+from speechtok import ConvNeXtStackConfig
+from speechtok.nn.convnext import BlockStack, ConvNeXtDecoder, ConvNeXtEncoder
 
 HOP, PATCH, D, FRAMES = 40, 10, 8, 12
-SIZE = ConvNeXtConfig(patch_dim=6, patch_depth=2, frame_dim=10, frame_depth=2, kernel_size=3)
+SIZE = ConvNeXtStackConfig(patch_dim=6, patch_depth=2, frame_dim=10, frame_depth=2, kernel_size=3)
 
 
 def make(kind: str, window: int = 30) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if kind == "encoder":
-            module = Encoder(SIZE, HOP, PATCH, window, D)
+            module = ConvNeXtEncoder(SIZE, HOP, PATCH, window, D)
         elif kind == "decoder":
-            module = Decoder(SIZE, HOP, PATCH, D)
+            module = ConvNeXtDecoder(SIZE, HOP, PATCH, D)
             nn.init.normal_(module.head.weight)
         else:
             module = BlockStack(D, 3, 3, 2)
@@ -133,7 +133,7 @@ def test_gradients_reach_every_weight(kind):
 
 
 def test_every_piece_is_multiplied_by_the_square_of_its_gain():
-    decoder, x = Decoder(SIZE, HOP, PATCH, D), signal("decoder")
+    decoder, x = ConvNeXtDecoder(SIZE, HOP, PATCH, D), signal("decoder")
     with torch.no_grad():
         usual = whole(decoder, x)
         assert usual.any()

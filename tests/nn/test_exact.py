@@ -13,7 +13,7 @@ from torch import Tensor
 
 from speechtok.errors import ConfigError
 from speechtok.nn import exact
-from speechtok.nn.exact import ExactLinear, Prepared, prepare, sums, to_levels, weight_levels
+from speechtok.nn.exact import ExactLinear, WeightCache, prepare, sums, to_levels, weight_levels
 
 
 def levels(*shape: int, seed: int = 0) -> Tensor:
@@ -201,7 +201,7 @@ def test_weights_made_in_inference_mode_are_used_as_they_are():
 
 def test_what_is_prepared_is_kept():
     calls = []
-    kept, weight = Prepared(), torch.ones(3)
+    kept, weight = WeightCache(), torch.ones(3)
 
     def make_sum(x: Tensor) -> Tensor:
         calls.append(1)

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechtok import ConvNeXtConfig, SpeechTokenizer, TokenizerConfig
+from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, ConvNeXtTokenizer
 from speechtok.errors import TokensError
 from speechtok.nn import native
 from speechtok.nn.native import Native, NativeSteps, library
@@ -21,7 +21,7 @@ needs_library = pytest.mark.skipif(library() is None, reason="installed without 
 WAYS = range(library().speechtok_ways()) if library() else []
 
 halves = st.builds(
-    ConvNeXtConfig,
+    ConvNeXtStackConfig,
     patch_dim=st.integers(1, 40),
     patch_depth=st.integers(1, 2),
     frame_dim=st.integers(1, 90),
@@ -30,7 +30,7 @@ halves = st.builds(
     expansion=st.integers(1, 3),
 )
 configs = st.builds(
-    TokenizerConfig,
+    ConvNeXtConfig,
     hop_length=st.just(24),
     patch_length=st.sampled_from([4, 8, 24]),
     window_length=st.sampled_from([24, 48]),
@@ -46,11 +46,11 @@ def test_where_there_is_a_compiler_the_steps_were_compiled():
     assert library() is not None or shutil.which("cc") is None
 
 
-def modules(tok: SpeechTokenizer):
+def modules(tok: ConvNeXtTokenizer):
     return tok.encoder, tok.quantizer, tok.decoder
 
 
-def noise(tok: SpeechTokenizer, batch: int, frames: int, seed: int = 0):
+def noise(tok: ConvNeXtTokenizer, batch: int, frames: int, seed: int = 0):
     return torch.randn(batch, frames * tok.hop_length, generator=torch.Generator().manual_seed(seed))
 
 
@@ -125,7 +125,7 @@ def test_the_largest_levels_of_every_sign_are_multiplied_exactly(new_tokenizer, 
 @needs_library
 @pytest.mark.parametrize("way", WAYS)
 def test_of_equal_vectors_the_first_is_chosen(new_tokenizer, way):
-    config = TokenizerConfig(latent_dim=6, codebook_size=150, num_codebooks=2)
+    config = ConvNeXtConfig(latent_dim=6, codebook_size=150, num_codebooks=2)
     tok = new_tokenizer(0, config)
     with torch.no_grad():
         tok.quantizer.codebooks[:] = tok.quantizer.codebooks[:, torch.arange(150) % 7]

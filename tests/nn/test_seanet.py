@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechtok.nn import seanet
-from speechtok.nn.seanet import Conv, Decoder, Encoder, TransposedConv, mirrored
+from speechtok.nn.seanet import Conv, SEANetDecoder, SEANetEncoder, TransposedConv, mirrored
 
 ENDS = [pytest.param(False, id="mirrored"), pytest.param(True, id="causal")]
 
@@ -52,7 +52,7 @@ def test_a_transposed_convolution_is_that_of_pytorch(frames, stride, outputs):
 def test_pieces_join_without_a_seam(samples, dilation_base, causal, monkeypatch):
     monkeypatch.setattr(seanet, "PIECE_STEPS", 130)
     size = 4, (5, 3, 2), 6, 2, 3, dilation_base
-    encoder, decoder = Encoder(*size, "elu", causal, 1, not causal), Decoder(*size, "snake", causal, 1)
+    encoder, decoder = SEANetEncoder(*size, "elu", causal, 1, not causal), SEANetDecoder(*size, "snake", causal, 1)
     waveform = noise(1, samples)
     with torch.no_grad():
         latent = encoder(waveform)
@@ -66,7 +66,10 @@ def test_pieces_join_without_a_seam(samples, dilation_base, causal, monkeypatch)
 @given(st.integers(0, 1000), st.integers(0, 2), st.integers(1, 7), st.integers(1, 3), st.integers(0, 2))
 def test_a_causal_network_sees_nothing_of_the_future(start, layers, kernel_size, dilation_base, lstm_layers):
     size = 2, (5, 2), 3, layers, kernel_size, dilation_base
-    encoder, decoder = Encoder(*size, "elu", True, lstm_layers, False), Decoder(*size, "snake", True, lstm_layers)
+    encoder, decoder = (
+        SEANetEncoder(*size, "elu", True, lstm_layers, False),
+        SEANetDecoder(*size, "snake", True, lstm_layers),
+    )
     waveform = noise(1, 1003)
     other = waveform.clone()
     other[:, start:] = -3.0
@@ -82,7 +85,7 @@ def test_a_causal_network_sees_nothing_of_the_future(start, layers, kernel_size,
 @pytest.mark.parametrize("causal", ENDS)
 def test_gradients_reach_every_weight(causal):
     size = 4, (5, 2), 6, 1, 3, 2
-    encoder, decoder = Encoder(*size, "snake", causal, 1, not causal), Decoder(*size, "elu", causal, 1)
+    encoder, decoder = SEANetEncoder(*size, "snake", causal, 1, not causal), SEANetDecoder(*size, "elu", causal, 1)
     decoder(encoder(noise(2, 200))).square().sum().backward()
     for part in (encoder, decoder):
         assert all(parameter.grad is not None for parameter in part.parameters())

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.published import BASE
+from benchmarks.seanet_speed import BASE
 from speechtok.checkpoint import build
 from speechtok.errors import ConfigError, MissingFileError
 from speechtok.seanet import published_config

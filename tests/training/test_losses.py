@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from speechtok.quality import stoi
+from speechtok.metrics import stoi
 from tests.conftest import make_speech
 from training.losses import IntelligibilityLoss, LoudnessLoss, ReconstructionLoss, mel_filters
 

@@ -14,7 +14,7 @@ import yaml
 from speechtok.config import from_mapping
 from speechtok.errors import CheckpointError, ConfigError, MissingFileError, OutputError, SpeechtokError
 from training import pretrain_teacher
-from training.data import Corpus, find_utterances, pack
+from training.dataset import Corpus, find_utterances, pack
 from training.features import frame_centres
 from training.hubert import load_hubert
 from training.phones import Phone, phones_at

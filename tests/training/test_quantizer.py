@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from speechtok.quantizer import ResidualQuantizer
+from speechtok.nn.quantizer import ResidualQuantizer
 from training.config import QuantizerConfig
 from training.distributed import World
 from training.quantizer import TrainingQuantizer

@@ -12,7 +12,7 @@ import torchaudio
 
 from speechtok.errors import CheckpointError, ConfigError, InputError, MissingFileError
 from training import teachers
-from training.data import find_utterances, pack
+from training.dataset import find_utterances, pack
 from training.features import align, frame_centres
 from training.hubert import Hubert, HubertConfig, hash_weights, load_hubert
 from training.teachers import FeatureStore, OwnTeacher, Teacher, TorchaudioTeacher, extract, load_teacher, main

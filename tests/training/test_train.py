@@ -21,11 +21,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import speechtok
 from speechtok.config import from_mapping
 from speechtok.errors import AudioError, CheckpointError, ConfigError, OutputError, SpeechtokError
+from training.autoencoder import network_of
 from training.checkpoints import CHECKPOINT_NAME
 from training.config import TrainingConfig
 from training.distributed import World
 from training.muon import Muon
-from training.network import network_of
 from training.teachers import extract, load_teacher
 from training.train import Batch, Trainer, learning_rate_factor, make_optimizers, read_data, train
 from training.validation import perplexity
@@ -453,7 +453,7 @@ def test_the_exported_weights_are_an_average_of_the_live_ones(trained):
 
 
 def test_every_parameter_is_optimized_once_and_matrices_inside_by_muon(tiny_config):
-    network = network_of(speechtok.SpeechTokenizer(config_of(tiny_config).model), False)
+    network = network_of(speechtok.ConvNeXtTokenizer(config_of(tiny_config).model), False)
     (muon, _), (adamw, _) = make_optimizers(network, torch.nn.Module(), config_of(tiny_config))
     groups = [{id(p) for p in optimizer.param_groups[0]["params"]} for optimizer in (muon, adamw)]
     assert not groups[0] & groups[1]

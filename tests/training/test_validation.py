@@ -3,20 +3,20 @@ import pytest
 import torch
 
 import speechtok
-from training.data import Corpus
+from training.dataset import Corpus
 from training.losses import ReconstructionLoss
 from training.phones import Phone
 from training.validation import semantic_score, validate
 
-HALF = speechtok.ConvNeXtConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
+HALF = speechtok.ConvNeXtStackConfig(patch_dim=16, patch_depth=1, frame_dim=32, frame_depth=1)
 FRAME = 320 / 16_000
 
 
 @pytest.mark.parametrize("delay", [0, 1, 3])
 def test_codebook_0_is_compared_with_the_phones_of_as_many_frames_before(delay):
     torch.manual_seed(0)
-    config = speechtok.TokenizerConfig(latent_dim=8, codebook_size=32, num_codebooks=3, encoder=HALF, decoder=HALF)
-    tokenizer = speechtok.SpeechTokenizer(config)
+    config = speechtok.ConvNeXtConfig(latent_dim=8, codebook_size=32, num_codebooks=3, encoder=HALF, decoder=HALF)
+    tokenizer = speechtok.ConvNeXtTokenizer(config)
     samples = np.random.default_rng(0).integers(-9_000, 9_000, 100 * 320).astype(np.int16)
     dev = Corpus(samples, np.array([0, len(samples)]), ())
     codes = tokenizer.encode(dev[0], 16_000).semantic[0].tolist()

@@ -1,6 +1,6 @@
 """How many seconds of audio a second a training learns from, without and with what makes it fast.
 
-``python -m benchmarks.training --config training/configs/default.yaml data=DIR`` prints a Markdown table: PyTorch as it
+``python -m benchmarks.training_speed --config training/configs/default.yaml data=DIR`` prints a Markdown table: PyTorch as it
 is, then one thing more in each row. The rows take turns, in processes of their own, and the best round of each counts.
 """
 
@@ -61,7 +61,7 @@ def elsewhere(row: str, arguments: argparse.Namespace, out: str) -> float:
     """The same in a new process, for a row of the table; ``out`` has the packed audio of all."""
     changes, environment = ROWS[row]
     overrides = [*arguments.overrides, f"out={out}", *(f"{name}={value}" for name, value in changes.items())]
-    command = [sys.executable, "-m", "benchmarks.training", "--config", arguments.config, "--alone"]
+    command = [sys.executable, "-m", "benchmarks.training_speed", "--config", arguments.config, "--alone"]
     command += ["--steps", str(arguments.steps), *overrides]
     done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

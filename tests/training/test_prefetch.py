@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from speechtok.errors import AudioError
-from training.ahead import ahead
+from training.prefetch import ahead
 
 
 def square(step: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from speechtok.nn.exact import to_levels
-from speechtok.quantizer import ResidualQuantizer, first_largest
+from speechtok.nn.quantizer import ResidualQuantizer, first_largest
 
 shapes = {
     "stages": st.integers(1, 5), "size": st.integers(2, 40), "dim": st.integers(1, 12), "batch": st.integers(1, 3),

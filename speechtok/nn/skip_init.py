@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 _DRAWN = {nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_, Tensor.uniform_, Tensor.normal_}
 
 
-class Undrawn(TorchFunctionMode):
+class SkipInit(TorchFunctionMode):
     """Inside it, modules are made without their random weights: memory holds what it held.
 
     To draw them takes as long as to load others, and on the ``"meta"`` device PyTorch imports its compiler for it,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechtok.errors import InputError
-from speechtok.quality import (
+from speechtok.metrics import (
     pesq_wb,
     phone_normalised_mutual_information,
     phone_score,

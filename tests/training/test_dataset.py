@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechtok.errors import AudioError, MissingFileError
-from training.data import Corpus, find_utterances, in_threads, pack
+from training.dataset import Corpus, find_utterances, in_threads, pack
 from training.phones import read_alignments
 
 
@@ -78,7 +78,7 @@ def test_packing_keeps_every_sample_and_skips_what_is_no_audio(speech_folder, tm
 def test_packing_again_finds_what_was_packed(speech_folder, tmp_path, monkeypatch):
     train, _ = find_utterances(str(speech_folder))
     first = pack(train, 16_000, tmp_path)
-    monkeypatch.setattr("training.data.read_audio", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("training.dataset.read_audio", lambda path: pytest.fail("read again"))
     assert torch.equal(pack(train, 16_000, tmp_path)[3], first[3])
 
 

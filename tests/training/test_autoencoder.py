@@ -4,15 +4,15 @@ import pytest
 import torch
 
 import speechtok
-from benchmarks.published import BASE, Reference, write_published
-from speechtok import SeanetConfig, SeanetTokenizer, SpeechTokenizer
+from benchmarks.seanet_speed import BASE, Reference, write_published
+from speechtok import ConvNeXtTokenizer, SEANetConfig, SEANetTokenizer
 from speechtok.config import from_mapping
 from speechtok.errors import ConfigError, SpeechtokError
-from speechtok.nn.seanet import Linear
+from speechtok.nn.seanet import MatmulLayer
+from training.autoencoder import network_of
 from training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig
 from training.distributed import World
-from training.network import network_of
 from training.teachers import extract, load_teacher
 from training.train import Trainer, read_data, train
 
@@ -38,10 +38,10 @@ def trainer_of(config: TrainingConfig) -> Trainer:
     return Trainer(config, data.train, features=data.features)
 
 
-def make_seanet(model: dict) -> SeanetTokenizer:
+def make_seanet(model: dict) -> SEANetTokenizer:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return SeanetTokenizer(SeanetConfig(**model))
+        return SEANetTokenizer(SEANetConfig(**model))
 
 
 @pytest.mark.parametrize("model", FAMILIES)
@@ -146,7 +146,7 @@ def test_a_network_is_the_part_of_the_tokenizer_that_it_was_made_of(kind, only, 
 
 def test_every_convolution_of_a_seanet_has_its_weight_norm_as_published():
     tokenizer = make_seanet(PUBLISHED)
-    convolutions = sum(isinstance(module, Linear) for module in tokenizer.modules())
+    convolutions = sum(isinstance(module, MatmulLayer) for module in tokenizer.modules())
     network = network_of(tokenizer)
     lengths = [p for name, p in network.named_parameters() if name.endswith(".original0")]
     assert len(lengths) == convolutions == 2 * 18
@@ -172,6 +172,6 @@ def test_a_model_that_cannot_be_is_named_before_the_first_step(values, model, me
 
 def test_a_tokenizer_of_another_family_is_no_start(values, tiny, tmp_path):
     tiny.save(tmp_path / "other")
-    assert isinstance(tiny, SpeechTokenizer)
+    assert isinstance(tiny, ConvNeXtTokenizer)
     with pytest.raises(SpeechtokError, match=r"start_from is .*other, a tokenizer of another config"):
         train(config_of(values, start_from=str(tmp_path / "other")))

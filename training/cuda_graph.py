@@ -10,7 +10,7 @@ WARM_UP_CALLS = 4
 """Calls before the recording: compilation, plans of libraries, and state that optimizers make at first."""
 
 
-class Recorded:
+class CUDAGraphed:
     """A function of tensors on a GPU, which is recorded as a CUDA graph in one call and replayed in all later ones.
 
     It must not depend on anything that Python decides anew in each call, must not wait for the GPU, and is called with

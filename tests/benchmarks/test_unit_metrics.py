@@ -3,7 +3,16 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.units import Segment, Trigrams, abx, dtw, segments, speaker_leakage, tokens_per_phone, without_repeats
+from benchmarks.unit_metrics import (
+    Segment,
+    Trigrams,
+    abx,
+    dtw,
+    segments,
+    speaker_leakage,
+    tokens_per_phone,
+    without_repeats,
+)
 from speechtok.errors import InputError
 
 

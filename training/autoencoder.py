@@ -10,9 +10,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from speechtok.nn.convolution import CausalConvNeXtBlock
-from speechtok.nn.seanet import Linear
-from speechtok.seanet import SeanetTokenizer
-from speechtok.tokenizer import SpeechTokenizer
+from speechtok.nn.seanet import MatmulLayer
+from speechtok.seanet import SEANetTokenizer
+from speechtok.tokenizer import ConvNeXtTokenizer
 
 
 class Network(nn.Module, ABC):
@@ -23,7 +23,7 @@ class Network(nn.Module, ABC):
         only: take the ``"encoder"`` or the ``"decoder"`` alone.
     """
 
-    def __init__(self, tokenizer: SpeechTokenizer | SeanetTokenizer, only: str = "") -> None:
+    def __init__(self, tokenizer: ConvNeXtTokenizer | SEANetTokenizer, only: str = "") -> None:
         super().__init__()
         if only != "decoder":
             self.encoder = tokenizer.encoder
@@ -98,10 +98,10 @@ class ConvNeXtNetwork(Network):
 class SeanetNetwork(Network):
     """Of the ``seanet`` family: convolutions with weight norm (Salimans and Kingma 2016, arXiv 1602.07868)."""
 
-    def __init__(self, tokenizer: SeanetTokenizer, only: str = "") -> None:
+    def __init__(self, tokenizer: SEANetTokenizer, only: str = "") -> None:
         super().__init__(tokenizer, only)
         for module in list(self.modules()):
-            if isinstance(module, Linear):
+            if isinstance(module, MatmulLayer):
                 weight_norm(module)
 
     def encode(self, waveform: Tensor) -> Tensor:  # noqa: D102, see Network
@@ -120,7 +120,7 @@ class SeanetNetwork(Network):
         self.decoder.compile()
 
 
-def network_of(tokenizer: SpeechTokenizer | SeanetTokenizer, only: str = "") -> Network:
+def network_of(tokenizer: ConvNeXtTokenizer | SEANetTokenizer, only: str = "") -> Network:
     """The network of a tokenizer's family; see :class:`Network`."""
-    kind = SeanetNetwork if isinstance(tokenizer, SeanetTokenizer) else ConvNeXtNetwork
+    kind = SeanetNetwork if isinstance(tokenizer, SEANetTokenizer) else ConvNeXtNetwork
     return kind(tokenizer, only)

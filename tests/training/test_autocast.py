@@ -1,21 +1,21 @@
 import pytest
 import torch
 
-from training import precision
+from training import autocast
 
 
 @pytest.mark.parametrize(("wanted", "able"), [(True, True), (True, False), (False, True), (False, False)])
 def test_products_are_in_bfloat16_where_wanted_and_fast(monkeypatch, wanted, able):
-    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: able)
+    monkeypatch.setattr(autocast, "cpu_has_bfloat16", lambda: able)
     x = torch.ones(2, 2)
-    with precision.autocast(torch.device("cpu"), wanted):
+    with autocast.autocast(torch.device("cpu"), wanted):
         assert (x @ x).dtype is (torch.bfloat16 if wanted and able else torch.float32)
 
 
 def test_a_gpu_is_not_asked_what_the_cpu_can(monkeypatch):
     asked = []
-    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: asked.append(0))
-    precision.autocast(torch.device("cuda"), True)
+    monkeypatch.setattr(autocast, "cpu_has_bfloat16", lambda: asked.append(0))
+    autocast.autocast(torch.device("cuda"), True)
     assert not asked
 
 
@@ -24,6 +24,6 @@ def test_a_processor_without_instructions_for_it_is_known(monkeypatch):
     for able in ([False, False], [True, False], [False, True]):
         for name, value in zip(names, able, strict=True):
             monkeypatch.setattr(torch.cpu, name, lambda value=value: value)
-        precision.cpu_has_bfloat16.cache_clear()
-        assert precision.cpu_has_bfloat16() is any(able)
-    precision.cpu_has_bfloat16.cache_clear()
+        autocast.cpu_has_bfloat16.cache_clear()
+        assert autocast.cpu_has_bfloat16() is any(able)
+    autocast.cpu_has_bfloat16.cache_clear()

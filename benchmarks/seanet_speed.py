@@ -1,7 +1,7 @@
 """The published SpeechTokenizer: the same weights here, and run module by module as plain PyTorch, in one run.
 
-``python -m benchmarks.published`` prints a Markdown table. The weights are random: speed does not depend on them, but
-for the LSTM, which is the faster the sooner it forgets. Wall time and, as other work may take part of it, the
+``python -m benchmarks.seanet_speed`` prints a Markdown table. The weights are random: speed does not depend on
+them, but for the LSTM, which is the faster the sooner it forgets. Wall time and, as other work may take part of it, the
 processor time of the process; the two sides take turns, and the best of each counts.
 """
 

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import yaml
 
-from benchmarks import training
+from benchmarks import training_speed
 
 MODEL = {
     "latent_dim": 8,
@@ -32,8 +32,10 @@ def arguments(tmp_path):
 
 def test_every_row_is_a_training_in_a_process_of_its_own(arguments, monkeypatch, capsys):
     plain = {"compile": "false", "bfloat16": "false"}
-    monkeypatch.setattr(training, "ROWS", {"as it is": (plain, {}), "other memory": (plain, training.MEMORY)})
-    assert training.main(arguments) == 0
+    monkeypatch.setattr(
+        training_speed, "ROWS", {"as it is": (plain, {}), "other memory": (plain, training_speed.MEMORY)}
+    )
+    assert training_speed.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| as it is", "| other memory"]
     assert all(float(line.split(" | ")[1]) > 0 for line in lines[2:])
@@ -41,7 +43,7 @@ def test_every_row_is_a_training_in_a_process_of_its_own(arguments, monkeypatch,
 
 
 def test_a_training_that_fails_is_named(capfd):
-    assert training.main(["--config", "nowhere.yaml", "data=nowhere"]) == 1
+    assert training_speed.main(["--config", "nowhere.yaml", "data=nowhere"]) == 1
     error = capfd.readouterr().err
     assert "nowhere.yaml does not exist" in error
     assert "ended with status 1" in error

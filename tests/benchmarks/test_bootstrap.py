@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.statistics import compare, estimate, holm, perplexity
+from benchmarks.bootstrap import compare, estimate, holm, perplexity
 
 
 def test_a_mean_is_weighted_and_leaves_out_what_has_no_value():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.recording import WARM_UP_CALLS, Recorded
+from training.cuda_graph import WARM_UP_CALLS, CUDAGraphed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="recordings are of a GPU")
 
@@ -21,7 +21,7 @@ def test_a_recorded_training_step_gives_what_the_step_gives():
     torch.manual_seed(0)
     weight = torch.randn(4, 4, device="cuda")
     other = weight.clone()
-    plain, recorded = step_of(weight), Recorded(step_of(other))
+    plain, recorded = step_of(weight), CUDAGraphed(step_of(other))
     for call in range(WARM_UP_CALLS + 5):
         x = torch.randn(3, 4, device="cuda")
         assert recorded.ready is (call > WARM_UP_CALLS)

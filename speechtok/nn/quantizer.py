@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechtok.nn.exact import Prepared, prepare, sums, to_levels, weight_levels
-from speechtok.nn.packed import Product, pack
+from speechtok.nn.exact import WeightCache, prepare, sums, to_levels, weight_levels
+from speechtok.nn.packed_linear import Product, pack
 
 
 class ResidualQuantizer(nn.Module):
@@ -34,7 +34,7 @@ class ResidualQuantizer(nn.Module):
         nn.init.normal_(self.codebooks)
         if semantic_dim:
             self.codebooks[1:, :, :semantic_dim] = 0.0  # they add nothing there
-        self._stages: Prepared[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = Prepared()
+        self._stages: WeightCache[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = WeightCache()
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
         """``latent``: ``(B, T, D)``. Returns the codes of the first ``num_codebooks`` stages, int64 ``(B, Q, T)``."""
@@ -88,7 +88,7 @@ class FloatQuantizer(nn.Module):
         super().__init__()
         self.register_buffer("codebooks", torch.empty(num_codebooks, codebook_size, dim))
         nn.init.normal_(self.codebooks)
-        self._scores: Prepared[list[Product]] = Prepared()
+        self._scores: WeightCache[list[Product]] = WeightCache()
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
         """``latent``: ``(B, T, D)``. Returns the codes of the first ``num_codebooks`` stages, int64 ``(B, Q, T)``."""
