@@ -15,6 +15,7 @@ from speechtok.seanet import SEANetTokenizer
 from speechtok.streaming import NO_CODE, Stream
 from speechtok.tokenizer import ConvNeXtTokenizer, Tokenizer
 from speechtok.tokens import SpeechTokens
+from speechtok.version import __version__
 
 if TYPE_CHECKING:
     from speechtok.lm.vocabulary import AudioVocabulary
@@ -30,6 +31,7 @@ __all__ = [
     "SpeechTokens",
     "Stream",
     "Tokenizer",
+    "__version__",
     "load",
     "read_audio",
     "write_audio",

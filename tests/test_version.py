@@ -1,18 +1,12 @@
-from importlib import metadata
+import configparser
+from pathlib import Path
 
-from speechtok import load
-from speechtok.version import version
-
-
-def test_it_is_that_of_the_package():
-    assert version() == metadata.version("speechtok")
+import speechtok
+from speechtok import version
 
 
-def test_a_source_tree_that_is_not_installed_can_save(monkeypatch, tmp_path):
-    def missing(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "version", missing)
-    assert version() == "uninstalled"
-    load().save(tmp_path)
-    assert load(tmp_path).fingerprint == load().fingerprint
+def test_the_version_of_the_package_is_stated_once():
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[1] / "setup.cfg")
+    assert setup["metadata"]["version"] == "attr: speechtok.version.__version__"
+    assert speechtok.__version__ == version.__version__
