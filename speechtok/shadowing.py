@@ -9,7 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).resolve().parent
 
 
 def find_compiled_copy() -> Path | None:
@@ -17,7 +17,7 @@ def find_compiled_copy() -> Path | None:
     for folder in sys.path:
         package = Path(folder, "speechtok")
         compiled = (package / "nn" / f"_native{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES)
-        if package.absolute() != PACKAGE and any(path.is_file() for path in compiled):
+        if package.resolve() != PACKAGE and any(path.is_file() for path in compiled):
             return package
     return None
 
@@ -27,7 +27,7 @@ def warn_if_shadowing() -> None:
     copy = find_compiled_copy()
     if copy is not None:
         warnings.warn(
-            f"speechtok was imported from {PACKAGE}, which has no compiled code and hides the installed copy "
+            f"speechtok was imported from {PACKAGE}, which has no usable compiled code and hides the installed copy "
             f"in {copy}; streaming is several times slower. Start Python in another directory, or compile the "
             "source tree: pip install -e .",
             RuntimeWarning,

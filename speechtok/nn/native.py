@@ -26,6 +26,7 @@ from speechtok.nn.convnext import BlockStack, ConvNeXtDecoder, ConvNeXtEncoder, 
 from speechtok.nn.convolution import CausalConvNeXtBlock, CausalDepthwiseConv
 from speechtok.nn.exact import ExactLinear
 from speechtok.nn.quantizer import ResidualQuantizer
+from speechtok.shadowing import warn_if_shadowing
 
 _MOST_FRAMES = 4, 64, 64
 """In each of the ways to compute: up to how many frames, over all rows, one thread is faster than PyTorch's."""
@@ -124,6 +125,7 @@ def library() -> ctypes.CDLL | None:
                 continue
             if list(sizes) == [ctypes.sizeof(structure) for structure in _STRUCTURES]:
                 return loaded
+    warn_if_shadowing()
     return None
 
 
