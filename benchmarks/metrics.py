@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from speechtok.errors import InputError
-from speechtok.metrics import intelligibility, pesq_wb, voice
+from speechtok.metrics import intelligibility, pesq_wb, speaker_embedding
 
 RATE = 16_000
 """Hertz at which everything is compared."""
@@ -77,8 +77,8 @@ class Speech:
 
     @functools.cached_property
     def voice(self) -> np.ndarray | None:
-        """See :func:`speechtok.metrics.voice`."""
-        return voice(self.waveform, RATE)
+        """See :func:`speechtok.metrics.speaker_embedding`."""
+        return speaker_embedding(self.waveform, RATE)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
-"""How much of speech came back, by well-kept libraries (the ``bench`` extra), guarded against what they stumble on; and
-how much of what is said the codes carry.
+"""Objective metrics of decoded speech, and of the phonetic information in codes.
+
+PESQ, STOI and speaker embeddings come from established libraries, which the ``bench`` extra installs. The wrappers
+return NaN for input that would make those libraries fail, such as silence.
 """
 
 import functools
@@ -16,128 +18,134 @@ from speechtok.audio import resample
 from speechtok.errors import InputError
 
 _PESQ_RATE = 16_000
-_PESQ_SECONDS = 20  # the pesq library overruns its memory at 50 stretches of speech; this long cannot hold as many
+_PESQ_SECONDS = 20  # the pesq library writes past its buffers at 50 speech segments; 20 s cannot hold that many
 
 
-def pesq_wb(before: Tensor, after: Tensor, sample_rate: int) -> float:
-    """PESQ-WB (ITU-T P.862.2) of ``after`` against ``before``, ``(S,)`` each, at 16 kHz.
+def pesq_wb(reference: Tensor, decoded: Tensor, sample_rate: int) -> float:
+    """Wideband PESQ (ITU-T P.862.2), computed at 16 kHz.
+
+    Args:
+        reference: the original waveform, ``(S,)``.
+        decoded: the waveform to rate, ``(S,)``.
+        sample_rate: of both, in hertz.
 
     Returns:
-        1.0 to 4.64, the mean over equal pieces of at most 20 s; NaN where PESQ finds no speech, or less than a quarter
-        of a second.
+        1.0 to 4.64, averaged over equal segments of at most 20 s; NaN where PESQ detects no speech, or where the
+        waveform is shorter than a quarter of a second.
 
     Raises:
         ImportError: the pesq library is not installed.
     """
     pesq: Any = importlib.import_module("pesq")
-    pair = [resample(x[None], sample_rate, _PESQ_RATE)[0].numpy() for x in (before, after)]
-    pieces = max(1, -(-len(pair[0]) // (_PESQ_SECONDS * _PESQ_RATE)))
+    pair = [resample(x[None], sample_rate, _PESQ_RATE)[0].numpy() for x in (reference, decoded)]
+    segments = max(1, -(-len(pair[0]) // (_PESQ_SECONDS * _PESQ_RATE)))
     scores = []
-    for x, y in zip(*(np.array_split(waveform, pieces) for waveform in pair), strict=True):
+    for x, y in zip(*(np.array_split(waveform, segments) for waveform in pair), strict=True):
         if not x.any() or not y.any():
-            continue  # it would divide by their peak
+            continue  # the library divides by the peak
         try:
             scores.append(float(pesq.pesq(_PESQ_RATE, x, y, "wb")))
-        except (RuntimeError, ValueError):  # no speech, or too little
+        except (RuntimeError, ValueError):  # no speech, or too little of it
             continue
     return float(np.mean(scores)) if scores else math.nan
 
 
-def stoi(before: Tensor, after: Tensor, sample_rate: int, extended: bool = False) -> float:
-    """Short-time objective intelligibility (Taal et al. 2011) of ``after`` against ``before``, ``(S,)`` each.
+def stoi(reference: Tensor, decoded: Tensor, sample_rate: int, extended: bool = False) -> float:
+    """Short-time objective intelligibility (Taal et al. 2011).
 
     Args:
-        before: the original.
-        after: what became of it, as long.
+        reference: the original waveform, ``(S,)``.
+        decoded: the waveform to rate, ``(S,)``.
         sample_rate: of both, in hertz.
-        extended: ESTOI (Jensen and Taal 2016), which also hears noise that comes and goes.
+        extended: compute ESTOI (Jensen and Taal 2016), which also covers modulated noise.
 
     Returns:
-        0 to 1; NaN where there are too few frames of speech.
+        0 to 1; NaN if there are too few frames of speech.
 
     Raises:
         ImportError: the pystoi library is not installed.
     """
-    return intelligibility(before, after, sample_rate)[extended]
+    return intelligibility(reference, decoded, sample_rate)[extended]
 
 
-def intelligibility(before: Tensor, after: Tensor, sample_rate: int) -> tuple[float, float]:
-    """STOI and ESTOI, see :func:`stoi`, in less than half of the time that they take one after the other.
+def intelligibility(reference: Tensor, decoded: Tensor, sample_rate: int) -> tuple[float, float]:
+    """STOI and ESTOI in one pass, in less than half the time of two calls to the pystoi library.
 
-    Resampling, silent frames and bands are those of the pystoi library, and so are the measures, up to rounding (it
-    adds noise of the size of a rounding error to ESTOI's segments).
+    Resampling, removal of silent frames and filter bank are those of pystoi. The results equal pystoi's up to rounding
+    (pystoi adds noise at the level of rounding errors to the segments of ESTOI).
 
     Args:
-        before: the original, ``(S,)``.
-        after: what became of it, as long.
+        reference: the original waveform, ``(S,)``.
+        decoded: the waveform to rate, ``(S,)``.
         sample_rate: of both, in hertz.
 
     Returns:
-        STOI and ESTOI; NaN where there are too few frames of speech.
+        STOI and ESTOI; NaN if there are too few frames of speech.
 
     Raises:
         ImportError: the pystoi library is not installed.
     """
     importlib.import_module("pystoi")
-    measure: Any = importlib.import_module("pystoi.stoi")  # of which the package shows its function alone
-    if not before.any():
+    library: Any = importlib.import_module("pystoi.stoi")  # the package itself exports one function only
+    if not reference.any():
         return math.nan, math.nan
-    pair = [x.numpy() for x in (before, after)]
-    if sample_rate != measure.FS:
-        pair = [measure.utils.resample_oct(x, measure.FS, sample_rate) for x in pair]
-    length = measure.N_FRAME
+    pair = [x.numpy() for x in (reference, decoded)]
+    if sample_rate != library.FS:
+        pair = [library.utils.resample_oct(x, library.FS, sample_rate) for x in pair]
+    length = library.N_FRAME
     if len(pair[0]) <= length:
         return math.nan, math.nan
-    pair = measure.utils.remove_silent_frames(*pair, measure.DYN_RANGE, length, length // 2)
+    pair = library.utils.remove_silent_frames(*pair, library.DYN_RANGE, length, length // 2)
     window = np.hanning(length + 2)[1:-1]
     bands = []
     for x in pair:
         frames = np.lib.stride_tricks.sliding_window_view(x, length)[: len(x) - length : length // 2]
-        power = np.square(np.abs(np.fft.rfft(window * frames, measure.NFFT)))
-        bands.append(np.sqrt(measure.OBM @ power.T))
-    if bands[0].shape[1] < measure.N:
-        return math.nan, math.nan  # too few for a segment
-    x, y = (np.lib.stride_tricks.sliding_window_view(z, measure.N, axis=1).transpose(1, 0, 2) for z in bands)
-    size = np.linalg.norm(x, axis=2, keepdims=True) / (np.linalg.norm(y, axis=2, keepdims=True) + _LEAST)
-    clipped = np.minimum(y * size, x * (1 + 10 ** (-measure.BETA / 20)))
-    alike = (_normalised(x, 2) * _normalised(clipped, 2)).sum() / (x.shape[0] * x.shape[1])
-    extended = (_normalised(_normalised(x, 2), 1) * _normalised(_normalised(y, 2), 1)).sum() / (x.shape[0] * measure.N)
-    return float(alike), float(extended)
+        power = np.square(np.abs(np.fft.rfft(window * frames, library.NFFT)))
+        bands.append(np.sqrt(library.OBM @ power.T))
+    if bands[0].shape[1] < library.N:
+        return math.nan, math.nan  # shorter than one segment
+    x, y = (np.lib.stride_tricks.sliding_window_view(z, library.N, axis=1).transpose(1, 0, 2) for z in bands)
+    scale = np.linalg.norm(x, axis=2, keepdims=True) / (np.linalg.norm(y, axis=2, keepdims=True) + _EPSILON)
+    clipped = np.minimum(y * scale, x * (1 + 10 ** (-library.BETA / 20)))
+    plain = (_normalised(x, 2) * _normalised(clipped, 2)).sum() / (x.shape[0] * x.shape[1])
+    extended = (_normalised(_normalised(x, 2), 1) * _normalised(_normalised(y, 2), 1)).sum() / (x.shape[0] * library.N)
+    return float(plain), float(extended)
 
 
-_LEAST = np.finfo(np.float64).eps
+_EPSILON = np.finfo(np.float64).eps
 
 
 def _normalised(segments: np.ndarray, axis: int) -> np.ndarray:
-    """With mean 0 and length 1 along an axis."""
+    """Segments with zero mean and unit norm along an axis."""
     centred = segments - segments.mean(axis, keepdims=True)
-    lengths: np.ndarray = np.sqrt(np.square(centred).sum(axis, keepdims=True))
-    result: np.ndarray = centred / (lengths + _LEAST)
+    norms: np.ndarray = np.sqrt(np.square(centred).sum(axis, keepdims=True))
+    result: np.ndarray = centred / (norms + _EPSILON)
     return result
 
 
-_VOICE_RATE = 16_000
+_SPEAKER_RATE = 16_000
 
 
-def voice(waveform: Tensor, sample_rate: int) -> np.ndarray | None:
-    """Who speaks, by the encoder of resemblyzer (Wan et al. 2018, arXiv 1710.10467): float32 ``(256,)`` of length 1.
+def speaker_embedding(waveform: Tensor, sample_rate: int) -> np.ndarray | None:
+    """Speaker embedding by the encoder of resemblyzer (Wan et al. 2018, arXiv 1710.10467).
 
-    Two voices are compared by the product ``a @ b``: see :func:`speaker_similarity`.
+    The dot product of two embeddings is their cosine similarity: see :func:`speaker_similarity`.
 
     Args:
         waveform: ``(S,)``.
         sample_rate: in hertz.
 
     Returns:
-        The embedding of the waveform at 16 kHz without its long silences; None where it has no voice.
+        Float32 ``(256,)`` of unit norm, computed at 16 kHz after long silences are removed; None if the waveform
+        contains no voice.
 
     Raises:
         ImportError: the resemblyzer library is not installed.
     """
-    encoder, audio = _voice_encoder()
-    samples = resample(waveform[None], sample_rate, _VOICE_RATE)[0].numpy()
+    encoder, audio = _speaker_encoder()
+    samples = resample(waveform[None], sample_rate, _SPEAKER_RATE)[0].numpy()
     if not samples.any():
-        return None  # it would divide by the loudness
+        return None  # the library divides by the loudness
     speech = audio.preprocess_wav(samples)
     if not speech.any():
         return None
@@ -145,26 +153,30 @@ def voice(waveform: Tensor, sample_rate: int) -> np.ndarray | None:
     return embedding if np.isfinite(embedding).all() else None
 
 
-def speaker_similarity(before: Tensor, after: Tensor, sample_rate: int) -> float:
-    """Cosine of the :func:`voice` of two waveforms, ``(S,)`` and ``(S',)``: of one speaker, or of an original and its
-    copy.
+def speaker_similarity(a: Tensor, b: Tensor, sample_rate: int) -> float:
+    """Cosine similarity of the speaker embeddings of two waveforms.
+
+    Args:
+        a: ``(S,)``.
+        b: ``(S',)``.
+        sample_rate: of both, in hertz.
 
     Returns:
-        0 to 1 (the embeddings have no negative numbers); NaN where either has no voice.
+        0 to 1 (the embeddings have no negative elements); NaN if either waveform contains no voice.
 
     Raises:
         ImportError: the resemblyzer library is not installed.
     """
-    voices = [voice(waveform, sample_rate) for waveform in (before, after)]
-    if voices[0] is None or voices[1] is None:
+    embeddings = [speaker_embedding(waveform, sample_rate) for waveform in (a, b)]
+    if embeddings[0] is None or embeddings[1] is None:
         return math.nan
-    return float(voices[0] @ voices[1])
+    return float(embeddings[0] @ embeddings[1])
 
 
 @functools.cache
-def _voice_encoder() -> tuple[Any, Any]:
+def _speaker_encoder() -> tuple[Any, Any]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # its imports of scipy and of pkg_resources
+        warnings.simplefilter("ignore", DeprecationWarning)  # from its imports of scipy and pkg_resources
         warnings.simplefilter("ignore", UserWarning)
         resemblyzer: Any = importlib.import_module("resemblyzer")
         return resemblyzer.VoiceEncoder("cpu", verbose=False), resemblyzer.audio
@@ -172,14 +184,14 @@ def _voice_encoder() -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class PhoneScore:
-    """How much labels tell about phones (Hsu et al. 2021, arXiv 2106.07447, section IV-C).
+    """Agreement of discrete labels with phones (Hsu et al. 2021, arXiv 2106.07447, section IV-C).
 
     Attributes:
-        pnmi: phone-normalised mutual information, the share of the phones' entropy that the labels resolve, 0 to 1;
-            NaN where there is only one phone.
-        phone_purity: share of the frames that have the phone most frequent under their label.
-        cluster_purity: share of the frames that have the label most frequent under their phone.
-        frames: counted.
+        pnmi: phone-normalised mutual information, the share of the phones' entropy that the labels explain, 0 to 1;
+            NaN if there is only one phone.
+        phone_purity: share of the frames whose phone is the most frequent one for their label.
+        cluster_purity: share of the frames whose label is the most frequent one for their phone.
+        frames: number of frames counted.
     """
 
     pnmi: float
@@ -189,38 +201,40 @@ class PhoneScore:
 
 
 def phone_score(labels: Any, phones: Any) -> PhoneScore:
-    """Compare labels and phones of the same frames, whole numbers ``(T,)`` each; frames below 0 in either are left out.
+    """Compare labels with the phones of the same frames.
+
+    Args:
+        labels: integers ``(T,)``.
+        phones: integers ``(T,)``. A frame with a negative label or phone is not counted.
 
     Raises:
-        InputError: they are no such arrays, of different lengths, or have no frame in common.
+        InputError: the arrays are not integers ``(T,)`` of equal length, or no frame has both a label and a phone.
     """
     pair = [np.asarray(values) for values in (labels, phones)]
     for name, values in zip(("labels", "phones"), pair, strict=True):
         if values.ndim != 1 or values.dtype.kind not in "iu":
-            raise InputError(f"{name} is {values.dtype} {values.shape}; expected whole numbers (T,), one a frame")
+            raise InputError(f"{name} is {values.dtype} {values.shape}; expected integers (T,), one for each frame")
     if len(pair[0]) != len(pair[1]):
-        raise InputError(f"{len(pair[0])} labels and {len(pair[1])} phones; expected one of each a frame")
+        raise InputError(f"got {len(pair[0])} labels and {len(pair[1])} phones; expected one of each per frame")
     counted = (pair[0] >= 0) & (pair[1] >= 0)
     if not counted.any():
-        raise InputError(f"none of {len(counted)} frames has a label and a phone; expected at least one")
+        raise InputError(f"none of {len(counted)} frames has both a label and a phone; expected at least one")
     (_, rows), (_, columns) = (np.unique(values[counted], return_inverse=True) for values in pair)
-    table = np.zeros((rows.max() + 1, columns.max() + 1))
-    np.add.at(table, (rows, columns), 1.0)
+    counts = np.zeros((rows.max() + 1, columns.max() + 1))
+    np.add.at(counts, (rows, columns), 1.0)
     frames = int(counted.sum())
-    joint = table / frames
-    entropy_phones, entropy_labels, entropy_joint = (
-        _entropy(share) for share in (joint.sum(0), joint.sum(1), joint.ravel())
-    )
+    joint = counts / frames
+    entropy_phones, entropy_labels, entropy_joint = (_entropy(p) for p in (joint.sum(0), joint.sum(1), joint.ravel()))
     information = entropy_phones + entropy_labels - entropy_joint
     pnmi = min(max(information / entropy_phones, 0.0), 1.0) if entropy_phones else math.nan
     return PhoneScore(pnmi, float(joint.max(1).sum()), float(joint.max(0).sum()), frames)
 
 
 def phone_normalised_mutual_information(labels: Any, phones: Any) -> float:
-    """Share of the phones' entropy that the labels resolve, 0 to 1: :attr:`PhoneScore.pnmi` of :func:`phone_score`."""
+    """:attr:`PhoneScore.pnmi` of :func:`phone_score`."""
     return phone_score(labels, phones).pnmi
 
 
-def _entropy(share: np.ndarray) -> float:
-    share = share[share > 0]
-    return float(-np.sum(share * np.log(share)))
+def _entropy(probabilities: np.ndarray) -> float:
+    positive = probabilities[probabilities > 0]
+    return float(-np.sum(positive * np.log(positive)))

@@ -11,9 +11,9 @@ from speechtok.metrics import (
     pesq_wb,
     phone_normalised_mutual_information,
     phone_score,
+    speaker_embedding,
     speaker_similarity,
     stoi,
-    voice,
 )
 
 pytest.importorskip("pesq")
@@ -21,7 +21,7 @@ pytest.importorskip("pystoi")
 
 
 def bursts(seconds: float, rate: int = 16_000) -> torch.Tensor:
-    """Noise that comes and goes twice a second."""
+    """Noise with two bursts a second."""
     samples = int(seconds * rate)
     envelope = np.sin(2 * np.pi * np.arange(samples) / rate) ** 2
     return torch.from_numpy((envelope * np.random.default_rng(0).standard_normal(samples) * 0.1).astype(np.float32))
@@ -34,7 +34,7 @@ def test_a_perfect_copy_gets_the_best_scores(rate):
     assert stoi(x, x, rate) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_scores_are_those_of_the_libraries():
+def test_pesq_and_stoi_equal_their_libraries():
     from pesq import pesq
     from pystoi import stoi as reference
 
@@ -44,7 +44,16 @@ def test_scores_are_those_of_the_libraries():
     assert stoi(x, y, 16_000) == pytest.approx(reference(x.numpy(), y.numpy(), 16_000))
 
 
-def test_long_audio_that_crashes_the_library_is_scored_in_pieces():
+def test_extended_stoi_equals_its_library():
+    from pystoi import stoi as reference
+
+    x = bursts(3)
+    y = x + torch.randn(len(x), generator=torch.Generator().manual_seed(0)) * 0.02
+    expected = reference(x.numpy(), y.numpy(), 16_000, extended=True)
+    assert stoi(x, y, 16_000, extended=True) == pytest.approx(expected)
+
+
+def test_long_audio_that_crashes_the_pesq_library_is_scored_in_segments():
     x = bursts(45)
     assert pesq_wb(x, x, 16_000) == pytest.approx(4.64, abs=0.01)
 
@@ -56,14 +65,14 @@ def test_silence_and_very_short_audio_have_no_score():
     assert math.isnan(pesq_wb(bursts(2), torch.zeros(32_000), 16_000))
 
 
-def test_labels_that_are_the_phones_tell_all_and_constant_ones_nothing():
+def test_pnmi_is_1_for_the_phones_themselves_and_0_for_a_constant_label():
     phones = np.random.default_rng(0).integers(0, 5, 200)
     same = phone_score(phones, phones)
     assert (same.pnmi, same.phone_purity, same.cluster_purity, same.frames) == (1.0, 1.0, 1.0, 200)
-    nothing = phone_score(np.zeros(200, int), phones)
-    assert nothing.pnmi == 0.0
-    assert nothing.phone_purity == np.bincount(phones).max() / 200
-    assert nothing.cluster_purity == 1.0
+    constant = phone_score(np.zeros(200, int), phones)
+    assert constant.pnmi == 0.0
+    assert constant.phone_purity == np.bincount(phones).max() / 200
+    assert constant.cluster_purity == 1.0
 
 
 frames = st.lists(st.tuples(st.integers(-1, 6), st.integers(-1, 4)), min_size=1, max_size=60).filter(
@@ -72,7 +81,7 @@ frames = st.lists(st.tuples(st.integers(-1, 6), st.integers(-1, 4)), min_size=1,
 
 
 @given(frames, st.permutations(range(7)), st.permutations(range(5)))
-def test_the_score_is_within_bounds_and_the_same_whatever_labels_and_phones_are_called(rows, labels, phones):
+def test_phone_scores_are_within_bounds_and_independent_of_the_numbering(rows, labels, phones):
     x, y = np.array(rows).T
     score = phone_score(x, y)
     assert math.isnan(score.pnmi) or 0 <= score.pnmi <= 1
@@ -84,7 +93,7 @@ def test_the_score_is_within_bounds_and_the_same_whatever_labels_and_phones_are_
 
 
 @given(frames)
-def test_mutual_information_is_that_of_the_reference_library(rows):
+def test_mutual_information_equals_scikit_learn(rows):
     metrics = pytest.importorskip("sklearn.metrics")
     x, y = np.array([row for row in rows if min(row) >= 0]).T
     entropy = metrics.mutual_info_score(y, y)
@@ -93,7 +102,7 @@ def test_mutual_information_is_that_of_the_reference_library(rows):
         assert phone_normalised_mutual_information(*np.array(rows).T) == pytest.approx(expected, abs=1e-9)
 
 
-def test_one_phone_alone_has_no_entropy_to_resolve():
+def test_pnmi_of_a_single_phone_is_nan():
     assert math.isnan(phone_normalised_mutual_information([1, 2, 3], [4, 4, 4]))
 
 
@@ -106,30 +115,21 @@ def test_one_phone_alone_has_no_entropy_to_resolve():
         ([1, -1], [-1, 1], "none of 2 frames"),
     ],
 )
-def test_labels_that_cannot_be_compared_are_refused(labels, phones, message):
+def test_labels_and_phones_that_cannot_be_compared_are_refused(labels, phones, message):
     with pytest.raises(InputError, match=message):
         phone_score(labels, phones)
 
 
-def test_a_voice_is_like_itself_and_unlike_others_and_silence_has_none(speech):
+def test_speaker_similarity_is_high_for_one_speaker_and_nan_for_silence(speech):
     pytest.importorskip("resemblyzer")
     low, high = (torch.from_numpy(speech(3, seed=3, sample_rate=rate)) for rate in (16_000, 9_000))  # played at 16 kHz
     assert speaker_similarity(low, low, 16_000) == pytest.approx(1.0, abs=1e-5)
     assert speaker_similarity(low, 0.5 * low, 16_000) > 0.9
     assert speaker_similarity(low, high, 16_000) < 0.9
-    embedding = voice(low, 16_000)
+    embedding = speaker_embedding(low, 16_000)
     assert embedding is not None
     assert embedding.shape == (256,)
     assert np.linalg.norm(embedding) == pytest.approx(1.0, abs=1e-5)
-    for nothing in (torch.zeros(16_000), torch.zeros(0), torch.full((1_600,), 1e-6)):
-        assert voice(nothing, 16_000) is None
-        assert math.isnan(speaker_similarity(low, nothing, 16_000))
-
-
-def test_extended_intelligibility_is_that_of_the_library():
-    from pystoi import stoi as reference
-
-    x = bursts(3)
-    y = x + torch.randn(len(x), generator=torch.Generator().manual_seed(0)) * 0.02
-    expected = reference(x.numpy(), y.numpy(), 16_000, extended=True)
-    assert stoi(x, y, 16_000, extended=True) == pytest.approx(expected)
+    for silence in (torch.zeros(16_000), torch.zeros(0), torch.full((1_600,), 1e-6)):
+        assert speaker_embedding(silence, 16_000) is None
+        assert math.isnan(speaker_similarity(low, silence, 16_000))
