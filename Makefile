@@ -1,27 +1,40 @@
-# make demo            hear a recording come back from its codes (IN=your.wav, or the sample of the repository)
-# make test            every check: ruff, mypy, pytest
-# make default DATA=DIR   train the embedded default anew, from speech with phones in its manifest (on a GPU:
-#                         DEVICE=cuda WORKERS=12 TRAIN="bfloat16=false batch_size=32 crop_seconds=2" for the first leg,
-#                         LEGS="bfloat16=false" for the encoder's and the decoder's; TEACHER=... for the teacher's)
-# All set up what they need in a virtual environment.
+# make demo               encode and decode a recording, and draw its codes: IN=FILE.wav, OUT=FOLDER
+# make test               run every check: ruff, mypy, pytest
+# make test-fast          run the tests that take less than a minute together
+# make wheel              build a wheel for this platform into dist/
+# make default DATA=DIR   train the default tokenizer from speech with phone labels (hours on a CPU)
+#
+# Each target installs what it needs into the virtual environment $(VENV).
+#
+# On Linux, PyTorch from PyPI includes CUDA: over 6 GB. Without an NVIDIA GPU, take the far smaller CPU build:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#
+# Options of `make default`:
+#   RUNS=DIR                          folder of the results
+#   DEVICE=cuda WORKERS=12            device, and processes that read audio
+#   TEACHER=... JOINT=... ENCODER=... DECODER=...   config fields of each part, for example JOINT="batch_size=32"
+# The tokenizer is written to RUNS/default-decoder/tokenizer. An interrupted run continues if the command is repeated.
 
 PYTHON ?= python3
 VENV ?= .venv
+TORCH_INDEX ?=
 IN ?= speechtok/assets/sample.flac
 OUT ?= demo
-
-BIN = $(VENV)/bin
-PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 DATA ?= $(SPEECHTOK_DATA)
 RUNS ?= runs
 DEVICE ?= cpu
 WORKERS ?= 0
 TEACHER ?=
-TRAIN ?=
-LEGS ?=
+JOINT ?=
+ENCODER ?=
+DECODER ?=
 
-.PHONY: demo test default clean
+BIN = $(VENV)/bin
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+.PHONY: demo test test-fast wheel default clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/speechtok roundtrip $(IN) $(OUT)/reconstruction.wav --plot $(OUT)/tokens.png --force
@@ -30,41 +43,49 @@ test: $(VENV)/test.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(PYTEST)
 
-# From speech to the embedded default, in steps that each go on where they were interrupted (hours on a CPU).
+test-fast: $(VENV)/test.ready
+	$(PYTEST) -m "not slow"
+
+wheel: $(VENV)/bin/python
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+# The three stages of the tokenizer share one folder of decoded audio, hence the links.
 default: $(VENV)/test.ready
-	test -n "$(DATA)" || { echo "say where the speech is: make default DATA=DIR"; exit 1; }
-	$(BIN)/python training/pretrain_teacher.py --config training/configs/teacher.yaml data=$(DATA) out=$(RUNS)/teacher \
-	  device=$(DEVICE) workers=$(WORKERS) $(TEACHER)
+	test -n "$(DATA)" || { echo "DATA is not set; expected a folder of speech: make default DATA=DIR"; exit 1; }
+	$(BIN)/python -m training.pretrain_teacher --config training/configs/teacher.yaml \
+	  data=$(DATA) out=$(RUNS)/teacher device=$(DEVICE) workers=$(WORKERS) $(TEACHER)
 	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --data $(DATA) --out $(RUNS)/teacher/features \
 	  --device $(DEVICE) --workers $(WORKERS)
 	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --layer phones --aligned 0.5 \
 	  --data $(DATA) --out $(RUNS)/teacher/labels --device $(DEVICE) --workers $(WORKERS)
-	$(BIN)/python training/train.py --config training/configs/default.yaml data=$(DATA) out=$(RUNS)/default \
-	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels \
-	  device=$(DEVICE) workers=$(WORKERS) $(TRAIN)
+	$(BIN)/python -m training.train --config training/configs/default.yaml \
+	  data=$(DATA) out=$(RUNS)/default device=$(DEVICE) workers=$(WORKERS) \
+	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels $(JOINT)
 	mkdir -p $(RUNS)/default-encoder $(RUNS)/default-decoder
 	test -e $(RUNS)/default-encoder/audio || ln -s ../default/audio $(RUNS)/default-encoder/audio
 	test -e $(RUNS)/default-decoder/audio || ln -s ../default/audio $(RUNS)/default-decoder/audio
-	$(BIN)/python training/train.py --config training/configs/default-encoder.yaml data=$(DATA) out=$(RUNS)/default-encoder \
-	  start_from=$(RUNS)/default/tokenizer \
-	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels \
-	  device=$(DEVICE) workers=$(WORKERS) $(LEGS)
-	$(BIN)/python training/train.py --config training/configs/default-decoder.yaml data=$(DATA) out=$(RUNS)/default-decoder \
-	  start_from=$(RUNS)/default-encoder/tokenizer device=$(DEVICE) workers=$(WORKERS) $(LEGS)
-	cp $(RUNS)/default-decoder/tokenizer/config.json $(RUNS)/default-decoder/tokenizer/model.safetensors speechtok/assets/
+	$(BIN)/python -m training.train --config training/configs/default-encoder.yaml start_from=$(RUNS)/default/tokenizer \
+	  data=$(DATA) out=$(RUNS)/default-encoder device=$(DEVICE) workers=$(WORKERS) \
+	  distillation.features=$(RUNS)/teacher/features distillation.labels=$(RUNS)/teacher/labels $(ENCODER)
+	$(BIN)/python -m training.train --config training/configs/default-decoder.yaml \
+	  start_from=$(RUNS)/default-encoder/tokenizer \
+	  data=$(DATA) out=$(RUNS)/default-decoder device=$(DEVICE) workers=$(WORKERS) $(DECODER)
 
 clean:
-	rm -rf $(VENV) $(OUT) build *.egg-info
+	rm -rf $(VENV) $(OUT) build dist site *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
+# PyTorch comes first if TORCH_INDEX is given, so that the command after it finds it installed.
 $(VENV)/demo.ready: setup.cfg setup.py speechtok/nn/native.c constraints.txt | $(VENV)/bin/python
+	$(if $(TORCH_INDEX),$(PIP) torch --index-url $(TORCH_INDEX))
 	$(PIP) --editable ".[plot]"
 	touch $@
 
 $(VENV)/test.ready: setup.cfg setup.py speechtok/nn/native.c constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable ".[bench,dev,examples,lm,train]"
+	$(if $(TORCH_INDEX),$(PIP) torch torchaudio --index-url $(TORCH_INDEX))
+	$(PIP) --editable ".[bench,dev,examples,fairseq2,lm,train]"
 	touch $@ $(VENV)/demo.ready

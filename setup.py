@@ -1,21 +1,28 @@
-"""What setup.cfg has no place for: the compiled steps. Where there is no compiler, the package does without them."""
+"""The compiled part of the package. It is optional: where it cannot be compiled, PyTorch computes the same codes."""
 
+import os
 import sysconfig
 
 from setuptools import Extension, setup
 
-# one wheel for all versions of Python: the compiled steps know nothing of it
-one_for_all = not sysconfig.get_config_var("Py_GIL_DISABLED")  # setuptools makes no such wheel where there is no lock
+# The library does not use Python's API, so one wheel serves all versions. A free-threaded Python has no stable ABI.
+stable_abi = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+if os.name == "nt":  # Microsoft's compiler
+    compile_args, link_args = ["/O2", "/fp:precise"], []
+else:
+    # Each operation rounds separately, whatever CFLAGS say, so that all machines compute the same bits.
+    compile_args = ["-O3", "-ffp-contract=off", "-fno-fast-math", "-g0"]
+    # A library linked with -ffast-math would disable subnormal numbers in the whole process.
+    link_args = ["-O3", "-fno-fast-math"]
 
 native = Extension(
     "speechtok.nn._native",
     ["speechtok/nn/native.c"],
-    # every operation rounds by itself: the same bits on every machine, whatever CFLAGS ask for
-    extra_compile_args=["-O3", "-ffp-contract=off", "-fno-fast-math", "-g0"],
-    # with fast mathematics, the mere presence of a library takes very small numbers from the whole process
-    extra_link_args=["-O3", "-fno-fast-math"],
+    extra_compile_args=compile_args,
+    extra_link_args=link_args,
     optional=True,
-    py_limited_api=one_for_all,
+    py_limited_api=stable_abi,
 )
 
-setup(ext_modules=[native], options={"bdist_wheel": {"py_limited_api": "cp310"}} if one_for_all else {})
+setup(ext_modules=[native], options={"bdist_wheel": {"py_limited_api": "cp310"}} if stable_abi else {})
