@@ -1,4 +1,4 @@
-"""The processes that train together: ``torchrun`` starts them, and every sum over the batch is a sum over them."""
+"""Processes that train together: ``torchrun`` starts them, and each computes its share of every batch."""
 
 import contextlib
 import os
@@ -10,15 +10,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from speechtok.errors import ConfigError
+from speechtok.device import check_device
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training, of which this is one. Alone, every method returns what it was given.
+    """The processes of a training, seen from one of them. With one process, all methods return their argument.
 
     Attributes:
-        rank: number of this process; 0 is the one that writes.
+        rank: number of this process; process 0 writes files.
         size: number of processes.
         local_rank: number of this process on its machine.
     """
@@ -33,13 +33,17 @@ class World:
         return self.rank == 0
 
     def rows(self, batch_size: int) -> slice:
-        """The rows of the batch that this process computes."""
+        """Rows of a batch that this process computes."""
         share = batch_size // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
     @torch.no_grad()
-    def add_(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor, of any shape and one type, by its sum over the processes; one message for all."""
+    def all_reduce_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over all processes, in one message.
+
+        Args:
+            tensors: of one dtype and any shapes.
+        """
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
@@ -47,8 +51,8 @@ class World:
         for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(piece.view_as(tensor))
 
-    def gather(self, tensor: Tensor) -> Tensor:
-        """``(B, …)`` of every process, end to end in the order of their ranks."""
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """Concatenate ``(B, …)`` of all processes, in the order of their ranks."""
         if self.size == 1:
             return tensor
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
@@ -56,40 +60,40 @@ class World:
         return torch.cat(parts)
 
     @torch.no_grad()
-    def copy_first_(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by that of rank 0."""
+    def broadcast_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by the one of process 0."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
     def any(self, value: bool) -> bool:
-        """Whether ``value`` holds in any process."""
+        """Whether ``value`` is true in any process."""
         if self.size == 1:
             return value
         count = torch.tensor(int(value))
         dist.all_reduce(count)
         return bool(count)
 
-    def from_first(self, value: Any) -> Any:
-        """``value`` of rank 0, its tensors on the CPU."""
+    def broadcast_object(self, value: Any) -> Any:
+        """``value`` of process 0, its tensors on the CPU."""
         if self.size == 1:
             return value
         values = [value]
         dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
         return values[0]
 
-    def wait(self) -> None:
-        """Return when every process has come here."""
+    def barrier(self) -> None:
+        """Wait until all processes have called this method."""
         self.any(False)
 
 
 @contextlib.contextmanager
-def join() -> Iterator[World]:
-    """Meet the processes that ``torchrun`` started along with this one, if it did, for the time of the block."""
+def init_world() -> Iterator[World]:
+    """Join the other processes of ``torchrun`` for the duration of the block; a world of one without ``torchrun``."""
     if not dist.is_torchelastic_launched():
         yield World()
         return
-    # gloo for what lies on the CPU, nccl for what lies on a GPU
+    # gloo for tensors on the CPU, nccl for tensors on a GPU
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
@@ -97,37 +101,19 @@ def join() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def usable_device(name: str, number: int | None = None) -> torch.device:
-    """The device of this name; ``"cuda"`` is the GPU of this ``number``.
+def init_device(name: str, world: World) -> torch.device:
+    """The device of this process; ``"cuda"`` means one GPU for each process of a machine.
 
     Raises:
-        ConfigError: this machine has no such device.
+        InputError: this machine does not have the device.
     """
-    try:
-        device = torch.device(name)
-        if device.type == "cuda" and device.index is None and number is not None:
-            device = torch.device("cuda", number)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason, who = (
-            str(error).splitlines()[0],
-            "this machine" if number is None else f"process {number} of this machine",
-        )
-        raise ConfigError(
-            f"device is {name!r}, which {who} cannot use ({reason}); pass device=cpu, or device=cuda with a GPU for "
-            "each process"
-        ) from error
-    return device
-
-
-def device_of(name: str, world: World) -> torch.device:
-    """The device of this process; ``"cuda"`` is a GPU for each.
-
-    Raises:
-        ConfigError: this machine has no such device.
-    """
-    device = usable_device(name, world.local_rank)
+    if name == "cuda":
+        name = f"cuda:{world.local_rank}"
+    device = check_device(name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")  # TF32, which holds the levels of speechtok.nn.exact exactly
+        torch.set_float32_matmul_precision("high")  # TF32; it still computes the levels of speechtok.nn.exact exactly
     return device
+
+
+usable_device = check_device

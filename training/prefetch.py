@@ -1,4 +1,4 @@
-"""Batches made ahead of the step that needs them, in another thread or in other processes."""
+"""Prefetching: batches are made ahead of their step, in a thread or in worker processes."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ Made = TypeVar("Made")
 
 
 class _Steps(Dataset[Made | SpeechtokError], Generic[Made]):
-    """What ``make`` makes of every step; or the error, for the loader would put its worker's traceback into it."""
+    """Batches by step. Errors are returned, since the loader would add a worker's traceback to their message."""
 
     def __init__(self, make: Callable[[int], Made]) -> None:
         self._make = make
@@ -28,15 +28,15 @@ class _Steps(Dataset[Made | SpeechtokError], Generic[Made]):
             return error
 
 
-def ahead(make: Callable[[int], Made], first: int, end: int, workers: int, pinned: bool = False) -> Iterator[Made]:
-    """What ``make`` makes of the steps from ``first`` to before ``end``, in order.
+def prefetch(make: Callable[[int], Made], first: int, end: int, workers: int, pinned: bool = False) -> Iterator[Made]:
+    """Yield ``make(step)`` for each step, in order.
 
     Args:
-        make: a function of the step alone.
-        first: step of the first batch.
-        end: step after the last.
-        workers: processes that make batches, which must not touch a GPU; 0: a thread of this process makes the next.
-        pinned: put what the workers make into memory that a GPU reads by itself.
+        make: makes the batch of a step, from nothing but the number of the step.
+        first: first step.
+        end: step after the last one.
+        workers: processes that make batches; they must not use a GPU. If 0, a thread makes the next batch.
+        pinned: whether batches of worker processes go to pinned memory, from which a GPU copies faster.
     """
     if first >= end:
         return
@@ -57,25 +57,28 @@ def ahead(make: Callable[[int], Made], first: int, end: int, workers: int, pinne
         prefetch_factor=4,
         pin_memory=pinned,
         multiprocessing_context="fork",  # the corpus is mapped, not copied
-        worker_init_fn=_leave_signals_alone,
-        generator=torch.Generator(),  # the loader draws a seed, which shall not come from the training's own numbers
+        worker_init_fn=_ignore_signals,
+        generator=torch.Generator(),  # the loader draws a seed; drawing it here would change the training's own state
     ):
         if isinstance(found, SpeechtokError):
             raise found
         yield found
 
 
-def _leave_signals_alone(_worker: int) -> None:
-    # Ctrl-C, and what ends a job, reach every process; the training decides when to stop
+def _ignore_signals(_worker: int) -> None:
+    # Ctrl-C and job schedulers signal every process; only the training decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        threading.Thread(target=_end_with_the_training, daemon=True).start()
+        threading.Thread(target=_exit_with_the_training, daemon=True).start()
     else:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _end_with_the_training() -> None:
+def _exit_with_the_training() -> None:
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
         pass
     os._exit(0)
+
+
+ahead = prefetch

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, taken between two steps."""
+"""Stop signals: Ctrl-C and SIGTERM, handled between two steps."""
 
 import contextlib
 import signal
@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event, so that no step is left half done; the second one interrupts at once."""
+    """Turn Ctrl-C and SIGTERM into an event, so that the current step is completed. A second signal interrupts at once.
+
+    Outside the main thread, signals are left alone and the event is never set.
+    """
     requested = threading.Event()
 
     def request(number: int, frame: object) -> None:
