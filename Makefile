@@ -1,6 +1,7 @@
 # make demo               encode and decode a recording, and draw its codes: IN=FILE.wav, OUT=FOLDER
 # make test               run every check: ruff, mypy, pytest
 # make test-fast          run the tests that take less than a minute together
+# make docs               build the documentation site into site/
 # make wheel              build a wheel for this platform into dist/
 # make default DATA=DIR   train the default tokenizer from speech with phone labels (hours on a CPU)
 #
@@ -34,7 +35,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-fast wheel default clean
+.PHONY: demo test test-fast docs wheel default clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/speechtok roundtrip $(IN) $(OUT)/reconstruction.wav --plot $(OUT)/tokens.png --force
@@ -47,6 +48,9 @@ test: $(VENV)/test.ready
 
 test-fast: $(VENV)/test.ready
 	$(PYTEST) -m "not slow"
+
+docs: $(VENV)/docs.ready
+	$(BIN)/mkdocs build --quiet --strict
 
 wheel: $(VENV)/bin/python
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
@@ -89,3 +93,8 @@ $(VENV)/test.ready: setup.cfg setup.py speechtok/nn/native.c constraints.txt | $
 	$(if $(TORCH_INDEX),$(PIP) torch torchaudio --index-url $(TORCH_INDEX))
 	$(PIP) --editable ".[bench,dev,examples,fairseq2,lm,train]"
 	touch $@ $(VENV)/demo.ready
+
+$(VENV)/docs.ready: setup.cfg setup.py constraints.txt | $(VENV)/bin/python
+	$(if $(TORCH_INDEX),$(PIP) torch --index-url $(TORCH_INDEX))
+	$(PIP) --editable ".[docs]"
+	touch $@

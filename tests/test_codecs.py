@@ -1,4 +1,4 @@
-"""The codecs of transformers behind our API, with small random weights; and the README's table of what all can do."""
+"""The codecs of transformers behind our API, with small random weights; and the documented table of what each can do."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ from speechtok import AudioVocabulary, Tokenizer, load
 from speechtok.codecs import CODECS
 from speechtok.errors import CheckpointError, InputError, MissingFileError, StreamError, TokensError
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "codecs.md").read_text(encoding="utf-8")
 
 MODELS = {
     "encodec": lambda: EncodecModel(
@@ -131,18 +131,18 @@ def test_saved_as_transformers_does_it_is_the_same_tokenizer(name, tokenizers, t
     assert MODELS[name]().__class__.from_pretrained(tmp_path).config.model_type == name
 
 
-# --- the README's table
+# --- the table of docs/codecs.md
 
 
 def matrix() -> dict[str, dict[str, str]]:
-    """Rows and columns of the table of the section "Other codecs"."""
-    section = README.split("## Other codecs")[1].split("\n## ")[0]
+    """Rows and columns of the table of the section "What each codec can do"."""
+    section = PAGE.split("## What each codec can do")[1].split("\n## ")[0]
     lines = [line.strip("| ").split("|") for line in re.findall(r"^\|.*\|$", section, re.MULTILINE)]
     head, _, *rows = [[cell.strip() for cell in line] for line in lines]
     return {row[0].strip("`"): dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
 
-NAMES = {"speechtok": "speechtok", "ConvNeXtTokenizer": "published", "EnCodec": "encodec", "DAC": "dac", "Mimi": "mimi"}
+NAMES = {"speechtok": "speechtok", "SpeechTokenizer": "published", "EnCodec": "encodec", "DAC": "dac", "Mimi": "mimi"}
 
 
 def can(tok: Tokenizer, what: str, speech) -> bool:

@@ -1,0 +1,65 @@
+"""MkDocs hooks: tables of config fields, made from the dataclasses when the site is built.
+
+A line ``<!-- fields: package.module.Class -->`` in a page becomes a table of the fields of that dataclass. The source is
+read, not imported, so the site builds without PyTorch.
+"""
+
+import re
+from typing import Any
+
+import griffe
+
+_MARKER = re.compile(r"^<!-- fields: (\S+) -->$", re.MULTILINE)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace every marker of a page."""
+    return _MARKER.sub(lambda marker: fields_table(marker[1]), markdown)
+
+
+def fields_table(path: str) -> str:
+    """A Markdown table of the fields of a dataclass: name, type, default, description.
+
+    Raises:
+        ValueError: a field has no description in the docstring of the class.
+    """
+    rows = ["| field | type | default | description |", "|---|---|---|---|"]
+    for name, kind, default, description in fields(path):
+        cells = f"`{name}`", f"`{kind}`", default and f"`{default}`", description
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def fields(path: str) -> list[tuple[str, str, str, str]]:
+    """Name, type, default and description of the fields of a dataclass, read from its source."""
+    module, _, name = path.rpartition(".")
+    cls = griffe.load(module, search_paths=["."], docstring_parser="google", try_relative_path=False)[name]
+    described = {}
+    for section in cls.docstring.parsed:
+        if section.kind is griffe.DocstringSectionKind.attributes:
+            described = {item.name: " ".join(item.description.split()) for item in section.value}
+    found = []
+    for attribute in cls.members.values():
+        if not attribute.is_attribute or attribute.annotation is None or "ClassVar" in str(attribute.annotation):
+            continue
+        if "property" in attribute.labels:
+            continue
+        if attribute.name not in described:
+            raise ValueError(f"{path}.{attribute.name} has no description in the docstring of the class")
+        default = "" if attribute.value is None else _default(str(attribute.value))
+        found.append((attribute.name, str(attribute.annotation), default, _plain(described[attribute.name])))
+    return found
+
+
+def _default(value: str) -> str:
+    """The default that ``field(...)`` gives."""
+    if factory := re.search(r"default_factory=(\w+)", value):
+        return f"{factory[1]}()"
+    if default := re.match(r"field\(default=([^,]+),", value):
+        return default[1]
+    return value
+
+
+def _plain(text: str) -> str:
+    """Roles of Sphinx as code."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
