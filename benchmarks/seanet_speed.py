@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import speechtok
 from benchmarks.arguments import number_from, positive, told_in_a_line
-from speechtok.seanet import PUBLISHED_WEIGHTS_NAME
+from speechtok.interop import PUBLISHED_WEIGHTS_NAME
 
 BASE: dict[str, Any] = {
     "n_filters": 64,

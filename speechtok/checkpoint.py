@@ -1,155 +1,155 @@
-"""Tokenizers on disk: ``config.json`` beside ``model.safetensors``, read without running any code of theirs."""
+"""The checkpoint format: ``config.json`` beside ``model.safetensors``, read without running any code.
+
+This module knows files, JSON and tensors. Which class a configuration belongs to is the affair of
+:mod:`speechtok.loaders`.
+"""
 
 import json
 import os
-from importlib import resources
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
-from speechtok.codecs import CODECS, load_codec
-from speechtok.config import ModelConfig, SEANetConfig, model_config
-from speechtok.errors import CheckpointError, InputError, MissingFileError, OutputError, SpeechtokError
+from speechtok.errors import CheckpointError, MissingFileError, OutputError
 from speechtok.files import as_path, replacing
-from speechtok.hub import locate
-from speechtok.nn.skip_init import SkipInit
-from speechtok.seanet import PUBLISHED_WEIGHTS_NAME, SEANetTokenizer, from_published, published_config
-from speechtok.tokenizer import ConvNeXtTokenizer, Tokenizer
 from speechtok.version import version
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 
+FORMAT = "speechtok-tokenizer-2"
+"""Value of ``format`` in ``config.json``. Files without it are of version 1, whose fingerprint covers the decoder."""
+
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def load(
-    name: str | os.PathLike[str] | None = None, device: torch.device | str = "cpu", revision: str | None = None
-) -> Tokenizer:
-    """Load a tokenizer, ready to encode and decode.
+@dataclass(frozen=True)
+class Description:
+    """Contents of ``config.json``.
 
-    Args:
-        name: one of
+    Attributes:
+        config: architecture, as plain values.
+        fingerprint: of encoder and codebooks; in version 1, of the whole tokenizer.
+        decoder_fingerprint: of the decoder; ``None`` in version 1.
+        aliases: other fingerprints of the same codes.
+    """
 
-            - a directory that :meth:`ConvNeXtTokenizer.save` wrote, or a ``checkpoint.pt`` of ``training/train.py``;
-            - a directory of a published SpeechTokenizer: ``config.json`` beside ``SpeechTokenizer.pt``;
-            - ``org/name`` on the Hugging Face hub, with ``/folder`` behind it for a folder of the repository;
-            - ``"encodec:…"``, ``"dac:…"`` or ``"mimi:…"`` for a codec of transformers: a directory or ``org/name``.
+    config: Any
+    fingerprint: str
+    decoder_fingerprint: str | None = None
+    aliases: tuple[str, ...] = ()
 
-            The default tokenizer, which is part of the package, if not given.
-        device: where it computes.
-        revision: branch, tag or commit on the hub; a commit pins the very files.
+
+def write_checkpoint(
+    directory: str | os.PathLike[str], description: Description, tensors: Mapping[str, Tensor]
+) -> None:
+    """Write ``config.json`` and ``model.safetensors``.
+
+    Both files are complete before either takes its name: a full disk leaves the files that stood there unchanged.
 
     Raises:
-        MissingFileError: there is no such directory or repository, one of its files is missing, or the hub cannot be
-            reached.
-        ConfigError: the config does not describe a tokenizer.
-        CheckpointError: the weights are damaged, do not belong to the config, or are not safe to read.
-        InputError: there is no such codec or device, or the name is no name.
+        OutputError: the folder or a file cannot be written.
     """
-    _check_device(device)
-    if name is not None and not isinstance(name, (str, os.PathLike)):
-        raise InputError(f"name is {name!r}; expected a directory, org/name on the hub, or nothing for the default")
-    if name is None:
-        if revision is not None:
-            raise InputError(f"revision is {revision!r} without a name; expected a name on the hub with it")
-        with resources.as_file(resources.files("speechtok") / "assets") as directory:
-            return _load_directory(directory, device)
-    if os.path.exists(name) and not os.path.isdir(name):
-        return _load_training_checkpoint(Path(name), device)
-    codec, colon, where = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if colon and not os.path.exists(name):
-        return load_codec(codec, where, device, revision)
-    files = CONFIG_NAME, WEIGHTS_NAME, PUBLISHED_WEIGHTS_NAME, "model-*.safetensors", "model.safetensors.index.json"
-    return _load_directory(locate(name, revision, files), device)
-
-
-def _check_device(device: torch.device | str) -> None:
-    reason = "which holds no values"
-    try:
-        if torch.device(device).type != "meta":
-            torch.empty(0, device=device)
-            return
-    except (RuntimeError, AssertionError, TypeError, ImportError) as error:  # backends that are not installed
-        said = str(error).partition("\n")[0]
-        reason = f"which cannot be used here ({said})"
-    raise InputError(f"device is {device!r}, {reason}; expected one of PyTorch's that is here, such as 'cpu'")
-
-
-def save(tokenizer: Tokenizer, directory: str | os.PathLike[str]) -> None:
-    """See :meth:`Tokenizer.save`."""
     directory = as_path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a name that no folder can have
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(f"cannot make the folder {directory}: {reason}; choose a writable place") from error
-    tensors = {name: _compact(tensor.cpu()) for name, tensor in tokenizer.state_dict().items()}
-    description = {
+    values = {
+        "format": FORMAT,
         "speechtok": version(),
-        "fingerprint": tokenizer.fingerprint,
-        "config": tokenizer.config.to_dict(),
+        "fingerprint": description.fingerprint,
+        "decoder_fingerprint": description.decoder_fingerprint,
+        "aliases": list(description.aliases),
+        "config": description.config,
     }
-    # both are whole before either takes its name: a full disk leaves the tokenizer that stood there as it was
+    compact = {name: _compact(tensor.cpu()) for name, tensor in tensors.items()}
     with replacing(directory / WEIGHTS_NAME) as weights:
-        weights.write_bytes(safetensors.torch.save(tensors))
+        weights.write_bytes(safetensors.torch.save(compact))
         with replacing(directory / CONFIG_NAME) as config:
-            config.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+            config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _compact(tensor: torch.Tensor) -> torch.Tensor:
-    """The same numbers in float16 where it holds them exactly, else in float32."""
+def _compact(tensor: Tensor) -> Tensor:
+    """The same values in float16 if it holds them exactly, else in float32."""
     half = tensor.half().contiguous()
     return half if torch.equal(half.float(), tensor.float()) else tensor.float().contiguous()
 
 
-def _load_directory(directory: Path, device: torch.device | str) -> Tokenizer:
-    config_path, weights_path = directory / CONFIG_NAME, directory / WEIGHTS_NAME
-    _check_file(config_path)
+def read_json(directory: Path) -> dict[str, Any]:
+    """Read ``config.json`` of any kind of model.
+
+    Raises:
+        MissingFileError: there is no such file.
+        CheckpointError: it is not a JSON object.
+    """
+    path = directory / CONFIG_NAME
+    require_file(path)
     try:
-        description: Any = json.loads(config_path.read_text(encoding="utf-8"))
-        if "n_filters" in description and "config" not in description:
-            return _load_published(directory, description, device)
-        if description.get("model_type") in CODECS:
-            return load_codec(description["model_type"], directory, device)
-        config, fingerprint = description["config"], description["fingerprint"]
-    except SpeechtokError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{config_path} is no tokenizer's description ({error!r}); save it again") from error
-    _check_file(weights_path)
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON ({error}); fetch or save it again") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds a {type(values).__name__}; expected a JSON object: fetch or save it again")
+    return values
+
+
+def parse_description(values: Mapping[str, Any], directory: Path) -> Description:
+    """Turn the contents of ``config.json`` into a :class:`Description`.
+
+    Raises:
+        CheckpointError: a field is missing or of the wrong type, or the format is of a later version.
+    """
+    path = directory / CONFIG_NAME
+    kind = values.get("format")
+    if kind is not None and kind != FORMAT:
+        raise CheckpointError(f"{path} has the format {kind!r:.80}; expected {FORMAT!r}: upgrade speechtok")
+    decoder_fingerprint, aliases = values.get("decoder_fingerprint"), values.get("aliases", [])
+    texts = [values.get("fingerprint"), *(aliases if isinstance(aliases, list) else [aliases])]
+    if kind is not None:
+        texts.append(decoder_fingerprint)
+    if "config" not in values or not all(isinstance(text, str) for text in texts):
+        raise CheckpointError(f"{path} does not describe a tokenizer: it lacks config or fingerprint; save it again")
+    return Description(values["config"], values["fingerprint"], decoder_fingerprint, tuple(aliases))
+
+
+def read_weights(directory: Path) -> dict[str, Tensor]:
+    """Read ``model.safetensors``.
+
+    Raises:
+        MissingFileError: there is no such file.
+        CheckpointError: the file is damaged.
+    """
+    path = directory / WEIGHTS_NAME
+    require_file(path)
     try:
-        weights = safetensors.torch.load_file(weights_path)
+        return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{weights_path} is damaged ({error}); fetch or save it again") from error
-    tokenizer = _assemble(model_config(config), weights, weights_path, device)
-    if tokenizer.fingerprint != fingerprint:
-        raise CheckpointError(
-            f"{weights_path} and {config_path} hash to {tokenizer.fingerprint}, and {CONFIG_NAME} says {fingerprint}: "
-            "one of them was changed; fetch or save both again"
-        )
-    return tokenizer
+        raise CheckpointError(f"{path} is damaged ({error}); fetch or save it again") from error
 
 
-def _check_file(path: Path, also: str = WEIGHTS_NAME) -> None:
+def require_file(path: Path, weights_name: str = WEIGHTS_NAME) -> None:
+    """Raise :class:`~speechtok.errors.MissingFileError` if ``path`` is not a file."""
     if not path.is_file():
-        raise MissingFileError(f"there is no file {path}; a tokenizer needs {CONFIG_NAME} and {also}")
+        raise MissingFileError(f"there is no file {path}; a tokenizer needs {CONFIG_NAME} and {weights_name}")
 
 
-def _load_published(directory: Path, description: dict[str, Any], device: torch.device | str) -> Tokenizer:
-    path = directory / PUBLISHED_WEIGHTS_NAME
-    _check_file(path, PUBLISHED_WEIGHTS_NAME)
-    config = published_config(description)
-    weights = _unpickle(path, "the weights of a published SpeechTokenizer: fetch it again")
-    if not isinstance(weights, dict):
-        raise CheckpointError(f"{path} holds a {type(weights).__name__}; expected a state dict: fetch it again")
-    return _assemble(config, from_published(weights, config, path), path, device)
+def unpickle(path: Path, expected: str) -> Any:
+    """Read tensors and plain values of a ``.pt`` file, and nothing that would run code.
 
+    Args:
+        path: the file.
+        expected: what the file should be, for the error message.
 
-def _unpickle(path: Path, expected: str) -> Any:
-    """Read tensors and plain values, and nothing that would run."""
+    Raises:
+        CheckpointError: the file is damaged, or holds anything else.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail anywhere in the reader: IndexError, KeyError, AssertionError, …
@@ -160,53 +160,39 @@ def _unpickle(path: Path, expected: str) -> Any:
         ) from error
 
 
-def _load_training_checkpoint(path: Path, device: torch.device | str) -> Tokenizer:
-    checkpoint = _unpickle(
-        path, f"a directory with {CONFIG_NAME} and {WEIGHTS_NAME}, or a checkpoint of training/train.py"
-    )
-    try:
-        parts = dict(checkpoint)
-        config, weights = parts["config"]["model"], dict(parts["tokenizer"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(f"{path} is no checkpoint of training/train.py; expected one, or a directory") from error
-    return _assemble(model_config(config), weights, path, device)
+def check_weights(
+    expected: Mapping[str, torch.Size], weights: Mapping[str, Any], source: Path, device: torch.device | str
+) -> dict[str, Tensor]:
+    """Check weights against the shapes that a configuration asks for, and copy them.
 
+    Args:
+        expected: shapes by name.
+        weights: tensors by name, from a file.
+        source: the file, for error messages.
+        device: of the copies.
 
-def _assemble(
-    config: ModelConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device | str
-) -> Tokenizer:
-    with torch.device("meta"), SkipInit():
-        tokenizer = build(config)
-    expected = {name: tensor.shape for name, tensor in tokenizer.state_dict().items()}
+    Returns:
+        Copies in float32: the file may change later.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown, of another shape, not a dense tensor of floats, or not finite.
+    """
     for name in sorted(expected.keys() | weights.keys(), key=str):
         if name not in weights:
             raise CheckpointError(f"{source} lacks {name}, which its config asks for; save both again")
         if name not in expected:
-            raise CheckpointError(f"{source} holds {name}, which its config does not know; save both again")
+            raise CheckpointError(f"{source} holds {name!s:.80}, which its config does not know; save both again")
         weight = weights[name]
-        if not isinstance(weight, torch.Tensor) or weight.dtype not in _DTYPES:
-            kind = weight.dtype if isinstance(weight, torch.Tensor) else type(weight).__name__
+        if not isinstance(weight, Tensor) or weight.dtype not in _DTYPES:
+            kind = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
             raise CheckpointError(f"{source}: {name} is of type {kind}; expected floating-point numbers")
-        if weight.layout is not torch.strided or weight.is_meta:
-            raise CheckpointError(f"{source}: {name} is sparse or holds no values; expected a dense tensor")
+        if weight.layout is not torch.strided or weight.is_meta or weight.is_nested:
+            raise CheckpointError(f"{source}: {name} is sparse, nested or holds no values; expected a dense tensor")
         if weight.shape != expected[name]:
             raise CheckpointError(
                 f"{source}: {name} has shape {tuple(weight.shape)}, and its config asks for "
                 f"{tuple(expected[name])}; save both again"
             )
         if not bool(torch.isfinite(weight).all()):
-            raise CheckpointError(f"{source}: {name} holds values that are not finite numbers; fetch or save it again")
-    # copies, in float32: a file may change, and what tensors are made of by default is the program's own affair
-    own = {name: weight.to(device, torch.float32, copy=True) for name, weight in weights.items()}
-    tokenizer.load_state_dict(own, assign=True)
-    if any(tensor.is_meta for tensor in tokenizer.state_dict().values()):
-        raise CheckpointError(
-            f"{source} was read where weights are kept from being made, as by accelerate.init_empty_weights; load it "
-            "outside of that"
-        )
-    return tokenizer
-
-
-def build(config: ModelConfig) -> ConvNeXtTokenizer | SEANetTokenizer:
-    """A tokenizer of this config, with random weights."""
-    return SEANetTokenizer(config) if isinstance(config, SEANetConfig) else ConvNeXtTokenizer(config)
+            raise CheckpointError(f"{source}: {name} holds values that are not finite; fetch or save it again")
+    return {name: weight.to(device, torch.float32, copy=True) for name, weight in weights.items()}

@@ -147,6 +147,32 @@ class ConvNeXtConfig:
         """Frames a second, in hertz."""
         return self.sample_rate / self.hop_length
 
+    def codes_dict(self) -> dict[str, Any]:
+        """The part that decides codes, for the fingerprint. Its keys stay as they are, whatever the fields' names."""
+        return {
+            "family": "convnext",
+            "sample_rate": self.sample_rate,
+            "hop_length": self.hop_length,
+            "patch_length": self.patch_length,
+            "window_length": self.window_length,
+            "latent_dim": self.latent_dim,
+            "semantic_dim": self.semantic_dim,
+            "num_codebooks": self.num_codebooks,
+            "codebook_size": self.codebook_size,
+            "encoder": _stack_dict(self.encoder),
+        }
+
+    def decoder_dict(self) -> dict[str, Any]:
+        """The part that decides decoded audio, for the decoder's fingerprint; its keys stay as they are."""
+        return {
+            "family": "convnext",
+            "sample_rate": self.sample_rate,
+            "hop_length": self.hop_length,
+            "patch_length": self.patch_length,
+            "latent_dim": self.latent_dim,
+            "decoder": _stack_dict(self.decoder),
+        }
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ConvNeXtConfig":
         """Inverse of :meth:`to_dict`. Raises :class:`~speechtok.errors.ConfigError`; see :func:`from_mapping`."""
@@ -159,6 +185,17 @@ class ConvNeXtConfig:
         its fingerprint with a new version.
         """
         return to_mapping(self)
+
+
+def _stack_dict(stack: ConvNeXtStackConfig) -> dict[str, Any]:
+    return {
+        "patch_dim": stack.patch_dim,
+        "patch_depth": stack.patch_depth,
+        "frame_dim": stack.frame_dim,
+        "frame_depth": stack.frame_depth,
+        "kernel_size": stack.kernel_size,
+        "expansion": stack.expansion,
+    }
 
 
 @dataclass(frozen=True)
@@ -238,6 +275,29 @@ class SEANetConfig:
     def semantic_dim(self) -> int:
         """0: all codebooks look at all numbers of the latent; see :class:`ConvNeXtConfig`."""
         return 0
+
+    def codes_dict(self) -> dict[str, Any]:
+        """The part that decides codes, for the fingerprint. Its keys stay as they are, whatever the fields' names."""
+        return {
+            "family": "seanet",
+            "sample_rate": self.sample_rate,
+            "strides": list(self.strides),
+            "filters": self.filters,
+            "residual_layers": self.residual_layers,
+            "residual_kernel_size": self.residual_kernel_size,
+            "dilation_base": self.dilation_base,
+            "lstm_layers": self.lstm_layers,
+            "bidirectional": self.bidirectional,
+            "causal": self.causal,
+            "activation": self.activation,
+            "latent_dim": self.latent_dim,
+            "num_codebooks": self.num_codebooks,
+            "codebook_size": self.codebook_size,
+        }
+
+    def decoder_dict(self) -> dict[str, Any]:
+        """The part that decides decoded audio: all of it, as the decoder mirrors the encoder."""
+        return self.codes_dict()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SEANetConfig":

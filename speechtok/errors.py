@@ -1,45 +1,56 @@
-"""What speechtok raises. Every message says the value, what was expected, and the way out."""
+"""Exceptions that speechtok raises on purpose. Each message states the value, what was expected, and the way out."""
+
+from typing import Any
+
+_MAX_QUOTED = 80
+"""Characters of a value that a message quotes."""
 
 
 class SpeechtokError(Exception):
-    """Anything that speechtok raises on purpose."""
+    """Base class of all exceptions that speechtok raises on purpose."""
 
 
 class InputError(SpeechtokError, ValueError):
-    """A value that the caller passed cannot be used."""
+    """A value passed by the caller cannot be used."""
 
 
 class AudioError(InputError):
-    """A waveform, a sample rate or an audio file that cannot be used."""
+    """A waveform, a sample rate or an audio file cannot be used."""
 
 
 class TokensError(InputError):
-    """Codes or a tokens file that cannot be used."""
+    """Codes or a tokens file cannot be used."""
 
 
 class FingerprintError(TokensError):
-    """Tokens made by another tokenizer than the one asked to decode them."""
+    """The tokens were made by another tokenizer than the one that was asked to decode them."""
 
 
 class VocabularyError(InputError):
-    """Ids, a pattern, a text tokenizer or a language model that do not fit an audio vocabulary."""
+    """Ids, a pattern, a text tokenizer or a language model do not fit an audio vocabulary."""
 
 
 class StreamError(InputError):
-    """A stream used after its end, or a row of it after its utterance's."""
+    """A stream was used after its end, or a row of it after the end of its utterance."""
 
 
 class ConfigError(InputError):
-    """A configuration that does not describe a tokenizer or a training."""
+    """A configuration does not describe a tokenizer or a training."""
 
 
 class CheckpointError(InputError):
-    """A saved tokenizer that is missing, damaged or unsafe to read."""
+    """A saved tokenizer is damaged, inconsistent or unsafe to read."""
 
 
 class MissingFileError(InputError, FileNotFoundError):
-    """A file or folder that does not exist."""
+    """A file or folder does not exist."""
 
 
 class OutputError(SpeechtokError, OSError):
-    """A result that could not be written; what stood at its place before is untouched."""
+    """A result could not be written. The file that stood in its place is unchanged."""
+
+
+def quoted(value: Any) -> str:
+    """``repr(value)`` for a message, cut to 80 characters."""
+    text = repr(value)
+    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 1]}…"

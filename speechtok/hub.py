@@ -1,29 +1,25 @@
-"""Tokenizers on the Hugging Face hub (the ``lm`` extra)."""
+"""Folders on the Hugging Face hub (the ``lm`` extra): one down, one up."""
 
 import importlib
 import os
 import re
-import tempfile
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from speechtok.errors import InputError, MissingFileError, OutputError
-
-if TYPE_CHECKING:
-    from speechtok.tokenizer import Tokenizer
+from speechtok.errors import InputError, MissingFileError, OutputError, quoted
+from speechtok.extras import install_hint
 
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?P<folder>(/[\w.-]+)*)")
 
 
 def locate(name: str | os.PathLike[str], revision: str | None, patterns: Sequence[str]) -> Path:
-    """The directory that a name means: one here, or a copy of what is on the hub.
+    """Find the directory that a name stands for: a local one, or a downloaded copy of a repository.
 
     Args:
-        name: a directory; or ``org/name`` on the hub, with ``/folder`` behind it for a folder of the repository.
+        name: a local directory; or ``org/name`` on the hub, with ``/folder`` behind it for a folder of the repository.
         revision: a branch, a tag or a commit of the repository; its main branch by default.
-        patterns: names of the files that are needed, of those that there are.
+        patterns: names of the files to download, with ``*`` for any characters.
 
     Raises:
         MissingFileError: there is no such directory or repository, or the hub cannot be reached.
@@ -31,7 +27,9 @@ def locate(name: str | os.PathLike[str], revision: str | None, patterns: Sequenc
     """
     if os.path.isdir(name):
         if revision is not None:
-            raise InputError(f"revision is {revision!r}, and {os.fspath(name)} is a directory here; leave it out")
+            raise InputError(
+                f"revision is {revision!r}, and {os.fspath(name)} is a local directory; leave revision out"
+            )
         return Path(name)
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None or ".." in match[0]:
@@ -40,18 +38,18 @@ def locate(name: str | os.PathLike[str], revision: str | None, patterns: Sequenc
         )
     folder = match["folder"].strip("/")
     files = [f"{folder}/{pattern}" if folder else pattern for pattern in patterns]
-    hub = _huggingface_hub(f"{name} is no directory here, and to look on the hub")
-    # their names are those of the errors that huggingface_hub raises, the more special ones first
+    hub = _huggingface_hub(f"{name} is not a local directory, and to look on the hub")
+    # by the names of huggingface_hub's exceptions, the more specific ones first
     advice = {
         "GatedRepoError": "asks for consent: accept its terms on its page, then log in with huggingface-cli login",
-        "RepositoryNotFoundError": "is neither a directory here nor a repository that you can see on the hub: check "
+        "RepositoryNotFoundError": "is neither a local directory nor a repository that you can see on the hub: check "
         "the name, and log in with huggingface-cli login if it is private",
         "RevisionNotFoundError": f"has no revision {revision!r}: check the branch, tag or commit on its page",
         "LocalEntryNotFoundError": "is not in the cache, and the hub cannot be reached: connect once, or pass a "
         "directory that has its files",
         "OfflineModeIsEnabled": "is not in the cache, and HF_HUB_OFFLINE is set: unset it once, or pass a directory",
         "HfHubHTTPError": "cannot be fetched: try again later",
-        "HFValidationError": "is no name on the hub: expected org/name",
+        "HFValidationError": "is not a name on the hub: expected org/name",
     }
     try:
         copy = Path(hub.snapshot_download(match["repo"], revision=revision, allow_patterns=files))
@@ -72,55 +70,53 @@ def locate(name: str | os.PathLike[str], revision: str | None, patterns: Sequenc
     return copy / folder
 
 
-def push(tokenizer: "Tokenizer", name: str, revision: str | None = None, private: bool = False) -> str:
-    """See :meth:`speechtok.tokenizer.Tokenizer.push_to_hub`."""
-    match = _NAME.fullmatch(name) if isinstance(name, str) else None
-    if match is None or match["folder"]:
-        raise InputError(f"the name is {name!r}; expected org/name")
+def upload_folder(
+    directory: str | os.PathLike[str], name: str, message: str, revision: str | None = None, private: bool = False
+) -> str:
+    """Commit the files of a folder to a repository on the hub.
+
+    Args:
+        directory: the folder.
+        name: of the repository, ``org/name``; it is created if it does not exist.
+        message: of the commit.
+        revision: branch to write to, created if it does not exist; the main branch by default.
+        private: whether a new repository is private.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        InputError: the name is not one of a repository.
+        OutputError: not logged in, not allowed, or the hub cannot be reached.
+    """
+    check_repository_name(name)
     hub = _huggingface_hub(f"to write {name}")
-    with tempfile.TemporaryDirectory() as directory:
-        tokenizer.save(directory)
-        (Path(directory) / "README.md").write_text(model_card(tokenizer, name), encoding="utf-8")
-        try:
-            api = hub.HfApi()
-            api.create_repo(name, private=private, exist_ok=True)
-            if revision is not None:
-                api.create_branch(name, branch=revision, exist_ok=True)
-            commit = api.upload_folder(
-                repo_id=name,
-                folder_path=directory,
-                revision=revision,
-                commit_message=f"speechtok {tokenizer.fingerprint}",
-            )
-        except OSError as error:  # every error of HTTP is one
-            reason = str(error).strip().partition("\n")[0]
-            raise OutputError(
-                f"{name} cannot be written on the hub ({reason}); log in with huggingface-cli login, and check that "
-                "you may write there"
-            ) from error
+    try:
+        api = hub.HfApi()
+        api.create_repo(name, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(name, branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=name, folder_path=os.fspath(directory), revision=revision, commit_message=message
+        )
+    except OSError as error:  # every error of HTTP is one
+        reason = str(error).strip().partition("\n")[0]
+        raise OutputError(
+            f"{name} cannot be written on the hub ({reason}); log in with huggingface-cli login, and check that "
+            "you may write there"
+        ) from error
     return str(getattr(commit, "commit_url", commit))
 
 
-def model_card(tokenizer: "Tokenizer", name: str) -> str:
-    """The card of a tokenizer: what it is, and how to use it."""
-    template = resources.files("speechtok").joinpath("assets/HUB_CARD.md").read_text(encoding="utf-8")
-    t = tokenizer
-    facts = {
-        "name": name,
-        "family": t.config.family,
-        "fingerprint": t.fingerprint,
-        "sample_rate": t.sample_rate,
-        "frame_rate": f"{t.frame_rate:g}",
-        "num_codebooks": t.num_codebooks,
-        "codebook_size": t.codebook_size,
-        "kbits": f"{t.bitrate / 1000:.2f}",
-        "parameters": f"{sum(p.numel() for p in t.parameters()):,}",
-    }
-    return re.sub(r"\{(\w+)\}", lambda field: str(facts[field[1]]), template)
+def check_repository_name(name: str) -> None:
+    """Raise :class:`~speechtok.errors.InputError` unless ``name`` is ``org/name``."""
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    if match is None or match["folder"]:
+        raise InputError(f"the name is {quoted(name)}; expected org/name")
 
 
 def _huggingface_hub(purpose: str) -> Any:
     try:
         return importlib.import_module("huggingface_hub")
     except ImportError as error:
-        raise MissingFileError(f"{purpose} needs huggingface_hub: pip install speechtok[lm]") from error
+        raise MissingFileError(f"{purpose} needs huggingface_hub: {install_hint('lm')}") from error

@@ -1,61 +1,95 @@
-"""Tokenizing as audio comes: streams of one model, each with a state of its own."""
+"""Encoding and decoding piece by piece: streams of one model, each with a state of its own."""
 
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from speechtok.audio import as_waveform, check_lengths, check_sample_rate
-from speechtok.errors import AudioError, InputError, StreamError, TokensError
-from speechtok.nn.convnext import State
+from speechtok.errors import AudioError, InputError, StreamError, TokensError, quoted
 from speechtok.tokens import check_codes
 
-if TYPE_CHECKING:
-    from speechtok.tokenizer import ConvNeXtTokenizer
-
 NO_CODE = -1
-"""Where a row of streamed codes has no frame: some rows of a batch may have more frames than others."""
+"""Fills a row of streamed codes that has fewer frames than another row of the batch."""
+
+State = tuple[Tensor, ...]
+"""State of an encoder or decoder; each tensor has the batch first, and is 0 at the start of an utterance."""
+
+
+class FrameCodec(Protocol):
+    """A model that encodes and decodes whole frames from a given state on."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Sample rate, in hertz."""
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame."""
+
+    @property
+    def num_codebooks(self) -> int:
+        """Number of codebooks."""
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries of each codebook."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+
+    def encoder_state(self, batch_size: int) -> State:
+        """State of the encoder before the first sample."""
+
+    def decoder_state(self, batch_size: int) -> State:
+        """State of the decoder before the first frame."""
+
+    def encode_frames(self, x: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
+        """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state."""
+
+    def decode_frames(self, codes: Tensor | None, state: State, frames: int) -> tuple[Tensor, State]:
+        """``codes``: ``(B, Q, T)``, or ``None`` for silence. Waveform ``(B, T * hop_length)``, one frame late."""
 
 
 class Stream:
     """Audio to codes and codes to audio, piece by piece; :meth:`speechtok.ConvNeXtTokenizer.stream` opens one.
 
-    The pieces may have any length. Put together they are what ``encode`` and ``decode`` give for the whole, integer
-    for integer and sample for sample; only the last frame is not cut to the utterance's length (:attr:`num_samples`).
-    A frame's codes come with its last sample; the audio of a frame comes with the next frame's codes, or with
-    :meth:`drain`.
+    Pieces may have any length. Joined together, they equal the results of ``encode`` and ``decode`` for the whole,
+    integer for integer and sample for sample; only the last frame is not cut to the utterance's length
+    (:attr:`num_samples`). A frame's codes come with its last sample. A frame's audio comes with the next frame's codes,
+    or with :meth:`drain`.
 
-    A row is an utterance. Rows end (:meth:`flush`, :meth:`drain`) and start anew (:meth:`reset`) together or one by
-    one. Streams share nothing but the model's weights: any number may run at once, in any threads; calls of one stream
-    from several threads wait for each other.
+    A row is an utterance. Rows end (:meth:`flush`, :meth:`drain`) and start again (:meth:`reset`) together or one by
+    one. Streams share only the model's weights: any number may run at once, in any threads. Calls of one stream from
+    several threads wait for each other.
 
     Args:
-        tokenizer: the model.
+        codec: the model.
         batch_size: rows ``B``.
         num_codebooks: codebooks to encode with, from the first.
     """
 
-    def __init__(self, tokenizer: "ConvNeXtTokenizer", batch_size: int, num_codebooks: int) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, codec: FrameCodec, batch_size: int, num_codebooks: int) -> None:
+        self._codec = codec
         self._num_codebooks = num_codebooks
         self._batch_size = batch_size
         self._lock = threading.Lock()
         self._closed = False
         with torch.inference_mode(False):  # the state may be used in any mode later
-            self._encoder_state = tokenizer.encoder.initial_state(batch_size)
-            self._decoder_state = tokenizer.decoder.initial_state(batch_size)
-            shape = batch_size, tokenizer.hop_length
-            self._partial = torch.zeros(shape, dtype=torch.float32, device=tokenizer.device)
+            self._encoder_state = codec.encoder_state(batch_size)
+            self._decoder_state = codec.decoder_state(batch_size)
+            shape = batch_size, codec.hop_length
+            self._partial = torch.zeros(shape, dtype=torch.float32, device=codec.device)
         self._waiting = [0] * batch_size  # samples in _partial, of the frame that is not yet whole
         self._taken = [0] * batch_size
         self._given = [0] * batch_size
         self._begun = [False] * batch_size  # whether a frame was decoded, whose audio is still to come
         self._flushed = [False] * batch_size
         self._drained = [False] * batch_size
-        tokenizer.native_steps(batch_size, 1)
 
     @property
     def batch_size(self) -> int:
@@ -64,17 +98,17 @@ class Stream:
 
     @property
     def num_samples(self) -> Tensor:
-        """Samples of each row that :meth:`encode` took since the row started, int64 ``(B,)``."""
+        """Samples of each row that :meth:`encode` took since the start of the row's utterance, int64 ``(B,)``."""
         return torch.tensor(self._taken, device="cpu")
 
     @property
     def audio_lengths(self) -> Tensor:
-        """Samples of each row that the last :meth:`decode` or :meth:`drain` gave, int64 ``(B,)``."""
+        """Samples of each row in the last result of :meth:`decode` or :meth:`drain`, int64 ``(B,)``."""
         return torch.tensor(self._given, device="cpu")
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the stream holds, in bytes; the same however long it runs."""
+        """Memory of the stream's state, in bytes. It does not grow with time."""
         return sum(t.untyped_storage().nbytes() for t in (*self._encoder_state, *self._decoder_state, self._partial))
 
     def __enter__(self) -> "Stream":
@@ -84,7 +118,7 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """End the stream; any later call is an error. The end of a ``with`` block does it."""
+        """End the stream; any later call is an error. The end of a ``with`` block closes it."""
         with self._lock:
             self._closed = True
 
@@ -93,13 +127,13 @@ class Stream:
         """Take the next samples.
 
         Args:
-            chunk: ``(S,)`` for a stream of one row, or ``(B, S)``, ``S`` from 0 on, as
-                :meth:`~speechtok.ConvNeXtTokenizer.encode` takes it.
-            lengths: ``(B,)``, samples of each row that count, 0 for a row that has none now; all by default.
-            sample_rate: of ``chunk``, in hertz, if it shall be checked; a stream does not resample.
+            chunk: ``(S,)`` for a stream of one row, or ``(B, S)``, with any ``S`` from 0 on and any dtype that
+                :meth:`~speechtok.ConvNeXtTokenizer.encode` takes.
+            lengths: ``(B,)``, samples of each row that count, 0 for a row without new samples; all by default.
+            sample_rate: of ``chunk``, in hertz. It is only checked: a stream does not resample.
 
         Returns:
-            The codes of all frames that are now whole, int64 ``(B, Q, T)``. A row with fewer frames than another is
+            Codes of all frames that are now complete, int64 ``(B, Q, T)``. A row with fewer frames than another is
             filled up with :data:`NO_CODE`.
 
         Raises:
@@ -121,20 +155,20 @@ class Stream:
         """End utterances: complete their last, partial frame with silence.
 
         Args:
-            rows: which; all by default. They take no more samples until :meth:`reset`.
+            rows: rows to end; all by default. They take no more samples until :meth:`reset`.
 
         Returns:
-            Codes ``(B, Q, T)``, ``T`` 0 or 1, as :meth:`encode` gives them.
+            Codes ``(B, Q, T)``, with ``T`` 0 or 1, as from :meth:`encode`.
 
         Raises:
             StreamError: the stream is closed, or a row was flushed before.
-            InputError: there is no such row.
+            InputError: a row does not exist.
         """
         with self._lock:
             self._check_open()
             chosen = self._as_rows(rows)
             self._check_running(self._flushed, chosen, "flush", "flush")
-            hop = self._tokenizer.hop_length
+            hop = self._codec.hop_length
             samples = [0] * self._batch_size
             for row in chosen:
                 samples[row] = -self._waiting[row] % hop
@@ -148,11 +182,11 @@ class Stream:
         """Take the next codes.
 
         Args:
-            codes: int64 ``(B, Q, T)``, ``T`` from 0 on, ``Q`` any number of the codebooks from the first. A row may
-                end early, in frames of :data:`NO_CODE`.
+            codes: int64 ``(B, Q, T)``, with any ``T`` from 0 on and any number of codebooks from the first. A row with
+                fewer frames than another ends in frames of :data:`NO_CODE`.
 
         Returns:
-            float32 ``(B, S)``: the audio of all frames but the last one taken. A row with fewer samples than another
+            float32 ``(B, S)``: audio of all frames but the last one taken. A row with fewer samples than another
             (see :attr:`audio_lengths`) is filled up with 0.
 
         Raises:
@@ -167,17 +201,17 @@ class Stream:
 
     @torch.no_grad()
     def drain(self, rows: Iterable[int] | None = None) -> Tensor:
-        """End what is decoded: the audio of the last frame, which waits for a next one.
+        """End decoding: return the audio of the last frame, which was waiting for the next one.
 
         Args:
-            rows: which; all by default. They take no more codes until :meth:`reset`.
+            rows: rows to end; all by default. They take no more codes until :meth:`reset`.
 
         Returns:
-            float32 ``(B, S)``, as :meth:`decode` gives it; ``S`` is 0 if no row had codes.
+            float32 ``(B, S)``, as from :meth:`decode`; ``S`` is 0 if no row had codes.
 
         Raises:
             StreamError: the stream is closed, or a row was drained before.
-            InputError: there is no such row.
+            InputError: a row does not exist.
         """
         with self._lock:
             self._check_open()
@@ -192,14 +226,14 @@ class Stream:
             return audio
 
     def reset(self, rows: Iterable[int] | None = None) -> None:
-        """Start new utterances, in both directions; what a row held of an old one is forgotten.
+        """Start new utterances in both directions, and discard the state of the old ones.
 
         Args:
-            rows: which; all by default.
+            rows: rows to reset; all by default.
 
         Raises:
             StreamError: the stream is closed.
-            InputError: there is no such row.
+            InputError: a row does not exist.
         """
         with self._lock:
             self._check_open()
@@ -211,8 +245,8 @@ class Stream:
                 self._begun[row] = self._flushed[row] = self._drained[row] = False
 
     def _encode(self, x: Tensor, samples: list[int]) -> Tensor:
-        """Codes of the frames that ``samples`` more of each row make whole."""
-        hop, q = self._tokenizer.hop_length, self._num_codebooks
+        """Codes of the frames that ``samples`` more samples of each row complete."""
+        hop, q = self._codec.hop_length, self._num_codebooks
         done = []
         for (waiting, n), rows in _alike(self._waiting, samples):
             signal, state, codes = _take(x, rows)[:, :n], None, None
@@ -220,10 +254,10 @@ class Stream:
             if whole:
                 signal = torch.cat([_take(self._partial, rows)[:, :waiting], signal], 1)
                 state = tuple(_take(s, rows) for s in self._encoder_state)
-                codes, state = self._tokenizer._encode_frames(signal[:, :whole], state, q)
+                codes, state = self._codec.encode_frames(signal[:, :whole], state, q)
                 waiting, signal = 0, signal[:, whole:]
             done.append((rows, state, codes, waiting, signal))
-        # only now, when nothing can fail, the stream moves on
+        # the state changes only here, where nothing can fail any more
         result = self._filled([(rows, codes) for rows, _, codes, _, _ in done], (q,), NO_CODE, torch.int64)
         for rows, state, _, waiting, signal in done:
             if state is not None:
@@ -236,14 +270,14 @@ class Stream:
         return result
 
     def _decode(self, codes: Tensor | None, frames: list[int]) -> Tensor:
-        """Audio that ``frames`` more of each row complete; silence follows the last, if ``codes`` is ``None``."""
-        hop = self._tokenizer.hop_length
+        """Audio that ``frames`` more frames of each row complete; ``None`` for ``codes`` stands for silence."""
+        hop = self._codec.hop_length
         done = []
         for (n, begun), rows in _alike(frames, self._begun):
             if n:
                 state = tuple(_take(s, rows) for s in self._decoder_state)
                 chosen = None if codes is None else _take(codes, rows)[:, :, :n]
-                audio, state = self._tokenizer._decode_frames(chosen, state, n)
+                audio, state = self._codec.decode_frames(chosen, state, n)
                 done.append((rows, state, audio if begun else audio[:, hop:]))
         result = self._filled([(rows, audio) for rows, _, audio in done], (), 0.0, torch.float32)
         self._given = [max(0, n - (not begun)) * hop for n, begun in zip(frames, self._begun, strict=True)]
@@ -260,7 +294,7 @@ class Stream:
         fill: float,
         dtype: torch.dtype,
     ) -> Tensor:
-        """The parts, each of some rows, as one tensor; ``fill`` where a row has less than another."""
+        """Join parts, each of some rows, into one tensor; ``fill`` where a row is shorter than another."""
         if len(parts) == 1 and parts[0][0] is None and parts[0][1] is not None:
             return parts[0][1]
         longest = max((part.shape[-1] for _, part in parts if part is not None), default=0)
@@ -279,19 +313,19 @@ class Stream:
         over = [row for row in rows if ended[row]]
         if over:
             raise StreamError(
-                f"{call} of row {over[0]}, whose utterance {end} ended; start its next one with reset(rows=[{over[0]}])"
+                f"{call} of row {over[0]} after its {end}; start the row's next utterance with reset(rows=[{over[0]}])"
             )
 
     def _check_sample_rate(self, sample_rate: int | None) -> None:
-        if sample_rate is not None and check_sample_rate(sample_rate) != self._tokenizer.sample_rate:
+        if sample_rate is not None and check_sample_rate(sample_rate) != self._codec.sample_rate:
             raise AudioError(
-                f"the chunk has sample_rate {sample_rate!r}; expected {self._tokenizer.sample_rate}: a stream does not "
+                f"the chunk has sample_rate {quoted(sample_rate)}; expected {self._codec.sample_rate}: a stream does not "
                 "resample, pass the audio through a streaming resampler such as soxr.ResampleStream first"
             )
 
     def _as_codes(self, codes: Any) -> tuple[Tensor, list[int]]:
         """Codes, and the frames of each row."""
-        size, most = self._tokenizer.codebook_size, self._tokenizer.num_codebooks
+        size, maximum = self._codec.codebook_size, self._codec.num_codebooks
         if not isinstance(codes, Tensor) or codes.layout is not torch.strided or codes.is_meta:
             what = f"{codes.layout} tensor on {codes.device}" if isinstance(codes, Tensor) else type(codes).__name__
             raise TokensError(
@@ -301,8 +335,10 @@ class Stream:
         if codes.is_nested or codes.ndim != 3 or len(codes) != self._batch_size:
             shape = "nested" if codes.is_nested else tuple(codes.shape)
             raise TokensError(f"codes has shape {shape}; expected ({self._batch_size}, Q, T), a row for each utterance")
-        if codes.shape[1] > most:
-            raise TokensError(f"codes has {codes.shape[1]} codebooks; expected at most {most}: pass codes[:, :{most}]")
+        if codes.shape[1] > maximum:
+            raise TokensError(
+                f"codes has {codes.shape[1]} codebooks; expected at most {maximum}: pass codes[:, :{maximum}]"
+            )
         codes = codes.to(self._partial.device)
         total = codes.shape[2]
         if codes.dtype == torch.int64 and codes.numel() and int(codes.min()) == NO_CODE:
@@ -311,7 +347,7 @@ class Stream:
             ends = torch.arange(total, device=codes.device) < given[:, :1].sum(2, keepdim=True)
             if not torch.equal(given, ends.expand_as(given)):
                 raise TokensError(
-                    f"codes has {NO_CODE} in the midst of a row; expected it in whole frames at a row's end only"
+                    f"codes has {NO_CODE} in the middle of a row; expected it only in whole frames at the end of a row"
                 )
             check_codes(codes.clamp_min(0), size)
             return codes, frames
@@ -326,12 +362,12 @@ class Stream:
         chosen = list(rows) if isinstance(rows, Iterable) else [rows]
         for row in chosen:
             if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not 0 <= row < self._batch_size:
-                raise InputError(f"rows has {row!r}; expected rows from 0 to {self._batch_size - 1}")
+                raise InputError(f"rows has {quoted(row)}; expected rows from 0 to {self._batch_size - 1}")
         return sorted({int(row) for row in chosen})
 
 
 def _alike(*properties: list[Any]) -> list[tuple[tuple[Any, ...], list[int] | None]]:
-    """Rows grouped by their properties; ``None`` stands for all rows, if they are all alike."""
+    """Group rows by their properties; ``None`` stands for all rows if they are all alike."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for row, values in enumerate(zip(*properties, strict=True)):
         groups.setdefault(values, []).append(row)
@@ -343,7 +379,7 @@ def _take(x: Tensor, rows: list[int] | None) -> Tensor:
 
 
 def _put(kept: State, rows: list[int] | None, new: State) -> None:
-    """Copy: what a network returns may be a view of a whole chunk."""
+    """Copy the new state: a network may return views of a whole chunk."""
     if rows is None:
         torch._foreach_copy_(list(kept), list(new))
     else:

@@ -1,61 +1,67 @@
-"""The tokenizer: waveform to tokens and back."""
+"""The interface of all tokenizers: waveform to tokens and back."""
 
-import hashlib
 import itertools
-import json
 import math
 import os
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resample, resampled_length
-from speechtok.config import ConvNeXtConfig
-from speechtok.errors import FingerprintError, InputError, StreamError, TokensError
-from speechtok.nn.convnext import ConvNeXtDecoder, ConvNeXtEncoder, State
+from speechtok.card import fill_card
+from speechtok.checkpoint import Description, write_checkpoint
+from speechtok.errors import FingerprintError, InputError, StreamError, TokensError, quoted
+from speechtok.fingerprints import canonical_fingerprint
+from speechtok.hashing import hash_tensors
+from speechtok.hub import check_repository_name, upload_folder
 from speechtok.nn.exact import WeightCache
-from speechtok.nn.native import Native, NativeSteps, faster
-from speechtok.nn.quantizer import ResidualQuantizer
 from speechtok.streaming import Stream
 from speechtok.tokens import SpeechTokens, check_codes
 
-_PIECE_FRAMES = 512
-"""Frames that encode and decode take at a time, over all rows: memory stays bounded, and caches warm."""
-_PIECE_FRAMES_A_THREAD = 256
-"""But at least so many for each thread."""
-
 
 class Tokenizer(nn.Module, ABC):
-    """What all tokenizers have in common, whatever they are made of; :func:`speechtok.load` gives a trained one."""
+    """Base class of all tokenizers; :func:`speechtok.load` returns a trained one."""
 
     config: Any
-    """What it is made of; its ``to_dict()`` is part of the fingerprint."""
+    """Architecture. Its ``to_dict()`` is saved; ``codes_dict()`` and ``decoder_dict()`` enter the fingerprints."""
 
-    why_no_stream = "its model takes whole utterances here"
-    """The reason that :meth:`stream` gives."""
+    why_no_stream = "its model takes whole utterances"
+    """Reason in the error message of :meth:`stream`."""
+
+    tensor_names: ClassVar[Mapping[str, str]] = {}
+    """Names of tensors in files by their names in ``state_dict()``, with ``{}`` for a number; equal where not listed.
+
+    Files and fingerprints use these names, so that code can be renamed.
+    """
+
+    decoder_prefix = "decoder."
+    """Start of the names of tensors that do not affect codes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._fingerprint: WeightCache[str] = WeightCache()
+        self._aliases: tuple[str, ...] = ()
+        self._aliased = ""  # fingerprint of the codes that the aliases belong to
+        self._forget_fingerprints()
 
     @property
     def sample_rate(self) -> int:
-        """Of the waveforms that it makes, in hertz."""
+        """Sample rate of decoded waveforms, in hertz."""
         return int(self.config.sample_rate)
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame."""
+        """Samples per frame."""
         return int(self.config.hop_length)
 
     @property
     def num_codebooks(self) -> int:
-        """Codebooks ``Q``."""
+        """Number of codebooks ``Q``."""
         return int(self.config.num_codebooks)
 
     @property
@@ -65,32 +71,68 @@ class Tokenizer(nn.Module, ABC):
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second, in hertz."""
+        """Frames per second, in hertz."""
         return self.sample_rate / self.hop_length
 
     @property
     def bitrate(self) -> float:
-        """Bits a second of all codebooks, at ``log2(N)`` bits a code."""
+        """Bits per second of all codebooks, at ``log2(N)`` bits a code."""
         return self.frame_rate * self.num_codebooks * math.log2(self.codebook_size)
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the weights."""
         return next(itertools.chain(self.parameters(), self.buffers())).device
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of config and weights: equal for equal tokenizers, and carried by the tokens they make."""
-        return self._fingerprint(self._hash, *self.parameters(), *self.buffers())
+        """Short hash of encoder, codebooks and their configuration.
 
-    def _hash(self, *_: Tensor) -> str:
-        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        Tokenizers with equal fingerprints give equal codes. Tokens carry the fingerprint of the tokenizer that made
+        them; any decoder for the same codes decodes them.
+        """
+        return self._fingerprint(self._hash_codes, *self.parameters(), *self.buffers())
 
-    @torch.no_grad()  # no inference tensors: a language model trains on the codes
+    @property
+    def decoder_fingerprint(self) -> str:
+        """Short hash of the decoder and its configuration."""
+        return self._decoder_fingerprint(self._hash_decoder, *self.parameters(), *self.buffers())
+
+    @property
+    def version_1_fingerprint(self) -> str:
+        """Fingerprint of the whole tokenizer, as versions before 0.2 computed it."""
+        return self._version_1_fingerprint(self._hash_all, *self.parameters(), *self.buffers())
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other fingerprints of the same codes, from before a decoder was replaced or from versions before 0.2."""
+        return self._aliases if self._aliased == self.fingerprint else ()  # the weights have changed since
+
+    def add_aliases(self, fingerprints: Iterable[str]) -> None:
+        """Add to :attr:`aliases`; they hold until encoder or codebooks change."""
+        known = dict.fromkeys((*self.aliases, *fingerprints))
+        self._aliased = self.fingerprint
+        known.pop(self._aliased, None)
+        self._aliases = tuple(known)
+
+    def made(self, fingerprint: str) -> bool:
+        """Whether tokens with this fingerprint are codes of this tokenizer."""
+        return (
+            canonical_fingerprint(fingerprint) == self.fingerprint
+            or fingerprint in self.aliases
+            or fingerprint == self.version_1_fingerprint
+        )
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers by their names in files."""
+        return {self._name_in_file(name): tensor for name, tensor in self.state_dict().items()}
+
+    def load_named_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take tensors by their names in files, without a copy; inverse of :meth:`named_tensors`."""
+        names = {self._name_in_file(name): name for name in self.state_dict()}
+        self.load_state_dict({names[name]: tensor for name, tensor in tensors.items()}, assign=True)
+
+    @torch.no_grad()  # not inference mode: a language model trains on the codes
     def encode(
         self, waveform: Any, sample_rate: int, lengths: Any = None, num_codebooks: int | None = None
     ) -> SpeechTokens:
@@ -100,7 +142,7 @@ class Tokenizer(nn.Module, ABC):
             waveform: tensor or array, ``(S,)`` or ``(B, S)``: floating point in [-1, 1], or PCM as int16, int32 or
                 uint8. Rows are utterances: average the channels of stereo audio first, as
                 :func:`~speechtok.read_audio` does.
-            sample_rate: of ``waveform``, in hertz; other rates than the tokenizer's are resampled.
+            sample_rate: of ``waveform``, in hertz; audio at other rates than the tokenizer's is resampled.
             lengths: ``(B,)``, samples of each row of ``waveform`` that are not padding; all of them by default.
             num_codebooks: codebooks to keep, from the first; all by default.
 
@@ -131,17 +173,17 @@ class Tokenizer(nn.Module, ABC):
         codes.masked_fill_(past_end[:, None], 0)
         return self._tokens(codes, frames, num_samples)
 
-    @torch.no_grad()  # no inference tensors: a language model trains on the codes
+    @torch.no_grad()
     def decode(self, tokens: SpeechTokens | Tensor, num_codebooks: int | None = None) -> Tensor:
         """Turn tokens into audio.
 
         Args:
-            tokens: what :meth:`encode` gave; or bare codes, int64 ``(B, Q, T)``, as a language model writes them.
-            num_codebooks: codebooks to use, from the first; all that the tokens have by default.
+            tokens: result of :meth:`encode`; or bare codes, int64 ``(B, Q, T)``, as a language model writes them.
+            num_codebooks: codebooks to use, from the first; all codebooks of the tokens by default.
 
         Returns:
             float32 ``(B, S)`` at :attr:`sample_rate`: ``S`` is the number of samples of the longest utterance, and
-            samples past an utterance's own are 0. Bare codes give ``T * hop_length`` samples.
+            samples past an utterance's end are 0. Bare codes give ``T * hop_length`` samples.
 
         Raises:
             TokensError: the codes are out of range, of wrong dtype or shape, or have too many codebooks.
@@ -153,8 +195,9 @@ class Tokenizer(nn.Module, ABC):
         if len(tokens) == 0 or tokens.codes.shape[2] == 0:
             return torch.zeros(len(tokens), 0, device=self.device)
         codes = tokens.codes[:, :num_codebooks]
-        waveform = self._decode(codes, tokens.lengths)[:, : int(tokens.num_samples.max())]
-        for row, n in zip(waveform, tokens.num_samples.tolist(), strict=True):  # a mask would be larger than the audio
+        samples = tokens.num_samples.tolist()
+        waveform = self._decode(codes, tokens.lengths)[:, : max(samples)]
+        for row, n in zip(waveform, samples, strict=True):  # a mask would be larger than the audio
             row[n:] = 0.0
         return waveform
 
@@ -163,11 +206,11 @@ class Tokenizer(nn.Module, ABC):
         """Turn tokens into vectors, for models that listen through an adapter (:class:`speechtok.lm.SpeechAdapter`).
 
         Args:
-            tokens: what :meth:`encode` gave; or bare codes, int64 ``(B, Q, T)``.
-            num_codebooks: codebooks to use, from the first; all that the tokens have by default.
+            tokens: result of :meth:`encode`; or bare codes, int64 ``(B, Q, T)``.
+            num_codebooks: codebooks to use, from the first; all codebooks of the tokens by default.
 
         Returns:
-            The sums of the codes' vectors, float32 ``(B, T, D)``; frames past an utterance's length are 0.
+            Sums of the codes' vectors, float32 ``(B, T, D)``; frames past an utterance's length are 0.
 
         Raises:
             TokensError, FingerprintError, InputError: as :meth:`decode`.
@@ -182,7 +225,7 @@ class Tokenizer(nn.Module, ABC):
         """Open a stream, which encodes and decodes piece by piece, if the tokenizer can.
 
         Raises:
-            StreamError: it cannot, as all but speechtok's own cannot here.
+            StreamError: the tokenizer cannot stream.
         """
         raise StreamError(
             f"{type(self).__name__} cannot stream: {self.why_no_stream}; encode whole utterances, or stream with "
@@ -190,42 +233,84 @@ class Tokenizer(nn.Module, ABC):
         )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into ``directory``, which :func:`speechtok.load` reads.
+        """Write ``config.json`` and ``model.safetensors`` into ``directory``, for :func:`speechtok.load`.
 
         Raises:
-            OutputError: they cannot be written.
+            OutputError: the files cannot be written.
         """
-        from speechtok.checkpoint import save
-
-        save(self, directory)
+        description = Description(self.config.to_dict(), self.fingerprint, self.decoder_fingerprint, self.aliases)
+        write_checkpoint(directory, description, self.named_tensors())
 
     def push_to_hub(self, name: str, revision: str | None = None, private: bool = False) -> str:
-        """Put it on the Hugging Face hub, with a model card, for ``speechtok.load(name)`` (the ``lm`` extra).
+        """Upload to the Hugging Face hub with a model card, for ``speechtok.load(name)`` (the ``lm`` extra).
 
         Args:
-            name: of the repository, ``org/name``; it is made if there is none.
-            revision: branch to write to, made if there is none; the main one by default.
-            private: whether a new repository is hidden from others.
+            name: repository, ``org/name``; it is created if it does not exist.
+            revision: branch to write to, created if it does not exist; the main branch by default.
+            private: whether a new repository is private.
 
         Returns:
             The address of the commit.
 
         Raises:
-            InputError: the name is none.
-            OutputError: it cannot be written: not logged in, not allowed, or the hub cannot be reached.
+            InputError: the name is not one of a repository.
+            OutputError: not logged in, not allowed, or the hub cannot be reached.
         """
-        from speechtok.hub import push
+        check_repository_name(name)
+        with tempfile.TemporaryDirectory() as directory:
+            self.save(directory)
+            Path(directory, "README.md").write_text(self._card(name), encoding="utf-8")
+            return upload_folder(directory, name, f"speechtok {self.fingerprint}", revision, private)
 
-        return push(self, name, revision, private)
+    def _card(self, name: str) -> str:
+        """The model card, for a repository ``name``."""
+        return fill_card(
+            {
+                "name": name,
+                "family": self.config.family,
+                "fingerprint": self.fingerprint,
+                "sample_rate": self.sample_rate,
+                "frame_rate": f"{self.frame_rate:g}",
+                "num_codebooks": self.num_codebooks,
+                "codebook_size": self.codebook_size,
+                "kbits": f"{self.bitrate / 1000:.2f}",
+                "parameters": f"{sum(tensor.numel() for tensor in self.state_dict().values()):,}",
+            }
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tokenizer":
-        self._fingerprint = WeightCache()  # a conversion may round the weights, and leaves no trace in their versions
+        self._forget_fingerprints()  # a conversion may round the weights without raising their versions
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    def _forget_fingerprints(self) -> None:
+        self._fingerprint: WeightCache[str] = WeightCache()
+        self._decoder_fingerprint: WeightCache[str] = WeightCache()
+        self._version_1_fingerprint: WeightCache[str] = WeightCache()
+
+    def _hash_codes(self, *_: Tensor) -> str:
+        tensors = {k: v for k, v in self.named_tensors().items() if not k.startswith(self.decoder_prefix)}
+        return hash_tensors({"codes": self.config.codes_dict()}, tensors)
+
+    def _hash_decoder(self, *_: Tensor) -> str:
+        tensors = {k: v for k, v in self.named_tensors().items() if k.startswith(self.decoder_prefix)}
+        return hash_tensors({"decoder": self.config.decoder_dict()}, tensors)
+
+    def _hash_all(self, *_: Tensor) -> str:
+        return hash_tensors(self.config.to_dict(), self.named_tensors())
+
+    def _name_in_file(self, name: str) -> str:
+        """Name in files of a tensor with this name in ``state_dict()``."""
+        if not self.tensor_names:
+            return name
+        parts = name.split(".")
+        numbers = [part for part in parts if part.isdigit()]
+        pattern = ".".join("{}" if part.isdigit() else part for part in parts)
+        return self.tensor_names.get(pattern, pattern).format(*numbers)
+
     @abstractmethod
     def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
-        """``x``: ``(B, S)``, 0 past the ``samples`` of each row. Codes ``(B, Q, T)``, any past the end of a row."""
+        """``x``: ``(B, S)``, 0 past the ``samples`` of each row. Codes ``(B, Q, T)``, any values past a row's end."""
 
     @abstractmethod
     def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
@@ -236,7 +321,7 @@ class Tokenizer(nn.Module, ABC):
         """``codes``: ``(B, Q, T)``. The sums of their vectors, ``(B, T, D)``."""
 
     def _as_own(self, tokens: SpeechTokens | Tensor, num_codebooks: int | None) -> tuple[SpeechTokens, int]:
-        """Tokens that this tokenizer can decode, and how many of their codebooks to use; see :meth:`decode`."""
+        """Check that this tokenizer can decode the tokens; return them, and how many codebooks to use."""
         if isinstance(tokens, Tensor):
             check_codes(tokens, self.codebook_size)
             batch, _, frames = tokens.shape
@@ -246,10 +331,10 @@ class Tokenizer(nn.Module, ABC):
             raise TokensError(
                 f"tokens is a {type(tokens).__name__}; expected SpeechTokens or a tensor of codes (B, Q, T)"
             )
-        if tokens.fingerprint != self.fingerprint:
+        if not self.made(tokens.fingerprint):
             raise FingerprintError(
-                f"the tokens were made by tokenizer {tokens.fingerprint}, and this is {self.fingerprint}; "
-                "decode them with the tokenizer that made them"
+                f"the tokens were made by tokenizer {tokens.fingerprint:.80}, and this is {self.fingerprint}; "
+                "decode them with the tokenizer that made them, or one with its encoder and codebooks"
             )
         if (tokens.sample_rate, tokens.hop_length, tokens.codebook_size) != (
             self.sample_rate,
@@ -273,160 +358,38 @@ class Tokenizer(nn.Module, ABC):
             codes, lengths, num_samples, self.sample_rate, self.hop_length, self.codebook_size, self.fingerprint
         )
 
-    def _check_num_codebooks(self, num_codebooks: int | None, most: int) -> int:
+    def _check_num_codebooks(self, num_codebooks: int | None, maximum: int) -> int:
         if num_codebooks is None:
-            return most
+            return maximum
         whole = isinstance(num_codebooks, (int, np.integer)) and not isinstance(num_codebooks, bool)
-        if not whole or not 1 <= num_codebooks <= most:
-            raise InputError(f"num_codebooks is {num_codebooks!r}; expected 1 to {most}")
+        if not whole or not 1 <= num_codebooks <= maximum:
+            raise InputError(f"num_codebooks is {quoted(num_codebooks)}; expected 1 to {maximum}")
         return int(num_codebooks)
 
 
-class ConvNeXtTokenizer(Tokenizer):
-    """speechtok's own tokenizer, the ``convnext`` family: causal and exact; :func:`speechtok.load` gives a trained one.
+class UtteranceTokenizer(Tokenizer):
+    """A tokenizer that computes each utterance of a batch alone, so that its codes do not depend on the others."""
 
-    Args:
-        config: its architecture.
-    """
+    @abstractmethod
+    def encode_one(self, x: Tensor, num_codebooks: int) -> Tensor:
+        """``x``: ``(1, S)``. Codes ``(1, Q, T)``, with about ``S / hop_length`` frames."""
 
-    config: ConvNeXtConfig
-
-    def __init__(self, config: ConvNeXtConfig) -> None:
-        super().__init__()
-        c = config
-        self.config = config
-        self.encoder = ConvNeXtEncoder(c.encoder, c.hop_length, c.patch_length, c.window_length, c.latent_dim)
-        self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim, c.semantic_dim)
-        self.decoder = ConvNeXtDecoder(c.decoder, c.hop_length, c.patch_length, c.latent_dim)
-        self._native = Native()
-        self.eval().requires_grad_(False)
-
-    @property
-    def lookahead(self) -> int:
-        """Samples of the future that the decoder needs for a frame, beyond its own last; the encoder needs none."""
-        return self.config.hop_length
-
-    @property
-    def device(self) -> torch.device:  # noqa: D102
-        return self.quantizer.codebooks.device
-
-    def stream(self, batch_size: int = 1, num_codebooks: int | None = None) -> Stream:
-        """Open a stream, which encodes and decodes piece by piece with a state of its own.
-
-        Args:
-            batch_size: utterances at a time, ``B``.
-            num_codebooks: codebooks to encode with, from the first; all by default.
-
-        Raises:
-            InputError: ``batch_size`` or ``num_codebooks`` is out of range.
-        """
-        whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
-        if not whole or batch_size < 1:
-            raise InputError(f"batch_size is {batch_size!r}; expected a whole number from 1 on")
-        return Stream(self, int(batch_size), self._check_num_codebooks(num_codebooks, self.num_codebooks))
+    @abstractmethod
+    def decode_one(self, codes: Tensor) -> Tensor:
+        """``codes``: ``(1, Q, T)``. Waveform ``(1, …, S)``, with about ``T * hop_length`` samples."""
 
     def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
-        if x.shape[1] % self.hop_length:
-            x = F.pad(x, (0, -x.shape[1] % self.hop_length))
-        order, back = _longest_first(samples)
-        frames = [-(-samples[row] // self.hop_length) for row in order]
-        state = self.encoder.initial_state(len(x))
-        return self._encode_frames(x if back is None else x[order], state, num_codebooks, frames)[0][
-            back or slice(None)
-        ]
+        codes = x.new_zeros(len(x), num_codebooks, -(-max(samples) // self.hop_length), dtype=torch.int64)
+        for row, n, kept in zip(x, samples, codes, strict=True):
+            some = self.encode_one(row[None, :n], num_codebooks)[0, :, : codes.shape[2]]
+            kept[:, : some.shape[1]] = some
+        return codes
 
     def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        order, back = _longest_first(lengths.tolist())
-        # the decoder is late by one frame, so it runs one frame on
-        state, frames = self.decoder.initial_state(len(codes)), codes.shape[2] + 1
-        ordered = codes if back is None else codes[order]
-        waveform, _ = self._decode_frames(ordered, state, frames, [int(lengths[row]) for row in order])
-        return waveform[back or slice(None), self.hop_length :]
-
-    def _embed(self, codes: Tensor) -> Tensor:
-        return self.quantizer.decode(codes)
-
-    def _encode_frames(
-        self, x: Tensor, state: State, num_codebooks: int, lengths: list[int] | None = None
-    ) -> tuple[Tensor, State]:
-        """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state, by pieces of bounded size.
-
-        With ``lengths``, the longest first, a row's codes count for so many frames, and no state is given.
-        """
-        batch, frames, hop = len(x), x.shape[1] // self.hop_length, self.hop_length
-        # inference mode saves time on every operation; what is made in it cannot be trained on, so this is made before
-        codes = torch.zeros(batch, num_codebooks, frames, dtype=torch.int64, device=x.device)
-        with torch.inference_mode():
-            for rows, start, count in _pieces(lengths or [frames] * batch):
-                signal, state = x[:rows, start * hop : (start + count) * hop], tuple(s[:rows] for s in state)
-                native = self.native_steps(rows, count)
-                if native is not None:
-                    some, state = native.encode(signal, state, num_codebooks)
-                else:
-                    latent, state = self.encoder(signal, state)
-                    some = self.quantizer.encode(latent, num_codebooks)
-                codes[:rows, :, start : start + count] = some
-        return codes, state
-
-    def _decode_frames(
-        self, codes: Tensor | None, state: State, frames: int, lengths: list[int] | None = None
-    ) -> tuple[Tensor, State]:
-        """``codes``: ``(B, Q, T)``. Waveform ``(B, frames * hop_length)``, a frame late, and the next state.
-
-        What follows the codes is a latent of zeros. With ``lengths``, the longest first, so many codes of a row count,
-        its waveform goes one frame further than they, and no state is given.
-        """
-        batch, hop = len(state[0]), self.hop_length
-        waveform = torch.zeros(batch, frames * hop, dtype=torch.float32, device=self.device)
-        with torch.inference_mode():
-            for rows, start, count in _pieces([n + 1 for n in lengths] if lengths else [frames] * batch):
-                some_codes = None if codes is None else codes[:rows, :, start : start + count]
-                left = None
-                if lengths:
-                    left = torch.tensor(lengths[:rows], device=self.device).sub_(start).clamp_(0, count)
-                state = tuple(s[:rows] for s in state)
-                native = self.native_steps(rows, count)
-                if native is not None:
-                    some, state = native.decode(some_codes, state, count, left)
-                else:
-                    some, state = self.decoder(self._latent(some_codes, rows, count, left), state)
-                waveform[:rows, start * hop : (start + count) * hop] = some
-        return waveform, state
-
-    def _latent(self, codes: Tensor | None, batch: int, frames: int, lengths: Tensor | None) -> Tensor:
-        """Of ``codes``, or of the first ``lengths`` ones of each row, and zeros after them: ``(B, T, D)``."""
-        if codes is None:
-            return torch.zeros(batch, frames, self.config.latent_dim, dtype=torch.float32, device=self.device)
-        latent = self.quantizer.decode(codes)
-        if latent.shape[1] < frames:
-            latent = F.pad(latent, (0, 0, 0, frames - latent.shape[1]))
-        if lengths is not None:
-            past_end = torch.arange(frames, device=latent.device) >= lengths[:, None]
-            latent = latent.masked_fill(past_end[..., None], 0.0)
-        return latent
-
-    def native_steps(self, rows: int, frames: int) -> NativeSteps | None:
-        """What computes ``frames`` frames of each of ``rows`` rows faster than the modules, if anything does.
-
-        It is made from the weights when it is first needed (some hundredths of a second); a stream does so at once.
-        """
-        return self._native(self.encoder, self.quantizer, self.decoder) if faster(rows, frames) else None
-
-
-def _longest_first(lengths: list[int]) -> tuple[list[int], list[int] | None]:
-    """An order of the rows, and the one that undoes it if it changes any."""
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    back = sorted(range(len(lengths)), key=lambda place: order[place])
-    return order, None if order == back == list(range(len(lengths))) else back
-
-
-def _pieces(lengths: list[int]) -> Iterator[tuple[int, int, int]]:
-    """``lengths``: frames of each row, the longest first. Rows that go on, the first frame, and how many to take."""
-    start, rows = 0, len(lengths)
-    most = max(_PIECE_FRAMES, _PIECE_FRAMES_A_THREAD * torch.get_num_threads())
-    while start < lengths[0]:
-        while lengths[rows - 1] <= start:
-            rows -= 1
-        count = min(max(1, most // rows), lengths[0] - start)
-        yield rows, start, count
-        start += count
+        shape = len(codes), codes.shape[2] * self.hop_length
+        waveform = torch.zeros(shape, dtype=torch.float32, device=self.device)
+        for row, n, kept in zip(codes, lengths.tolist(), waveform, strict=True):
+            if n:
+                audio = self.decode_one(row[None, :, :n]).flatten()[: n * self.hop_length]
+                kept[: len(audio)] = audio
+        return waveform

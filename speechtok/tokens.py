@@ -14,8 +14,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from speechtok.errors import MissingFileError, TokensError
+from speechtok.errors import MissingFileError, TokensError, quoted
 from speechtok.files import as_path, replacing
+from speechtok.fingerprints import canonical_fingerprint
 
 _FORMAT = "speechtok-tokens-1"
 
@@ -50,7 +51,8 @@ class SpeechTokens:
         if self.codebook_size > 32_768:
             raise TokensError(f"codebook_size is {self.codebook_size}; expected at most 32768: files hold int16")
         if not isinstance(self.fingerprint, str):
-            raise TokensError(f"fingerprint is {self.fingerprint!r}; expected the text that a tokenizer gives")
+            raise TokensError(f"fingerprint is {quoted(self.fingerprint)}; expected the text that a tokenizer gives")
+        object.__setattr__(self, "fingerprint", canonical_fingerprint(self.fingerprint))
         check_codes(self.codes, self.codebook_size)
         batch, _, frames = self.codes.shape
         for name, most in (("lengths", frames), ("num_samples", frames * self.hop_length)):

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.seanet import MatmulLayer
 from speechtok.seanet import SEANetTokenizer
-from speechtok.tokenizer import ConvNeXtTokenizer
+from speechtok.convnext import ConvNeXtTokenizer
 
 
 class Network(nn.Module, ABC):

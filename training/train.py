@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 import speechtok
-from speechtok.checkpoint import build
+from speechtok.loaders import build
 from speechtok.errors import AudioError, CheckpointError, ConfigError, SpeechtokError
 from speechtok.seanet import SEANetTokenizer
-from speechtok.tokenizer import ConvNeXtTokenizer
+from speechtok.convnext import ConvNeXtTokenizer
 from training.adversary import Adversary
 from training.autocast import autocast
 from training.autoencoder import Network, network_of

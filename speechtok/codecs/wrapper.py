@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from speechtok.errors import CheckpointError, MissingFileError, OutputError
-from speechtok.utterances import UtteranceTokenizer
+from speechtok.tokenizer import UtteranceTokenizer
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class CodecConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return asdict(self)
+
+    codes_dict = decoder_dict = to_dict
 
 
 _PASSING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")

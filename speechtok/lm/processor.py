@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
-from speechtok.checkpoint import load
+from speechtok.loaders import load
 from speechtok.errors import MissingFileError, VocabularyError
 from speechtok.lm.extend import extend_tokenizer, vocabulary_of
 from speechtok.lm.patterns import Pattern

@@ -11,7 +11,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from speechtok.config import ConvNeXtStackConfig
 from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.exact import ExactLinear
 
@@ -55,9 +54,14 @@ class ConvNeXtEncoder(nn.Module):
     """Waveform to latent, without lookahead: frame ``t`` depends on no sample after ``(t + 1) * hop_length``.
 
     Args:
-        size: widths and depths.
-        hop_length: samples a frame.
-        patch_length: samples a patch.
+        patch_dim: width at the patch rate.
+        patch_depth: blocks at the patch rate.
+        frame_dim: width at the frame rate.
+        frame_depth: blocks at the frame rate.
+        kernel_size: frames (or patches) that one block sees, its own included.
+        expansion: hidden width of a block, in multiples of its width.
+        hop_length: samples per frame.
+        patch_length: samples per patch.
         window_length: samples that one patch sees, its own last.
         latent_dim: width ``D`` of the latent.
     """
@@ -65,16 +69,26 @@ class ConvNeXtEncoder(nn.Module):
     GAIN = 8.0  # brings speech at its usual level to about unit variance
 
     def __init__(
-        self, size: ConvNeXtStackConfig, hop_length: int, patch_length: int, window_length: int, latent_dim: int
+        self,
+        patch_dim: int,
+        patch_depth: int,
+        frame_dim: int,
+        frame_depth: int,
+        kernel_size: int,
+        expansion: int,
+        hop_length: int,
+        patch_length: int,
+        window_length: int,
+        latent_dim: int,
     ) -> None:
         super().__init__()
         self.patch_length, self.window_length = patch_length, window_length
         self.patches_per_frame = hop_length // patch_length
-        self.embed = ExactLinear(window_length, size.patch_dim, fine=True)
-        self.patch_blocks = BlockStack(size.patch_dim, size.patch_depth, size.kernel_size, size.expansion)
-        self.merge = ExactLinear(self.patches_per_frame * size.patch_dim, size.frame_dim)
-        self.frame_blocks = BlockStack(size.frame_dim, size.frame_depth, size.kernel_size, size.expansion)
-        self.project = ExactLinear(size.frame_dim, latent_dim, normed=True)
+        self.embed = ExactLinear(window_length, patch_dim, fine=True)
+        self.patch_blocks = BlockStack(patch_dim, patch_depth, kernel_size, expansion)
+        self.merge = ExactLinear(self.patches_per_frame * patch_dim, frame_dim)
+        self.frame_blocks = BlockStack(frame_dim, frame_depth, kernel_size, expansion)
+        self.project = ExactLinear(frame_dim, latent_dim, normed=True)
 
     def initial_state(self, batch_size: int) -> State:
         """State before the first sample."""
@@ -107,22 +121,30 @@ class ConvNeXtDecoder(nn.Module):
     of the decoder.
 
     Args:
-        size: widths and depths.
-        hop_length: samples a frame.
-        patch_length: samples a patch.
-        latent_dim: width ``D`` of the latent.
+        latent_dim: width ``D`` of the latent; the others are those of :class:`ConvNeXtEncoder`.
     """
 
-    def __init__(self, size: ConvNeXtStackConfig, hop_length: int, patch_length: int, latent_dim: int) -> None:
+    def __init__(
+        self,
+        patch_dim: int,
+        patch_depth: int,
+        frame_dim: int,
+        frame_depth: int,
+        kernel_size: int,
+        expansion: int,
+        hop_length: int,
+        patch_length: int,
+        latent_dim: int,
+    ) -> None:
         super().__init__()
         self.patches_per_frame = hop_length // patch_length
         self.patch_length = patch_length
-        self.project = ExactLinear(latent_dim, size.frame_dim)
-        self.frame_blocks = BlockStack(size.frame_dim, size.frame_depth, size.kernel_size, size.expansion)
-        self.split = ExactLinear(size.frame_dim, self.patches_per_frame * size.patch_dim)
-        self.patch_blocks = BlockStack(size.patch_dim, size.patch_depth, size.kernel_size, size.expansion)
-        self.head = ExactLinear(size.patch_dim, 2 * patch_length + 1, normed=True, fine=True)
-        nn.init.normal_(self.head.weight, std=0.1 * size.patch_dim**-0.5)  # the first output is as quiet as speech
+        self.project = ExactLinear(latent_dim, frame_dim)
+        self.frame_blocks = BlockStack(frame_dim, frame_depth, kernel_size, expansion)
+        self.split = ExactLinear(frame_dim, self.patches_per_frame * patch_dim)
+        self.patch_blocks = BlockStack(patch_dim, patch_depth, kernel_size, expansion)
+        self.head = ExactLinear(patch_dim, 2 * patch_length + 1, normed=True, fine=True)
+        nn.init.normal_(self.head.weight, std=0.1 * patch_dim**-0.5)  # the first output is as quiet as speech
         nn.init.zeros_(self.head.bias)
         nn.init.zeros_(self.head.weight[-1])
         nn.init.ones_(self.head.bias[-1])

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.seanet_speed import BASE
-from speechtok.checkpoint import build
+from speechtok.loaders import build
 from speechtok.errors import ConfigError, MissingFileError
-from speechtok.seanet import published_config
+from speechtok.interop import convert_config
 from training.config import load_config
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "training/configs").glob("*.yaml"))
@@ -101,5 +101,5 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
 def test_the_seanet_config_is_the_published_architecture_and_the_other_the_same_but_causal():
     names = "seanet", "seanet-causal"
     published, causal = (load_config(str(CONFIGS[0].with_stem(name)), ["data=x", "out=x"]) for name in names)
-    assert published.model == published_config(BASE)
+    assert published.model == convert_config(BASE)
     assert causal == replace(published, model=replace(published.model, causal=True, bidirectional=False))
