@@ -1,10 +1,9 @@
-"""What each part of a training is worth: short trainings that differ in one thing.
+"""Ablations: short trainings that each change one part of a config.
 
-``python -m training.ablation --config training/configs/default.yaml --runs training/configs/ablation.yaml --out DIR
-data=DIR steps=600`` trains each run that ``ablation.yaml`` names, with its changes to the config, and prints a Markdown
-table of what they reach on the dev split; it is also in ``ablation.md`` of the folder. Interrupt it at any moment and
-run the same command again: what is done stays, and a training goes on from its last checkpoint. Delete a run's folder
-to train it again.
+Run ``python -m training.ablation --config training/configs/default.yaml --runs training/configs/ablation.yaml --out DIR
+data=DIR steps=600``. It trains each run that ``ablation.yaml`` lists, and prints a Markdown table of their results on
+the dev split, which is also written to ``ablation.md`` in the folder. After an interruption, the same command keeps
+completed runs and resumes the others. Delete the folder of a run to train it again.
 """
 
 import argparse
@@ -18,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import speechtok
-from speechtok.errors import ConfigError, OutputError, SpeechtokError
+from speechtok.errors import ConfigError, OutputError, SpeechtokError, quoted
 from speechtok.files import replacing
 from training.config import TrainingConfig, load_config, read_values
 from training.distributed import World
 from training.losses import ReconstructionLoss
-from training.train import read_data
+from training.splits import load_splits
 from training.validation import validate
 
 COLUMNS = {
@@ -33,45 +32,44 @@ COLUMNS = {
     "pnmi": ("PNMI", 3),
     "perplexity_0": ("perplexity of codebook 0", 0),
 }
-"""Titles of what a validation finds, and digits."""
+"""Columns of the table: title and digits of each validation result."""
 
 UTTERANCES = 60
-"""Of the dev split, that reconstruction is measured on."""
+"""Utterances of the dev split on which reconstruction is measured."""
 
-_OF_THE_MACHINE = {"device", "compile", "workers", "accumulate", "validation_utterances"}
-"""What may differ when a run goes on."""
+_FREE_FIELDS = {"device", "compile", "workers", "accumulate", "validation_utterances"}
+"""Fields that may change when a run is resumed, beside those that end in ``_every``."""
 
 
 def read_runs(path: str) -> dict[str, list[str]]:
-    """Names of runs, and their ``name=value`` changes.
+    """Read the names of runs, each with a list of ``name=value`` overrides.
 
     Raises:
-        MissingFileError: there is no such file.
-        ConfigError: it is no YAML of names, each with a list of changes.
+        MissingFileError: the file does not exist.
+        ConfigError: the file is not YAML, or a run is not a list of overrides.
     """
     runs = read_values(path)
     for name, changes in runs.items():
         if not isinstance(changes, list) or not all(isinstance(change, str) for change in changes):
-            raise ConfigError(f"{path}: {name} is {changes!r}; expected a list of changes, such as [speed=1.0]")
+            raise ConfigError(f"{path}: {name} is {quoted(changes)}; expected a list of overrides, such as [speed=1.0]")
     return runs
 
 
 def train_run(config: str, overrides: Sequence[str], out: Path) -> TrainingConfig:
-    """Train one, or go on with it, in a process of its own. Returns its config.
+    """Run or resume a training in its own process. Returns its config.
 
     Raises:
-        SpeechtokError: it failed, and has said why.
+        SpeechtokError: the training failed, and has printed the reason.
     """
     changes = [*overrides, f"out={out}"]
     loaded = load_config(config, changes)
-    script = Path(__file__).with_name("train.py")
-    if status := in_a_process([sys.executable, str(script), "--config", config, *changes]):
-        raise SpeechtokError(f"the training {out.name} ended with status {status}; run the same command to go on")
+    if status := run_process([sys.executable, "-m", "training.train", "--config", config, *changes]):
+        raise SpeechtokError(f"the training {out.name} ended with status {status}; run the same command to resume")
     return loaded
 
 
-def in_a_process(command: Sequence[str]) -> int:
-    """Run it, and return its status; Ctrl-C reaches it too, and it may take its time to save."""
+def run_process(command: Sequence[str]) -> int:
+    """Run a command and return its exit status. After Ctrl-C, which the command gets too, wait until it has ended."""
     with subprocess.Popen(command) as process:
         try:
             return process.wait()
@@ -81,7 +79,7 @@ def in_a_process(command: Sequence[str]) -> int:
 
 
 def _share_audio(run: Path) -> None:
-    """All trainings read the audio that the first has packed."""
+    """Let all runs share the audio that the first one packs."""
     shared, own = run.parent / "audio", run / "audio"
     try:
         for folder in (shared, run):
@@ -89,29 +87,29 @@ def _share_audio(run: Path) -> None:
         if not own.exists():
             own.symlink_to(Path("..") / "audio", target_is_directory=True)
     except OSError as error:
-        raise OutputError(f"{run} cannot be written ({error}); expected a folder for trainings") from error
+        raise OutputError(f"{run} cannot be written ({error}); choose another --out") from error
 
 
 def result(config: str, overrides: Sequence[str], out: Path) -> dict[str, float]:
-    """Train one and measure it; or read what was measured of it, if it is done.
+    """Train and validate a run, or read its result if it is complete.
 
     Raises:
-        ConfigError: the folder has a run of another config.
-        SpeechtokError: it failed, and has said why.
+        ConfigError: the folder holds a run with another config.
+        SpeechtokError: the training failed, and has printed the reason.
     """
     path = out / "measured.json"
     wanted = json.loads(json.dumps(load_config(config, [*overrides, f"out={out}"]).to_dict()))
     done: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is none yet, or it is not whole
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # missing or incomplete
         read = json.loads(path.read_text(encoding="utf-8"))
         done = {"config": dict(read["config"]), "values": read["values"]}
     if done:
         names = [name for name in wanted | done["config"] if wanted.get(name) != done["config"].get(name)]
-        names = [name for name in names if name not in _OF_THE_MACHINE and not name.endswith("_every")]
+        names = [name for name in names if name not in _FREE_FIELDS and not name.endswith("_every")]
     else:
         names = []
     if names:
-        # a training that is done would do nothing for the new one
+        # resuming a completed training would return its result for another config
         raise ConfigError(
             f"{out} has a run with another {' and '.join(names)}; delete the folder to train it again, or choose "
             "another --out"
@@ -131,17 +129,17 @@ def _write(path: Path, measured: Mapping[str, Any]) -> None:
 
 
 def measure(config: TrainingConfig) -> dict[str, float]:
-    """What the tokenizer of a training reaches on its dev split."""
-    data = read_data(config, World())
+    """Validate the tokenizer of a training on its dev split."""
+    splits = load_splits(config, World())
     tokenizer = speechtok.load(Path(config.out) / "tokenizer")
     loss = ReconstructionLoss(config.model.sample_rate)
-    return validate(tokenizer, loss, data.dev, data.alignments, UTTERANCES, config.distillation.delay).values
+    return validate(tokenizer, loss, splits.dev, splits.alignments, UTTERANCES, config.distillation.delay).values
 
 
-def table(found: Mapping[str, Mapping[str, float]]) -> str:
-    """Markdown, a row for each run."""
+def table(results: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown table with a row for each run."""
     rows = ["| run | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name, values in found.items():
+    for name, values in results.items():
         cells = [
             "" if math.isnan(values.get(key, math.nan)) else f"{values[key]:.{digits}f}"
             for key, (_, digits) in COLUMNS.items()
@@ -153,24 +151,26 @@ def table(found: Mapping[str, Mapping[str, float]]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file of the training that the runs change")
-    parser.add_argument("--runs", required=True, help="YAML file of names, each with a list of changes")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the trainings, and of the table")
-    parser.add_argument("overrides", nargs="*", metavar="name=value", help="changes to all: data=DIR, steps=600")
+    parser.add_argument("--config", required=True, help="YAML file of the training that all runs change")
+    parser.add_argument("--runs", required=True, help="YAML file of runs, each with a list of overrides")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and of the table")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="name=value", help="overrides of all runs, such as data=DIR steps=600"
+    )
     arguments = parser.parse_args(argv)
-    found = {}
+    results = {}
     try:
         for name, changes in read_runs(arguments.runs).items():
             overrides = [*arguments.overrides, *changes]
-            found[name] = result(arguments.config, overrides, arguments.out / name)
+            results[name] = result(arguments.config, overrides, arguments.out / name)
             with replacing(arguments.out / "ablation.md") as temporary:
-                temporary.write_text(table(found), encoding="utf-8")
+                temporary.write_text(table(results), encoding="utf-8")
     except SpeechtokError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print(table(found), end="")
+    print(table(results), end="")
     return 0
 
 

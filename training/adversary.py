@@ -1,22 +1,27 @@
-"""Adversarial training: discriminators that learn beside the tokenizer, and what its decoder learns from them."""
+"""Adversarial training: discriminators, their optimizer, and the losses that they give the decoder."""
 
 import torch
 from torch import Tensor, nn
 
 from training.autocast import autocast
 from training.config import AdversaryConfig
-from training.discriminators import Discriminators, adversarial_loss, discriminator_loss, feature_loss
+from training.discriminators import Discriminators, adversarial_loss, discriminator_loss, feature_matching_loss
 from training.distributed import World
 
 PERIODS = (2, 3, 5, 7, 11)
+"""Periods of the period discriminators, in samples."""
+
 WINDOW_SECONDS = (0.016, 0.032, 0.064)
+"""Windows of the spectrogram discriminators, in seconds."""
+
 _CLIP_NORM = 10.0
 
 
 class Adversary(nn.Module):
     """Discriminators and their optimizer.
 
-    A step: :meth:`learn` and :meth:`judge` on each part of the batch, then :meth:`clip_gradients` and :meth:`move`.
+    In a step, :meth:`train_discriminators` and :meth:`losses` are called on each part of the batch, then
+    :meth:`clip_gradients` and :meth:`update`.
 
     Args:
         config: see :class:`~training.config.AdversaryConfig`.
@@ -33,11 +38,16 @@ class Adversary(nn.Module):
             self.discriminators.parameters(), lr=config.learning_rate, betas=(0.8, 0.99), weight_decay=0.0
         )
 
-    def learn(self, decoded: Tensor, original: Tensor, share: float) -> Tensor:
-        """Add the gradient of telling ``decoded`` from ``original``, ``(B, S)`` each; a ``share`` of the batch.
+    def train_discriminators(self, decoded: Tensor, original: Tensor, share: float) -> Tensor:
+        """Add the gradients of the discriminators.
+
+        Args:
+            decoded: decoded audio, ``(B, S)``.
+            original: original audio, ``(B, S)``.
+            share: weight of these rows in the batch.
 
         Returns:
-            The loss.
+            The loss of the discriminators.
         """
         self.discriminators.requires_grad_(True)
         with autocast(decoded.device, self.bfloat16):
@@ -45,22 +55,25 @@ class Adversary(nn.Module):
         (loss.float() * share).backward()
         return loss.detach().float()
 
-    def judge(self, decoded: Tensor, original: Tensor) -> dict[str, Tensor]:
-        """What the decoder is to learn: the losses by name, with a gradient to ``decoded`` alone."""
+    def losses(self, decoded: Tensor, original: Tensor) -> dict[str, Tensor]:
+        """Losses of the decoder by name, with gradients to ``decoded`` only; shapes ``(B, S)``."""
         self.discriminators.requires_grad_(False)
         with autocast(decoded.device, self.bfloat16):
             with torch.no_grad():
                 real = self.discriminators(original)
-            false = self.discriminators(decoded)
-            return {"adversarial": adversarial_loss(false).float(), "seen": feature_loss(real, false).float()}
+            fake = self.discriminators(decoded)
+            return {
+                "adversarial": adversarial_loss(fake).float(),
+                "feature_matching": feature_matching_loss(real, fake).float(),
+            }
 
     def clip_gradients(self, world: World) -> Tensor:
-        """Add up the gradients of all processes, and clip them. Returns their norm before."""
-        learned = [p for p in self.discriminators.parameters() if p.grad is not None]
-        world.add_([p.grad for p in learned])
-        return nn.utils.clip_grad_norm_(learned, _CLIP_NORM)
+        """Sum the gradients of all processes and clip them. Returns their norm before clipping."""
+        trained = [p for p in self.discriminators.parameters() if p.grad is not None]
+        world.all_reduce_([p.grad for p in trained])
+        return nn.utils.clip_grad_norm_(trained, _CLIP_NORM)
 
-    def move(self, factor: float) -> None:
-        """One step of the optimizer, at ``factor`` times its rate."""
+    def update(self, factor: float) -> None:
+        """Take one optimizer step at ``factor`` times the peak learning rate."""
         self.optimizer.param_groups[0]["lr"] = self.config.learning_rate * factor
         self.optimizer.step()

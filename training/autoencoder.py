@@ -1,4 +1,4 @@
-"""Encoder and decoder while they are trained, of either family."""
+"""Encoder and decoder of either family in the form that optimizers update."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -9,53 +9,53 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
+from speechtok.convnext import ConvNeXtTokenizer
 from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.seanet import MatmulLayer
 from speechtok.seanet import SEANetTokenizer
-from speechtok.convnext import ConvNeXtTokenizer
 
 
-class Network(nn.Module, ABC):
-    """What the optimizers move. The parts are named as in the tokenizer.
+class Autoencoder(nn.Module, ABC):
+    """Encoder and decoder that are trained, with the names that they have in the tokenizer.
 
     Args:
-        tokenizer: its encoder and decoder are taken, and are its own no more.
-        only: take the ``"encoder"`` or the ``"decoder"`` alone.
+        tokenizer: gives away its encoder and decoder.
+        train_only: ``"encoder"`` or ``"decoder"`` to take one of them; empty for both.
     """
 
-    def __init__(self, tokenizer: ConvNeXtTokenizer | SEANetTokenizer, only: str = "") -> None:
+    def __init__(self, tokenizer: ConvNeXtTokenizer | SEANetTokenizer, train_only: str = "") -> None:
         super().__init__()
-        if only != "decoder":
+        if train_only != "decoder":
             self.encoder = tokenizer.encoder
-        if only != "encoder":
+        if train_only != "encoder":
             self.decoder = tokenizer.decoder
         self.train().requires_grad_(True)
 
     @abstractmethod
     def encode(self, waveform: Tensor) -> Tensor:
-        """``waveform``: ``(B, T * hop_length)``, whole. Returns the latent ``(B, T, D)``."""
+        """``waveform``: ``(B, T * hop_length)``, whole utterances or crops. Returns the latent ``(B, T, D)``."""
 
     @abstractmethod
     def decode(self, latent: Tensor) -> Tensor:
-        """``latent``: ``(B, T, D)``, whole. Returns the waveform ``(B, T * hop_length)``."""
+        """``latent``: ``(B, T, D)``. Returns the waveform ``(B, T * hop_length)``."""
 
     @abstractmethod
-    def matrices(self) -> list[nn.Parameter]:
-        """Parameters for Muon; AdamW moves the rest."""
+    def muon_parameters(self) -> list[nn.Parameter]:
+        """Parameters that Muon updates; AdamW updates the others."""
 
     @abstractmethod
     def compile_parts(self) -> None:
-        """Compile what most of the time goes into; parts of one shape are compiled once."""
+        """Compile the parts that take most of the time. Parts of one shape are compiled once."""
 
-    def beside(self, tokenizer: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every weight of ``tokenizer`` that is trained here, and the same as it is here, as inference has it."""
+    def paired_parameters(self, tokenizer: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pair each trained parameter of ``tokenizer`` with its value here, with weight norm applied."""
         for name, weight in tokenizer.named_parameters():
             if hasattr(self, name.partition(".")[0]):
                 yield weight, attrgetter(name)(self)
 
     @torch.no_grad()
-    def continue_from(self, tokenizer: nn.Module) -> None:
-        """Take over the weights of ``tokenizer``."""
+    def load_weights(self, tokenizer: nn.Module) -> None:
+        """Copy the weights of ``tokenizer``."""
         for name, weight in tokenizer.named_parameters():
             if hasattr(self, name.partition(".")[0]):
                 place, _, leaf = name.rpartition(".")
@@ -66,22 +66,22 @@ class Network(nn.Module, ABC):
                     getattr(module, leaf).copy_(weight)
 
 
-class ConvNeXtNetwork(Network):
-    """Of the ``convnext`` family."""
+class ConvNeXtAutoencoder(Autoencoder):
+    """Autoencoder of the ``convnext`` family."""
 
-    def encode(self, waveform: Tensor) -> Tensor:  # noqa: D102, see Network
+    def encode(self, waveform: Tensor) -> Tensor:  # noqa: D102, see Autoencoder
         latent, _ = self.encoder(waveform, self.encoder.initial_state(len(waveform)))
         return latent
 
     def decode(self, latent: Tensor) -> Tensor:  # noqa: D102
         samples = latent.shape[1] * self.decoder.patches_per_frame * self.decoder.patch_length
-        latent = nn.functional.pad(latent, (0, 0, 0, 1))  # the decoder is late by a frame; silence follows the last
+        latent = nn.functional.pad(latent, (0, 0, 0, 1))  # flushes the decoder, which lags by one frame
         waveform, _ = self.decoder(latent, self.decoder.initial_state(len(latent)))
         return waveform[:, -samples:]
 
-    def matrices(self) -> list[nn.Parameter]:
-        """Those inside the network."""
-        edges = ("embed.", "project.", "head.")  # matrices between signal or latent and the network's width
+    def muon_parameters(self) -> list[nn.Parameter]:
+        """The matrices inside the blocks."""
+        edges = ("embed.", "project.", "head.")  # these map between the blocks' width and signal or latent
         return [
             parameter
             for name, parameter in self.named_parameters()
@@ -89,38 +89,38 @@ class ConvNeXtNetwork(Network):
         ]
 
     def compile_parts(self) -> None:
-        """The blocks."""
+        """Compile the blocks."""
         for module in self.modules():
             if isinstance(module, CausalConvNeXtBlock):
-                module.compile(dynamic=False)  # two shapes, each with its own code
+                module.compile(dynamic=False)  # patches and frames: two shapes
 
 
-class SeanetNetwork(Network):
-    """Of the ``seanet`` family: convolutions with weight norm (Salimans and Kingma 2016, arXiv 1602.07868)."""
+class SEANetAutoencoder(Autoencoder):
+    """Autoencoder of the ``seanet`` family, with weight norm (Salimans and Kingma 2016, arXiv 1602.07868)."""
 
-    def __init__(self, tokenizer: SEANetTokenizer, only: str = "") -> None:
-        super().__init__(tokenizer, only)
+    def __init__(self, tokenizer: SEANetTokenizer, train_only: str = "") -> None:
+        super().__init__(tokenizer, train_only)
         for module in list(self.modules()):
             if isinstance(module, MatmulLayer):
                 weight_norm(module)
 
-    def encode(self, waveform: Tensor) -> Tensor:  # noqa: D102, see Network
+    def encode(self, waveform: Tensor) -> Tensor:  # noqa: D102, see Autoencoder
         return self.encoder(waveform)
 
     def decode(self, latent: Tensor) -> Tensor:  # noqa: D102
         return self.decoder(latent)
 
-    def matrices(self) -> list[nn.Parameter]:
-        """None, as published: weight norm has the convolutions' sizes apart."""
+    def muon_parameters(self) -> list[nn.Parameter]:
+        """None, as published: weight norm splits each matrix into norms and directions."""
         return []
 
     def compile_parts(self) -> None:
-        """Encoder and decoder."""
+        """Compile encoder and decoder."""
         self.encoder.compile()
         self.decoder.compile()
 
 
-def network_of(tokenizer: ConvNeXtTokenizer | SEANetTokenizer, only: str = "") -> Network:
-    """The network of a tokenizer's family; see :class:`Network`."""
-    kind = SeanetNetwork if isinstance(tokenizer, SEANetTokenizer) else ConvNeXtNetwork
-    return kind(tokenizer, only)
+def make_autoencoder(tokenizer: ConvNeXtTokenizer | SEANetTokenizer, train_only: str = "") -> Autoencoder:
+    """The autoencoder of a tokenizer's family; see :class:`Autoencoder`."""
+    kind = SEANetAutoencoder if isinstance(tokenizer, SEANetTokenizer) else ConvNeXtAutoencoder
+    return kind(tokenizer, train_only)

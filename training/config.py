@@ -1,8 +1,8 @@
-"""What a training is made of: a YAML file, changed by ``name=value`` arguments."""
+"""Config of a training: a YAML file plus ``name=value`` overrides."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,37 @@ import yaml
 from speechtok.config import ConvNeXtConfig, ModelConfig, from_mapping, to_mapping
 from speechtok.errors import ConfigError, MissingFileError
 
-LEAST_SECONDS = 0.04
-"""Of a crop: the losses' windows fit."""
+MIN_CROP_SECONDS = 0.04
+"""Shortest crop that holds a window of every loss."""
+
+OLD_NAMES = {
+    "only": "train_only",
+    "adversary.features": "adversary.feature_matching",
+    "distillation.teacher": "distillation.perceptual_teacher",
+}
+"""Former names of config fields. Configs and checkpoints that use them still load."""
+
+OLD_STATE_NAMES = {"network": "autoencoder", "before": "frozen_encoder"}
+"""Former names of entries of a checkpoint."""
 
 
-def _check(name: str, value: float, least: float, most: float = math.inf, *, above: bool = False) -> None:
-    """Refuse what is not a finite number from ``least`` (or above it) to ``most``."""
-    if not least <= value <= most or (above and value == least) or not math.isfinite(value):
-        upper = "" if most == math.inf else f" and at most {most:g}"
-        raise ConfigError(f"{name} is {value}; expected {'above' if above else 'at least'} {least:g}{upper}")
+def _check(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
+    """Raise ConfigError unless ``value`` is finite, at least ``low`` (or above it), and at most ``high``."""
+    if not low <= value <= high or (above and value == low) or not math.isfinite(value):
+        upper = "" if high == math.inf else f" and at most {high:g}"
+        raise ConfigError(f"{name} is {value}; expected {'above' if above else 'at least'} {low:g}{upper}")
 
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """How the residual VQ is trained.
+    """Training of the residual vector quantizer.
 
     Attributes:
-        start_step: steps without quantizer, after which k-means on the encoder's output starts the codebooks.
-        decay: of the moving averages that the codebook vectors are.
-        dead_threshold: a vector that takes a smaller share of the frames than this over ``codebook_size`` is replaced.
-        dropout: share of the rows of a batch that use a random prefix of the codebooks.
+        start_step: step at which the codebooks start, by k-means on the encoder's output. Earlier steps train without
+            a quantizer.
+        decay: decay of the exponential moving averages that update the codebook vectors.
+        dead_threshold: usage below which a codebook vector is replaced, as a share of even usage.
+        dropout: share of the crops that use a random prefix of the codebooks.
         commitment: weight of the distance between the encoder's output and its codebook vectors.
     """
 
@@ -51,17 +62,17 @@ class QuantizerConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Muon for the matrices of the blocks, AdamW for the rest; warm-up, constant, then linear decay to zero.
+    """Muon for the matrices of the blocks and AdamW for the other weights, with warm-up and linear decay to zero.
 
-    The ``seanet`` family is moved by AdamW alone, as published.
+    The ``seanet`` family uses AdamW only, as published.
 
     Attributes:
-        muon_lr: peak rate of Muon.
-        adamw_lr: peak rate of AdamW.
+        muon_lr: peak learning rate of Muon.
+        adamw_lr: peak learning rate of AdamW.
         warmup_steps: steps of linear warm-up.
-        decay_fraction: share of the steps, the last ones, over which the rates fall to zero.
+        decay_fraction: share of the steps, the last ones, in which the learning rates decay to zero.
         clip_norm: largest norm of the gradient.
-        ema_decay: of the moving average of the weights, which is what gets exported.
+        ema_decay: decay of the exponential moving average of the weights, which is what gets exported.
     """
 
     muon_lr: float = 5e-3
@@ -84,11 +95,11 @@ class LossConfig:
     """Weights of the reconstruction losses; see :mod:`training.losses`.
 
     Attributes:
-        waveform: distance of the waveforms.
-        spectrum: distance of the compressed complex spectra.
-        mel: distance of the log-mel spectrograms.
-        loudness: distance as the ear hears it.
-        intelligibility: distance of what makes speech understood.
+        waveform: weight of the distance between waveforms.
+        spectrum: weight of the distance between compressed complex spectra.
+        mel: weight of the distance between log-mel spectrograms.
+        loudness: weight of the perceived difference of loudness, after PESQ.
+        intelligibility: weight of the loss of intelligibility, after STOI.
     """
 
     waveform: float = 1.0
@@ -107,26 +118,28 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """What codebook 0 learns from a teacher, and with which weights (and the others, see ``acoustic``).
+    """Distillation of codebook 0 from a teacher, and other losses in a teacher's feature space.
 
     See :mod:`training.distillation`.
 
     Attributes:
-        features: folder of a teacher's features (``python -m training.teachers``); empty for none.
-        labels: folder of its phone logits (``--layer phones``); empty for none.
-        teacher: one that hears the decoded audio, named as for ``python -m training.teachers``; empty for none.
-        features_over_time: weight of the features along time.
-        features_by_frame: weight of the features of each frame.
-        label_weight: weight of the labels.
-        representation: weight of what the teacher hears in decoded audio.
-        acoustic: with ``only="encoder"``, weight of how far the acoustic numbers are from what they were.
-        delay: frames that codebook 0 is late: its frame ``t`` learns what the teacher hears in frame ``t - delay``, so
-            it has heard as many frames after it.
+        features: folder with features of a teacher, made by ``python -m training.teachers``; empty for none.
+        labels: folder with phone logits of a teacher, made with ``--layer phones``; empty for none.
+        perceptual_teacher: teacher whose features of decoded and original audio are compared; empty for none. Named as
+            for ``python -m training.teachers --teacher``.
+        features_over_time: weight of the features' loss along time.
+        features_by_frame: weight of the features' loss within each frame.
+        label_weight: weight of the cross-entropy with the phone labels.
+        representation: weight of the loss of ``perceptual_teacher``.
+        acoustic: weight of the distance between the acoustic dimensions of the latent and their values in
+            ``start_from``, if ``train_only`` is ``encoder``.
+        delay: frames by which codebook 0 lags the teacher. Its frame ``t`` learns the teacher's frame ``t - delay``,
+            of which it has then heard ``delay`` frames more.
     """
 
     features: str = ""
     labels: str = ""
-    teacher: str = ""
+    perceptual_teacher: str = ""
     features_over_time: float = 1.0
     features_by_frame: float = 1.0
     label_weight: float = 1.0
@@ -141,26 +154,26 @@ class DistillationConfig:
 
 @dataclass(frozen=True)
 class AdversaryConfig:
-    """Discriminators; see :mod:`training.discriminators`.
+    """Adversarial training; see :mod:`training.discriminators`.
 
     Attributes:
-        weight: of what the decoder wins by fooling them; 0: there are none.
-        features: weight of the distance of what they see in decoded and original audio.
-        start_step: steps before they judge.
-        period_channels: of the widest layer of those that look at every so-manieth sample.
-        spectrum_channels: of those that look at spectrograms.
-        learning_rate: of their AdamW.
+        weight: weight of the adversarial loss; 0 trains without discriminators.
+        feature_matching: weight of the feature-matching loss.
+        start_step: step at which the discriminators start.
+        period_channels: channels of the widest layer of the period discriminators.
+        spectrum_channels: channels of each layer of the spectrogram discriminators.
+        learning_rate: peak learning rate of the discriminators' AdamW.
     """
 
     weight: float = 0.0
-    features: float = 2.0
+    feature_matching: float = 2.0
     start_step: int = 0
     period_channels: int = 64
     spectrum_channels: int = 16
     learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
-        for name in ("weight", "features", "start_step"):
+        for name in ("weight", "feature_matching", "start_step"):
             _check(f"adversary.{name}", getattr(self, name), 0)
         for name in ("period_channels", "spectrum_channels"):
             _check(f"adversary.{name}", getattr(self, name), 1)
@@ -169,41 +182,41 @@ class AdversaryConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A training, complete: the same config, data and machine give the same weights.
+    """A training. The same config, data and machine give the same weights.
 
     Attributes:
-        data: a manifest (``.jsonl``), a folder with ``train.jsonl`` (and ``dev.jsonl`` to validate on), or any folder
-            of audio (every 50th file is then held out to validate on).
-        out: folder of the run: checkpoint, TensorBoard logs, packed audio, exported tokenizer.
-        model: the tokenizer to train, of the family that its ``family`` names.
-        start_from: a tokenizer of the same config (its folder, or a ``checkpoint.pt``) whose weights and codebooks
-            training starts from; if empty, random weights, and codebooks from k-means at ``quantizer.start_step``.
-        only: train one half of ``start_from``. ``"decoder"``: for the codes that its encoder gives, which stay.
-            ``"encoder"``: for what codebook 0 says, while the acoustic numbers are held where they were
-            (``distillation.acoustic``), without decoding; the codes change, so the decoder's turn comes after.
-        seed: of weights, crops and dropout.
+        data: manifest (``.jsonl``), folder with ``train.jsonl`` and optionally ``dev.jsonl``, or any folder of audio.
+            Without a dev manifest, every 50th file is held out for validation.
+        out: folder of the run. It receives the checkpoint, TensorBoard logs, packed audio and the exported tokenizer.
         steps: optimizer steps.
-        batch_size: crops a step, over all processes.
-        accumulate: parts of a process's crops that are computed one after the other; the step stays the same, and
-            takes less memory.
-        crop_seconds: length of a crop.
-        gain_low_db: lowest random gain of a crop; a crop is never raised above full scale.
-        gain_high_db: highest random gain.
-        speed: a crop is played up to so many times as fast, or as slow, and so as high, or as low.
-        device: ``"cpu"``, ``"cuda"``, …
-        bfloat16: matrix products in bfloat16 (autocast), where the device has instructions for it.
-        compile: compile encoder, decoder and losses (``torch.compile``), and on a GPU record whole steps (CUDA graphs),
-            if both halves are trained.
-        workers: processes that read batches; 0: a thread does.
+        model: the tokenizer to train.
+        start_from: tokenizer of the same config to start from, as a folder or a ``checkpoint.pt``; empty for random
+            weights, and codebooks from k-means at ``quantizer.start_step``.
+        train_only: ``encoder`` or ``decoder`` to train one half of ``start_from``; empty to train both. The decoder
+            is trained on the codes of the frozen encoder. The encoder is trained to improve codebook 0, without
+            decoding, while ``distillation.acoustic`` holds the other dimensions; its codes change, so a decoder stage
+            follows.
+        seed: seed of weights, crops and dropout.
+        batch_size: crops in a batch, over all processes.
+        accumulate: parts in which a process computes its share of a batch, to save memory. The result is the same.
+        crop_seconds: length of a crop, in seconds.
+        gain_low_db: lowest random gain of a crop, in dB.
+        gain_high_db: highest random gain of a crop, in dB. A crop is never raised above full scale.
+        speed: largest factor by which a crop is randomly sped up or slowed down; its pitch follows.
+        device: PyTorch device, such as ``cpu`` or ``cuda``.
+        bfloat16: matrix products in bfloat16, where the device has instructions for it.
+        compile: compile encoder, decoder and losses with ``torch.compile``. On a GPU, whole steps are also recorded as
+            CUDA graphs, if both halves are trained without discriminators in one process.
+        workers: processes that read batches; 0 for a thread.
         log_every: steps between scalars in TensorBoard.
         validate_every: steps between validations.
-        validation_utterances: utterances of one validation.
+        validation_utterances: utterances in a validation.
         checkpoint_every: steps between checkpoints.
-        quantizer: see :class:`QuantizerConfig`.
-        optimizer: see :class:`OptimizerConfig`.
-        loss: see :class:`LossConfig`.
-        distillation: see :class:`DistillationConfig`.
-        adversary: see :class:`AdversaryConfig`.
+        quantizer: training of the quantizer.
+        optimizer: optimizers and their schedule.
+        loss: weights of the reconstruction losses.
+        distillation: teacher of codebook 0.
+        adversary: discriminators.
     """
 
     data: str
@@ -211,7 +224,7 @@ class TrainingConfig:
     steps: int
     model: ModelConfig = field(default_factory=ConvNeXtConfig)
     start_from: str = ""
-    only: str = field(default="", metadata={"absent": ""})
+    train_only: str = field(default="", metadata={"absent": ""})
     seed: int = 0
     batch_size: int = 16
     accumulate: int = 1
@@ -250,100 +263,141 @@ class TrainingConfig:
         _check("gain_high_db", self.gain_high_db, self.gain_low_db, 100)
         _check("speed", self.speed, 1, 2)
         _check("crop_seconds", self.crop_seconds, 0, 3600)
-        if self.crop_frames < 2 or self.crop_frames * self.model.hop_length < LEAST_SECONDS * self.model.sample_rate:
+        samples = self.crop_frames * self.model.hop_length
+        if self.crop_frames < 2 or samples < MIN_CROP_SECONDS * self.model.sample_rate:
             raise ConfigError(
-                f"crop_seconds is {self.crop_seconds}; expected at least two frames of the model, and {LEAST_SECONDS} s"
+                f"crop_seconds is {self.crop_seconds}; expected at least {MIN_CROP_SECONDS}, and two frames"
             )
         if self.quantizer.start_step >= self.steps:
-            raise ConfigError(f"quantizer.start_step is {self.quantizer.start_step}; expected 0 to {self.steps - 1}")
-        if self.batch_size % self.accumulate:
             raise ConfigError(
-                f"batch_size is {self.batch_size}; expected a multiple of accumulate ({self.accumulate}), the parts "
-                "that it is computed in"
+                f"quantizer.start_step is {self.quantizer.start_step}, but the training has only {self.steps} steps; "
+                f"pass an earlier one, such as quantizer.start_step={self.steps // 5}"
             )
-        self._check_only()
-        if self.model.semantic_dim and self.only != "decoder" and not self._taught:
+        if self.batch_size % self.accumulate:
+            raise ConfigError(f"batch_size is {self.batch_size}; expected a multiple of accumulate ({self.accumulate})")
+        self._check_train_only()
+        if self.model.semantic_dim and self.train_only != "decoder" and not self._distills:
             raise ConfigError(
-                f"model.semantic_dim is {self.model.semantic_dim} without a teacher, from whom alone codebook 0 would "
-                "learn; expected distillation.features or distillation.labels, with a weight above 0"
+                f"model.semantic_dim is {self.model.semantic_dim} without a teacher, so that codebook 0 would learn "
+                "nothing; expected distillation.features or distillation.labels with a weight above 0, or "
+                "model.semantic_dim=0"
             )
         if self.adversary.weight and self.adversary.start_step >= self.steps:
-            raise ConfigError(f"adversary.start_step is {self.adversary.start_step}; expected 0 to {self.steps - 1}")
+            raise ConfigError(
+                f"adversary.start_step is {self.adversary.start_step}, but the training has only {self.steps} steps; "
+                "pass an earlier one, such as adversary.start_step=0"
+            )
         for name in ("data", "out"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; expected a path, such as {name}=DIR")
 
-    def _check_only(self) -> None:
-        if self.only not in ("", "encoder", "decoder"):
-            raise ConfigError(f"only is {self.only!r}; expected 'encoder' or 'decoder', or '' for both")
-        if self.only and not self.start_from:
+    def _check_train_only(self) -> None:
+        only = self.train_only
+        if only not in ("", "encoder", "decoder"):
+            raise ConfigError(f"train_only is {only!r}; expected 'encoder' or 'decoder', or '' for both")
+        if only and not self.start_from:
             raise ConfigError(
-                f"only is {self.only!r} without start_from; expected the tokenizer whose other half stays"
+                f"train_only is {only!r} without start_from; expected start_from=TOKENIZER, whose other half is kept"
             )
-        if self.only == "decoder" and (self.distillation.features or self.distillation.labels):
-            raise ConfigError("only is 'decoder' with distillation.features or labels; expected neither: codes stay")
-        if self.only == "encoder" and not self.model.semantic_dim:
+        if only == "decoder" and (self.distillation.features or self.distillation.labels):
             raise ConfigError(
-                "only is 'encoder' and model.semantic_dim is 0; expected a tokenizer of the convnext family that was "
-                "trained with model.semantic_dim above 0, so that codebook 0 has numbers of its own"
+                "train_only is 'decoder' with distillation.features or distillation.labels; expected neither: the "
+                "codes do not change"
             )
-        if self.only == "encoder" and (self.distillation.teacher or self.adversary.weight):
+        if only == "encoder" and not self.model.semantic_dim:
             raise ConfigError(
-                "only is 'encoder' with distillation.teacher or adversary.weight; expected neither: nothing is decoded"
+                "train_only is 'encoder' and model.semantic_dim is 0; expected a tokenizer that was trained with "
+                "model.semantic_dim above 0, so that codebook 0 has dimensions of its own"
+            )
+        if only == "encoder" and (self.distillation.perceptual_teacher or self.adversary.weight):
+            raise ConfigError(
+                "train_only is 'encoder' with distillation.perceptual_teacher or adversary.weight; expected neither: "
+                "nothing is decoded"
             )
 
     @property
-    def _taught(self) -> bool:
-        """Whether a teacher tells codebook 0 anything."""
-        taught = self.distillation
-        by_features = taught.features and (taught.features_over_time or taught.features_by_frame)
-        return bool(by_features or (taught.labels and taught.label_weight))
+    def _distills(self) -> bool:
+        """Whether codebook 0 learns from a teacher."""
+        c = self.distillation
+        return bool((c.features and (c.features_over_time or c.features_by_frame)) or (c.labels and c.label_weight))
 
     @property
     def crop_frames(self) -> int:
-        """Frames of a crop."""
+        """Frames in a crop."""
         return int(self.crop_seconds * self.model.sample_rate) // self.model.hop_length
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values; inverse of :func:`config_from_dict`."""
         return to_mapping(self) | {"model": self.model.to_dict()}
 
 
+def config_from_dict(values: Mapping[str, Any]) -> TrainingConfig:
+    """Build a config from plain values; former names of fields are accepted.
+
+    Raises:
+        ConfigError: a field is unknown, missing or of the wrong type.
+    """
+    return from_mapping(TrainingConfig, rename_old_fields(values))
+
+
 def load_config(path: str, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """Read a YAML file and apply ``name=value`` overrides, dots for nested fields: ``optimizer.muon_lr=5e-3``.
+    """Read a YAML file and apply ``name=value`` overrides. Nested fields have dots: ``optimizer.muon_lr=5e-3``.
 
     Raises:
-        MissingFileError: there is no such file.
-        ConfigError: the file is no YAML, or a field is unknown, missing or of the wrong type.
+        MissingFileError: the file does not exist.
+        ConfigError: the file is not YAML, or a field is unknown, missing or of the wrong type.
     """
-    return from_mapping(TrainingConfig, read_values(path, overrides))
+    return from_mapping(TrainingConfig, read_values(path, overrides, OLD_NAMES))
 
 
-def read_values(path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The plain values of a YAML file, with overrides; see :func:`load_config`.
+def rename_old_fields(values: Mapping[str, Any], old_names: Mapping[str, str] = OLD_NAMES) -> dict[str, Any]:
+    """A copy of the plain values of a config in which fields have their current names.
+
+    Args:
+        values: plain values, nested tables included.
+        old_names: current names by former names; dots for nested fields, both in the same table.
+    """
+    renamed = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    for old, new in old_names.items():
+        parent, _, old_leaf = old.rpartition(".")
+        table = renamed.get(parent) if parent else renamed
+        if isinstance(table, dict) and old_leaf in table:
+            table.setdefault(new.rpartition(".")[2], table.pop(old_leaf))
+    return renamed
+
+
+def read_values(path: str, overrides: Sequence[str] = (), old_names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Read the plain values of a YAML file and apply overrides; see :func:`load_config`.
+
+    Args:
+        path: YAML file.
+        overrides: ``name=value`` arguments.
+        old_names: see :func:`rename_old_fields`.
 
     Raises:
-        MissingFileError: there is no such file.
-        ConfigError: the file is no YAML with fields, or an override is none.
+        MissingFileError: the file does not exist.
+        ConfigError: the file is not YAML with fields, or an override cannot be parsed.
     """
-    if not Path(path).is_file():
-        raise MissingFileError(f"{path} does not exist; training/configs/ has the configs of this repository")
+    if "\0" in path or not Path(path).is_file():
+        raise MissingFileError(f"{path!r} does not exist; training/configs/ has the configs of this repository")
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML ({error}); correct it") from error
+        raise ConfigError(f"{path} is not YAML ({error}); correct it") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {str(values)[:80]!r}; expected fields, such as steps: 1000")
+    old_names = old_names or {}
+    values = rename_old_fields(values, old_names)
     for override in overrides:
         name, separator, value = override.partition("=")
         if not separator:
-            raise ConfigError(f"argument {override!r}; expected name=value, such as steps=1000")
-        *parents, leaf = name.split(".")
+            raise ConfigError(f"argument {override[:80]!r}; expected name=value, such as steps=1000")
+        *parents, leaf = old_names.get(name, name).split(".")
         table = values
         for parent in parents:
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
-                raise ConfigError(f"argument {override!r}: {parent} is {table!r}, which has no fields")
+                raise ConfigError(f"argument {override[:80]!r}: {parent} is {str(table)[:80]!r}, which has no fields")
         table[leaf] = _read_value(override, value)
     return values
 
@@ -354,4 +408,4 @@ def _read_value(override: str, value: str) -> Any:
     except ValueError:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"argument {override!r} has no value that YAML can read; put it in quotes") from error
+        raise ConfigError(f"argument {override[:80]!r} has a value that is not YAML; put it in quotes") from error

@@ -1,4 +1,4 @@
-"""Steps recorded once and replayed: a GPU does not wait for Python to launch each of a thousand small kernels."""
+"""CUDA graphs: functions recorded once and replayed, which saves the time to launch kernels from Python."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 WARM_UP_CALLS = 4
-"""Calls before the recording: compilation, plans of libraries, and state that optimizers make at first."""
+"""Calls before the recording, in which code is compiled and libraries and optimizers set up their state."""
 
 
 class CUDAGraphed:
-    """A function of tensors on a GPU, which is recorded as a CUDA graph in one call and replayed in all later ones.
+    """A function of GPU tensors that is recorded as a CUDA graph once and replayed in all later calls.
 
-    It must not depend on anything that Python decides anew in each call, must not wait for the GPU, and is called with
-    tensors of the same shapes. What it returns is overwritten by the next call.
+    The function must take tensors of the same shapes in all calls, must not wait for the GPU, and must not depend on
+    other values that change between calls. Its result is overwritten by the next call.
 
     Args:
-        function: takes tensors, and None where there is none.
+        function: takes tensors or ``None``.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -30,11 +30,11 @@ class CUDAGraphed:
 
     @property
     def ready(self) -> bool:
-        """Whether calls are replayed."""
+        """Whether calls replay the graph."""
         return self._graph is not None
 
     def __call__(self, *inputs: Tensor | None) -> Any:
-        """What the function returns."""
+        """Call the function, record it, or replay it."""
         self._calls += 1
         stream = self._stream = self._stream or torch.cuda.Stream()
         if self._calls <= WARM_UP_CALLS:

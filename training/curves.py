@@ -1,4 +1,4 @@
-"""Draw how trainings went: ``python -m training.curves runs/default runs/default-decoder --out docs/training.png``."""
+"""Plot training curves: ``python -m training.curves runs/default runs/default-decoder --out training.png``."""
 
 import argparse
 import sys
@@ -14,26 +14,26 @@ PANELS = {
     "training loss: mel": ("train/mel", "validation/mel"),
     "training loss: spectrum": ("train/spectrum", "validation/spectrum"),
     "codebook 0: labels, features": ("train/labels", "train/features_over_time", "train/features_by_frame"),
-    "acoustic numbers: distance from before": ("train/acoustic",),
+    "acoustic dimensions: distance from frozen encoder": ("train/acoustic",),
     "held out: PESQ-WB": ("validation/pesq_wb",),
     "held out: STOI": ("validation/stoi",),
     "held out: PNMI of codebook 0": ("validation/pnmi",),
 }
-"""Titles, and the scalars that each shows where a training has them."""
+"""Titles of the panels, and the scalars that each shows."""
 
 Curve = tuple[list[int], list[float]]
-"""Steps, and values."""
+"""Steps and values of a scalar."""
 
 
 def read_curves(run: Path) -> dict[str, Curve]:
-    """The scalars of a training by name.
+    """Read the scalars of a run by name.
 
     Raises:
-        MissingFileError: there is no training.
+        MissingFileError: the folder has no TensorBoard files.
     """
     folder = run / "tensorboard"
     if not any(folder.glob("events.*")):
-        raise MissingFileError(f"{folder} has no TensorBoard files; expected the folder out=… of a training")
+        raise MissingFileError(f"{folder} has no TensorBoard files; expected the folder of a run, out=…")
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     return {
         name: ([event.step for event in events.Scalars(name)], [event.value for event in events.Scalars(name)])
@@ -42,7 +42,7 @@ def read_curves(run: Path) -> dict[str, Curve]:
 
 
 def smooth(values: Sequence[float], share: float = 0.1) -> list[float]:
-    """Moving average in which a new value has ``share``."""
+    """Exponential moving average; each new value has the weight ``share``."""
     averages: list[float] = []
     for value in values:
         averages.append(value if not averages else averages[-1] + share * (value - averages[-1]))
@@ -50,7 +50,7 @@ def smooth(values: Sequence[float], share: float = 0.1) -> list[float]:
 
 
 def panels(runs: dict[str, dict[str, Curve]]) -> dict[str, list[tuple[str, str, Curve]]]:
-    """What there is to show, by title: run, scalar and curve of each line. A point is no curve."""
+    """Lines of each panel by title: run, scalar and curve. Scalars with a single point are left out."""
     shown = {
         title: [
             (run, name, curves[name])
@@ -64,7 +64,7 @@ def panels(runs: dict[str, dict[str, Curve]]) -> dict[str, list[tuple[str, str, 
 
 
 def draw(runs: dict[str, dict[str, Curve]], path: Path) -> None:
-    """Draw the panels that have something to show: ``runs`` by name, the curves of each by scalar."""
+    """Plot all panels that have lines; ``runs`` holds the curves of each run by scalar."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -92,8 +92,8 @@ def draw(runs: dict[str, dict[str, Curve]], path: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of trainings (out=…)")
-    parser.add_argument("--out", type=Path, required=True, help="PNG to draw")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs (out=…)")
+    parser.add_argument("--out", type=Path, required=True, help="PNG file to write")
     arguments = parser.parse_args(argv)
     try:
         draw({run.name: read_curves(run) for run in arguments.runs}, arguments.out)

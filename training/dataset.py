@@ -1,4 +1,4 @@
-"""Training audio: utterances of a manifest or a folder, packed once, and crops that only seed and step decide."""
+"""Training audio: utterances decoded once into one memory-mapped file, and crops drawn from seed and step alone."""
 
 import hashlib
 import json
@@ -16,85 +16,23 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from speechtok.audio import AUDIO_SUFFIXES, read_audio, resample
+from speechtok.audio import read_audio, resample
 from speechtok.errors import AudioError, MissingFileError
 from speechtok.files import replacing
 
 Made = TypeVar("Made")
 
-HOLD_OUT_EVERY = 50
-
-
-def find_utterances(data: str) -> tuple[list[Path], list[Path]]:
-    """Audio files to train on and to validate on.
-
-    Args:
-        data: a manifest (JSON lines with ``audio``, a path below the manifest's folder), a folder with ``train.jsonl``
-            and perhaps ``dev.jsonl``, or any folder of audio.
-
-    Raises:
-        MissingFileError: ``data`` does not exist.
-        AudioError: it lists no audio.
-    """
-    path = Path(data)
-    if not path.exists():
-        raise MissingFileError(f"data is {data!r}, which does not exist; pass data=DIR or data=MANIFEST.jsonl")
-    dev: list[Path] = []
-    if path.is_file():
-        train = _read_manifest(path)
-    elif (path / "train.jsonl").is_file():
-        train = _read_manifest(path / "train.jsonl")
-        dev = _read_manifest(path / "dev.jsonl") if (path / "dev.jsonl").is_file() else []
-    else:
-        found = (p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-        # hidden files, which other systems leave beside every file, are no audio
-        train = sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts))
-    if not dev:
-        dev, train = train[::HOLD_OUT_EVERY], [p for i, p in enumerate(train) if i % HOLD_OUT_EVERY] or train
-    if not train:
-        raise AudioError(
-            f"data is {data!r}, which lists no audio; expected files ending in {', '.join(AUDIO_SUFFIXES)}"
-        )
-    return train, dev
-
-
-def manifest_lines(path: Path) -> list[str]:
-    """Lines of a manifest.
-
-    Raises:
-        AudioError: it is no text.
-    """
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except ValueError as error:
-        raise AudioError(
-            f"{path} is no text in UTF-8 ({error}); expected a manifest of JSON lines, or a folder"
-        ) from error
-
-
-def _read_manifest(path: Path) -> list[Path]:
-    files = []
-    for number, line in enumerate(manifest_lines(path), 1):
-        if line.strip():
-            try:
-                files.append(path.parent / json.loads(line)["audio"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise AudioError(
-                    f"{path}, line {number} is {line[:80]!r}; expected JSON with an 'audio' path"
-                ) from error
-    return files
-
 
 @dataclass(frozen=True)
 class Crop:
-    """A stretch of an utterance.
+    """A part of an utterance.
 
     Attributes:
-        utterance: its number in the corpus.
-        start: first sample, counted from the utterance's own first.
-        samples: of the utterance that it takes; as many as are read, or more or fewer, which are then played faster or
-            slower.
-        gain: factor of loudness.
+        utterance: index of the utterance in the corpus.
+        start: first sample, counted from the start of the utterance.
+        samples: samples taken from the utterance. If :meth:`Corpus.read` is asked for another number of samples, the
+            crop is sped up or slowed down.
+        gain: factor on the waveform.
     """
 
     utterance: int
@@ -105,11 +43,11 @@ class Crop:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Utterances end to end in one memory-mapped file.
+    """Utterances in one memory-mapped file.
 
     Attributes:
-        samples: int16, all utterances.
-        offsets: where each utterance begins, and the end of the last.
+        samples: int16 samples of all utterances, one after the other.
+        offsets: index of the first sample of each utterance, and the end of the last one.
         skipped: files that could not be read.
     """
 
@@ -121,7 +59,7 @@ class Corpus:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> Tensor:
-        """One utterance, float32 ``(S,)``."""
+        """The waveform of an utterance, float32 ``(S,)``."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         pcm = self.samples[self.offsets[index] : self.offsets[index + 1]]
@@ -129,7 +67,7 @@ class Corpus:
 
     @property
     def size(self) -> int:
-        """Samples of all utterances."""
+        """Number of samples of all utterances."""
         return int(self.offsets[-1])
 
     def draw(
@@ -142,16 +80,25 @@ class Corpus:
         speed: float,
         rows: slice = slice(None),
     ) -> list[Crop]:
-        """The batch of step ``step``, or ``rows`` of it, for crops of ``samples``: a function of the arguments alone.
+        """Draw the crops of a batch. They depend on the arguments alone.
 
-        Utterances are drawn by their length, so every second of audio is as likely. Each is played up to ``speed``
-        times as fast or as slow, and so higher or lower (Ko et al. 2015, Audio augmentation for speech recognition).
+        Utterances are drawn in proportion to their length, so that every second of audio is equally likely.
+
+        Args:
+            seed: seed of the training.
+            step: number of the step.
+            batch_size: crops in the batch.
+            samples: samples that :meth:`read` will be asked for.
+            gain_db: lowest and highest gain, in dB.
+            speed: largest factor of speeding up or slowing down; the pitch follows (Ko et al. 2015, Audio augmentation
+                for speech recognition).
+            rows: rows of the batch to return.
         """
         rng = np.random.default_rng((seed, step))
         speeds = speed ** np.random.default_rng((seed, step, 3)).uniform(-1, 1, batch_size)
         places = np.searchsorted(self.offsets, rng.integers(0, self.size, batch_size), side="right") - 1
         crops = []
-        # every row is drawn, so that a row does not depend on which others are wanted
+        # all rows are drawn, so that a row does not depend on which rows are returned
         for index, faster in zip(places, speeds, strict=True):
             length = self.offsets[index + 1] - self.offsets[index]
             taken = max(1, round(samples * faster))
@@ -160,7 +107,7 @@ class Corpus:
         return crops[rows]
 
     def read(self, crops: Sequence[Crop], samples: int) -> Tensor:
-        """The audio of crops, float32 ``(B, samples)``: within full scale, and silent past the end of an utterance."""
+        """Read crops as float32 ``(B, samples)``, within [-1, 1], padded with silence at the end of an utterance."""
         batch = np.zeros((len(crops), samples), np.float32)
         for row, crop in zip(batch, crops, strict=True):
             start = self.offsets[crop.utterance] + crop.start
@@ -173,12 +120,19 @@ class Corpus:
 
 
 def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | None = None) -> Corpus:
-    """Decode ``files`` once into ``directory``, or find them there from before.
+    """Decode audio files into one file of ``directory``, or reuse that file if the same audio was packed before.
 
-    Unreadable files are left out and named in :attr:`Corpus.skipped`.
+    Files that cannot be read are left out, and listed in :attr:`Corpus.skipped`.
+
+    Args:
+        files: audio files.
+        sample_rate: sample rate of the corpus, in hertz.
+        directory: folder of the packed file.
+        workers: threads that decode; one per processor if not given.
 
     Raises:
-        AudioError: no file could be read.
+        AudioError: no file can be read.
+        OutputError: the packed file cannot be written.
     """
     listing = "\n".join(f"{p}\t{_file_size(p)}" for p in files)
     key = hashlib.sha256(f"{sample_rate}\n{listing}".encode()).hexdigest()[:16]
@@ -197,7 +151,7 @@ def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | No
                 ends.append(ends[-1] + len(pcm))
         if len(ends) == 1:
             audio_path.unlink()
-            raise AudioError(f"none of {len(files)} files could be read, such as {files[0]}; expected audio")
+            raise AudioError(f"none of {len(files)} files can be read, such as {files[0]}; expected audio")
         with replacing(index_path) as temporary:
             temporary.write_text(json.dumps({"offsets": ends, "skipped": skipped}))
     index = json.loads(index_path.read_text())
@@ -207,7 +161,10 @@ def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | No
 
 
 def in_threads(function: Callable[[Path], Made], files: Sequence[Path], workers: int) -> Iterator[Made]:
-    """What ``function`` makes of each file, in order, by threads that are never far ahead: recordings may be hours."""
+    """Apply ``function`` to each file in threads and yield the results in order.
+
+    At most two files per thread are read ahead, since a recording may be hours long.
+    """
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Made]] = deque()
         for file in files:
@@ -232,3 +189,10 @@ def _read_pcm(path: Path, sample_rate: int) -> np.ndarray | None:
         return None
     waveform = resample(waveform[None], rate, sample_rate)[0]
     return (waveform.numpy() * 32_767).round().astype("<i2")
+
+
+def find_utterances(data):  # for the old teachers
+    from training import manifest
+
+    train, dev = manifest.find_utterances(data)
+    return [u.audio for u in train], [u.audio for u in dev]

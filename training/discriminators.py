@@ -1,4 +1,4 @@
-"""Discriminators: networks that learn to tell decoded audio from recorded, and so tell the decoder what is missing."""
+"""Discriminators, which learn to tell decoded from original audio, and the losses of adversarial training."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-Judgement = tuple[Tensor, list[Tensor]]
-"""Scores of a waveform, of any shape, and what each layer before them saw."""
+Output = tuple[Tensor, list[Tensor]]
+"""Scores of a waveform, of any shape, and the feature maps of the layers before."""
 
 _SLOPE = 0.1  # of the leaky ReLU below zero
 _GAIN = 10.0  # brings speech at its usual level to about unit variance
-_FAINT = 0.1  # what layers see on average in audio far below that level
+_FLOOR = 0.1  # added to the mean of feature maps, so that nearly silent audio counts little
 
 
 class PeriodDiscriminator(nn.Module):
-    """Looks at every ``period``-th sample (Kong et al. 2020, HiFi-GAN, arXiv 2010.05646).
+    """Convolves over every ``period``-th sample (Kong et al. 2020, HiFi-GAN, arXiv 2010.05646).
 
     Args:
-        period: samples from one to the next that it sees side by side.
-        channels: of the widest layer; the first has an eighth of them.
+        period: in samples.
+        channels: channels of the widest layer; the first layer has an eighth of them.
     """
 
     def __init__(self, period: int, channels: int) -> None:
@@ -34,18 +34,18 @@ class PeriodDiscriminator(nn.Module):
         )
         self.score = _convolution(channels, 1, (3, 1), (1, 1), (1, 0))
 
-    def forward(self, waveform: Tensor) -> Judgement:
+    def forward(self, waveform: Tensor) -> Output:
         """``waveform``: ``(B, S)``."""
         x = F.pad(waveform * _GAIN, (0, -waveform.shape[1] % self.period))
-        return _judge(self.layers, self.score, rearrange(x, "b (s p) -> b 1 s p", p=self.period))
+        return _forward(self.layers, self.score, rearrange(x, "b (s p) -> b 1 s p", p=self.period))
 
 
 class SpectrumDiscriminator(nn.Module):
-    """Looks at the complex spectrogram at one resolution (Défossez et al. 2022, EnCodec, arXiv 2210.13438).
+    """Convolves over the complex spectrogram at one resolution (Défossez et al. 2022, EnCodec, arXiv 2210.13438).
 
     Args:
-        window_length: samples of a window; the hop is a quarter of it.
-        channels: of every layer.
+        window_length: samples in a window; the hop is a quarter of it.
+        channels: channels of each layer.
     """
 
     window: Tensor
@@ -57,21 +57,21 @@ class SpectrumDiscriminator(nn.Module):
         self.layers = nn.ModuleList(_convolution(a, b, (3, 9), (1, 2), (1, 4)) for a, b in itertools.pairwise(widths))
         self.score = _convolution(channels, 1, (3, 3), (1, 1), (1, 1))
 
-    def forward(self, waveform: Tensor) -> Judgement:
+    def forward(self, waveform: Tensor) -> Output:
         """``waveform``: ``(B, S)``."""
         length = len(self.window)
         x = torch.stft(waveform.float(), length, length // 4, window=self.window, return_complex=True, normalized=True)
-        return _judge(self.layers, self.score, rearrange(torch.view_as_real(x), "b f t c -> b c t f"))
+        return _forward(self.layers, self.score, rearrange(torch.view_as_real(x), "b f t c -> b c t f"))
 
 
 class Discriminators(nn.Module):
-    """A few of each kind, which judge alone.
+    """Independent period and spectrogram discriminators.
 
     Args:
-        periods: of the :class:`PeriodDiscriminator` s, in samples.
-        window_lengths: of the :class:`SpectrumDiscriminator` s, in samples.
-        period_channels: of the former.
-        spectrum_channels: of the latter.
+        periods: period of each :class:`PeriodDiscriminator`, in samples.
+        window_lengths: window of each :class:`SpectrumDiscriminator`, in samples.
+        period_channels: channels of the period discriminators.
+        spectrum_channels: channels of the spectrogram discriminators.
     """
 
     def __init__(
@@ -85,35 +85,35 @@ class Discriminators(nn.Module):
             ]
         )
 
-    def forward(self, waveform: Tensor) -> list[Judgement]:
+    def forward(self, waveform: Tensor) -> list[Output]:
         """``waveform``: ``(B, S)``."""
         return [part(waveform) for part in self.parts]
 
 
-def discriminator_loss(original: list[Judgement], decoded: list[Judgement]) -> Tensor:
+def discriminator_loss(original: list[Output], decoded: list[Output]) -> Tensor:
     """Hinge loss (Lim and Ye 2017, arXiv 1705.02894): originals should score above 1, decoded audio below -1."""
     losses = [
-        F.relu(1 - real).mean() + F.relu(1 + false).mean()
-        for (real, _), (false, _) in zip(original, decoded, strict=True)
+        F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        for (real, _), (fake, _) in zip(original, decoded, strict=True)
     ]
     return torch.stack(losses).mean()
 
 
-def adversarial_loss(decoded: list[Judgement]) -> Tensor:
-    """What the decoder can win: the mean score of its audio, negative."""
+def adversarial_loss(decoded: list[Output]) -> Tensor:
+    """Loss of the decoder: the negative mean score of its audio."""
     return torch.stack([-score.mean() for score, _ in decoded]).mean()
 
 
-def feature_loss(original: list[Judgement], decoded: list[Judgement]) -> Tensor:
-    """Mean distance of what the layers see in decoded and original audio, relative to what they see in the original.
+def feature_matching_loss(original: list[Output], decoded: list[Output]) -> Tensor:
+    """Mean distance between the feature maps of decoded and original audio, relative to those of the original.
 
-    Feature matching as in EnCodec (arXiv 2210.13438, equation 2), but relative in each row, so that parts of a batch
-    add up to it; what is nearly silent counts little. The originals are the target, without gradient.
+    Feature matching as in EnCodec (arXiv 2210.13438, equation 2), except that each row has its own scale, so that the
+    loss of a batch is the mean over its parts. Original audio gets no gradient.
     """
     distances = [
-        ((y - x.detach()).abs().flatten(1).mean(1) / (x.detach().abs().flatten(1).mean(1) + _FAINT)).mean()
-        for (_, real), (_, false) in zip(original, decoded, strict=True)
-        for x, y in zip(real, false, strict=True)
+        ((y - x.detach()).abs().flatten(1).mean(1) / (x.detach().abs().flatten(1).mean(1) + _FLOOR)).mean()
+        for (_, real), (_, fake) in zip(original, decoded, strict=True)
+        for x, y in zip(real, fake, strict=True)
     ]
     return torch.stack(distances).mean()
 
@@ -122,14 +122,14 @@ def _convolution(
     channels: int, out_channels: int, size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
 ) -> nn.Module:
     convolution = nn.Conv2d(channels, out_channels, size, stride, padding)
-    nn.init.kaiming_normal_(convolution.weight, _SLOPE)  # signals keep their size from layer to layer
+    nn.init.kaiming_normal_(convolution.weight, _SLOPE)  # keeps the variance from layer to layer
     nn.init.zeros_(convolution.bias)
     return weight_norm(convolution)
 
 
-def _judge(layers: nn.ModuleList, score: nn.Module, x: Tensor) -> Judgement:
-    seen = []
+def _forward(layers: nn.ModuleList, score: nn.Module, x: Tensor) -> Output:
+    features = []
     for layer in layers:
         x = F.leaky_relu(layer(x), _SLOPE)
-        seen.append(x)
-    return score(x), seen
+        features.append(x)
+    return score(x), features

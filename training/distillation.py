@@ -1,4 +1,4 @@
-"""Distillation: what makes codebook 0 say what a teacher hears."""
+"""Distillation: codebook 0 learns to predict features and phone labels of a teacher."""
 
 import torch
 import torch.nn.functional as F
@@ -7,22 +7,21 @@ from torchaudio.functional import resample
 
 from training.teachers import Teacher
 
-_START_ITERATIONS = 100
+_MAX_ITERATIONS = 100
 
 
 class Distillation(nn.Module):
-    """How far codebook 0 is from a teacher, by name; every loss is a mean over the batch.
+    """Linear heads on the semantic dimensions, and their losses against a teacher. Losses are means over the batch.
 
-    ``features_over_time``: as in SpeechTokenizer (Zhang et al. 2023, arXiv 2308.16692) along its D-axis: each feature
-    of the teacher, as it goes over the frames of a crop, against the same of the student.
-    ``features_by_frame``: the T-axis: the feature vector of each frame against the student's; 1 less the cosine.
-    ``labels``: pseudo-labels: cross-entropy of the classes that the teacher finds likely in a frame, in nats, over
-    what would be left if the student knew them all.
+    - ``features_over_time``: negative log-sigmoid of the cosine similarity of each feature along the frames of a crop,
+      the D-axis loss of SpeechTokenizer (Zhang et al. 2023, arXiv 2308.16692).
+    - ``features_by_frame``: 1 minus the cosine similarity of the feature vectors of each frame (the T-axis).
+    - ``labels``: Kullback-Leibler divergence from the teacher's class probabilities in each frame, in nats.
 
     Args:
-        dim: width of what codebook 0 says of a frame.
-        feature_dim: width of the teacher's features; 0 if there are none.
-        num_labels: classes of the teacher; 0 if there are none.
+        dim: width of the semantic dimensions.
+        feature_dim: width of the teacher's features; 0 for none.
+        num_labels: number of the teacher's classes; 0 for none.
     """
 
     def __init__(self, dim: int, feature_dim: int, num_labels: int) -> None:
@@ -32,38 +31,44 @@ class Distillation(nn.Module):
 
     @torch.no_grad()
     def start(self, semantic: Tensor, features: Tensor | None, logits: Tensor | None) -> None:
-        """Fit the heads to what is said now; shapes as in :meth:`forward`.
+        """Fit the heads to the current codebook 0; shapes as in :meth:`forward`.
 
-        Features by least squares, labels by L-BFGS on their cross-entropy, both on the CPU, in float64.
+        The head for features is fitted by least squares, the head for labels by L-BFGS; both on the CPU in float64.
         """
         frames = semantic.flatten(0, 1).double().cpu()
         if self.to_features is not None and features is not None:
-            given = F.pad(frames, (0, 1), value=1.0)
-            inner = given.T @ given
-            inner.diagonal().add_(1e-4 * inner.diagonal().mean())  # where a number says nothing, or as another
-            best = torch.linalg.solve(inner, given.T @ features.flatten(0, 1).double().cpu())
+            inputs = F.pad(frames, (0, 1), value=1.0)
+            gram = inputs.T @ inputs
+            gram.diagonal().add_(1e-4 * gram.diagonal().mean())  # ridge: dimensions may be constant or equal
+            best = torch.linalg.solve(gram, inputs.T @ features.flatten(0, 1).double().cpu())
             self.to_features.weight.copy_(best[:-1].T)
             self.to_features.bias.copy_(best[-1])
         if self.to_labels is not None and logits is not None:
-            likely = logits.flatten(0, 1).double().cpu().softmax(-1)
-            head = nn.Linear(frames.shape[1], likely.shape[1], dtype=torch.float64)
+            target = logits.flatten(0, 1).double().cpu().softmax(-1)
+            head = nn.Linear(frames.shape[1], target.shape[1], dtype=torch.float64)
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-            optimizer = torch.optim.LBFGS(head.parameters(), max_iter=_START_ITERATIONS, line_search_fn="strong_wolfe")
+            optimizer = torch.optim.LBFGS(head.parameters(), max_iter=_MAX_ITERATIONS, line_search_fn="strong_wolfe")
 
             @torch.enable_grad()
-            def distance() -> Tensor:
+            def objective() -> Tensor:
                 optimizer.zero_grad()
-                # a little less sure of what few frames say
-                loss = F.cross_entropy(head(frames), likely) + 1e-4 * (frames.std(0) * head.weight).square().sum()
+                # weight decay, scaled to the inputs
+                loss = F.cross_entropy(head(frames), target) + 1e-4 * (frames.std(0) * head.weight).square().sum()
                 loss.backward()
                 return loss
 
-            optimizer.step(distance)
+            optimizer.step(objective)
             self.to_labels.load_state_dict(head.state_dict())
 
     def forward(self, semantic: Tensor, features: Tensor | None, logits: Tensor | None) -> dict[str, Tensor]:
-        """``semantic``: ``(B, T, D)`` of the student; of the teacher features ``(B, T, F)``, logits ``(B, T, C)``."""
+        """Losses by name.
+
+        Args:
+            semantic: what codebook 0 represents, ``(B, T, D)``.
+            features: features of the teacher, ``(B, T, F)``.
+            logits: phone logits of the teacher, ``(B, T, C)``.
+        """
         losses = {}
         if self.to_features is not None and features is not None:
             student = self.to_features(semantic)
@@ -71,17 +76,18 @@ class Distillation(nn.Module):
             losses["features_over_time"] = -F.logsigmoid(over_time).mean()
             losses["features_by_frame"] = 1 - F.cosine_similarity(student, features, dim=2).mean()
         if self.to_labels is not None and logits is not None:
-            likely = logits.softmax(-1)
-            entropy = torch.special.entr(likely).sum(-1)
-            found = F.log_softmax(self.to_labels(semantic), -1)
-            losses["labels"] = (-(likely * found).sum(-1) - entropy).mean()
+            target = logits.softmax(-1)
+            entropy = torch.special.entr(target).sum(-1)
+            predicted = F.log_softmax(self.to_labels(semantic), -1)
+            losses["labels"] = (-(target * predicted).sum(-1) - entropy).mean()
         return losses
 
 
 def representation_loss(teacher: Teacher, decoded: Tensor, original: Tensor, sample_rate: int) -> Tensor:
-    """How far the teacher's features of the decoded waveform, ``(B, S)``, are from those of the original.
+    """Distance between a teacher's features of decoded and original audio, ``(B, S)`` each.
 
-    1 less the cosine of each frame, a mean over the batch (JHCodec, arXiv 2603.05887: it speeds convergence).
+    The loss is 1 minus the cosine similarity of each frame, averaged over the batch (JHCodec, arXiv 2603.05887, reports
+    faster convergence).
     """
     with torch.no_grad():
         expected = teacher(resample(original, sample_rate, teacher.sample_rate))

@@ -1,15 +1,15 @@
-"""Reconstruction losses: how far a decoded waveform is from the original."""
+"""Reconstruction losses: distances between decoded and original waveforms."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-_FLOOR = 1e-5  # power of a mel band below which differences are inaudible: -50 dB under full-scale noise
+_FLOOR = 1e-5  # power of a mel band below which differences are inaudible: 50 dB below full-scale noise
 
 
 def mel_filters(sample_rate: int, window_length: int, bands: int) -> Tensor:
-    """Triangular filters, equally spaced on the mel scale (O'Shaughnessy 1987), ``(window_length // 2 + 1, bands)``."""
+    """Triangular mel filters (O'Shaughnessy 1987), ``(window_length // 2 + 1, bands)``."""
     top = 2595 * math.log10(1 + sample_rate / 2 / 700)
     edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
     frequency = torch.arange(window_length // 2 + 1, dtype=torch.float64)[:, None] * sample_rate / window_length
@@ -19,21 +19,20 @@ def mel_filters(sample_rate: int, window_length: int, bands: int) -> Tensor:
 
 
 class ReconstructionLoss(nn.Module):
-    """Five distances, each a mean over the rows of the batch, but for the first.
+    """Five distances by name. All but the first are means over the rows of the batch.
 
-    ``waveform``: mean absolute difference over the mean absolute value of the original.
-    ``spectrum``: squared difference of complex spectra with magnitudes compressed to the power 0.3, plus that of the
-    compressed magnitudes alone (Braun and Tashev 2021, arXiv 2009.12286): phase counts, and quiet bins count.
-    ``mel``: mean absolute difference of log-mel power spectra, in nepers, at several resolutions.
-    ``loudness``: what the ear misses and what disturbs it; see :class:`LoudnessLoss`.
-    ``intelligibility``: how far the rise and fall of every band is from the original's; see
-    :class:`IntelligibilityLoss`.
+    - ``waveform``: mean absolute difference, relative to the mean absolute value of the original batch.
+    - ``spectrum``: squared difference of complex spectra with magnitudes compressed to the power 0.3, plus the squared
+      difference of the compressed magnitudes (Braun and Tashev 2021, arXiv 2009.12286).
+    - ``mel``: mean absolute difference of log-mel power spectra at several resolutions, in nepers.
+    - ``loudness``: perceived difference of loudness; see :class:`LoudnessLoss`.
+    - ``intelligibility``: difference of band envelopes; see :class:`IntelligibilityLoss`.
 
     Args:
         sample_rate: in hertz.
     """
 
-    # Window lengths in milliseconds and mel bands; phase is compared where a window holds a pitch period.
+    # window in milliseconds, mel bands, and whether phase is compared: only if a window holds a pitch period
     RESOLUTIONS = ((8.0, 10, False), (16.0, 20, True), (32.0, 40, True), (64.0, 80, True))
 
     def __init__(self, sample_rate: int) -> None:
@@ -48,7 +47,7 @@ class ReconstructionLoss(nn.Module):
         self.intelligibility = IntelligibilityLoss(sample_rate)
 
     def forward(self, decoded: Tensor, original: Tensor) -> dict[str, Tensor]:
-        """Both ``(B, S)``; returns the five distances by name."""
+        """Distances by name between two waveforms, ``(B, S)`` each."""
         mel, spectrum = decoded.new_zeros(()), decoded.new_zeros(())
         for length, (_, _, with_phase) in zip(self.lengths, self.RESOLUTIONS, strict=True):
             x, y = self._spectrum(decoded, length), self._spectrum(original, length)
@@ -73,27 +72,27 @@ class ReconstructionLoss(nn.Module):
         }
 
     def _spectrum(self, waveform: Tensor, length: int) -> Tensor:
-        """``(B, frames, length // 2 + 1)``, scaled so that white noise keeps its power in every bin."""
+        """Spectrum ``(B, frames, length // 2 + 1)``, scaled so that white noise keeps its power in each bin."""
         window = getattr(self, f"window_{length}")
         spectrum = torch.stft(waveform, length, length // 4, window=window, return_complex=True)
         return spectrum.transpose(1, 2) / (length * 3 / 8) ** 0.5
 
 
 class LoudnessLoss(nn.Module):
-    """Points of opinion that differences of loudness cost, after the perceptual model of PESQ (ITU-T P.862, 10.2).
+    """Perceived difference of loudness, in points of PESQ's opinion scale, after its perceptual model.
 
-    Power in bands of equal width on the Bark scale (Traunmüller 1990), over the threshold of hearing (Terhardt 1979),
-    becomes loudness (Zwicker's law, with P.862's exponents); differences less than a quarter of the quieter are masked;
-    what was added counts more than what was lost. Without P.862's alignment in time, its equalisation of gain and
-    spectrum, and its weighting of the worst moments.
+    The model is that of ITU-T P.862, section 10.2. Power in bands of equal width on the Bark scale (Traunmüller 1990),
+    relative to the threshold of hearing (Terhardt 1979), becomes loudness by Zwicker's law with the exponents of P.862.
+    Differences below a quarter of the quieter signal are masked. Added sound counts more than lost sound. The model's
+    time alignment, equalization of gain and spectrum, and emphasis of the worst moments are left out.
 
     Args:
         sample_rate: in hertz.
     """
 
     BANDS = 42
-    LISTENING_LEVEL = 10**7.9  # power of speech at the ear, over that of 0 dB of sound pressure
-    QUIETEST = 10**-4.5  # mean square below which a crop counts as silence, and is not raised to that level
+    LISTENING_LEVEL = 10**7.9  # power of speech at the ear, relative to 0 dB SPL
+    MIN_POWER = 10**-4.5  # mean square below which a crop counts as silence and is not raised to that level
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
@@ -115,18 +114,18 @@ class LoudnessLoss(nn.Module):
             self.register_buffer(name, value.float(), persistent=False)
 
     def forward(self, decoded: Tensor, original: Tensor) -> Tensor:
-        """Both ``(B, S)``; returns the mean over frames and rows."""
+        """Mean over frames and rows, for two waveforms, ``(B, S)`` each."""
         x_power, y_power = self._power(decoded), self._power(original)
-        level = self.LISTENING_LEVEL / (y_power @ self.speech).mean(1).clamp_min(self.QUIETEST)
+        level = self.LISTENING_LEVEL / (y_power @ self.speech).mean(1).clamp_min(self.MIN_POWER)
         scale = level[:, None, None] / (self.length**2 * 3 / 16)
         x_bands, y_bands = (power * scale @ self.filters for power in (x_power, y_power))
         x, y = self._loudness(x_bands), self._loudness(y_bands)
-        heard = ((x - y).abs() - 0.25 * torch.minimum(x, y)).clamp_min(0)
+        audible = ((x - y).abs() - 0.25 * torch.minimum(x, y)).clamp_min(0)
         added = ((x_bands.detach() + 50) / (y_bands + 50)) ** 1.2
         added = torch.where(added < 3, 0.0, added.clamp_max(12))
         weight = ((y_bands.sum(2) + 1e5) / 1e7) ** -0.04
-        heard_at_once = (heard.square().mean(2) + 1e-6).sqrt() - 1e-3
-        points = 0.1 * heard_at_once + 0.0309 * (heard * added).mean(2)
+        disturbance = (audible.square().mean(2) + 1e-6).sqrt() - 1e-3
+        points = 0.1 * disturbance + 0.0309 * (audible * added).mean(2)
         return (points * weight).mean()
 
     def _power(self, waveform: Tensor) -> Tensor:
@@ -136,25 +135,25 @@ class LoudnessLoss(nn.Module):
         return spectrum.real.square() + spectrum.imag.square()
 
     def _loudness(self, bands: Tensor) -> Tensor:
-        over = (0.5 + 0.5 * bands / self.threshold) ** self.exponent - 1
-        return (self.threshold / 0.5) ** self.exponent * over.clamp_min(0)
+        relative = (0.5 + 0.5 * bands / self.threshold) ** self.exponent - 1
+        return (self.threshold / 0.5) ** self.exponent * relative.clamp_min(0)
 
 
 class IntelligibilityLoss(nn.Module):
-    """1 less the correlation of what every band does in 0.4 s, after STOI (Taal et al. 2011).
+    """1 minus the correlation of band envelopes over 0.4 s, after STOI (Taal et al. 2011).
 
-    Amplitudes of 15 bands of a third of an octave, from 150 Hz, in frames of 26 ms without the silent ones; a band that
-    is far too loud for a moment is cut off, after the levels of the whole stretch are made equal.
+    Envelopes are amplitudes in 15 third-octave bands from 150 Hz, in frames of 26 ms, silent frames excluded. In each
+    segment, levels are equalized, and then bands that are far too loud are clipped.
 
     Args:
         sample_rate: in hertz.
     """
 
     BANDS = 15
-    FRAMES = 30  # of a stretch
-    STEP = 5  # frames from stretch to stretch; STOI takes 1, at 5 times the cost
-    RANGE = 1e-4  # power below which a frame is silent, over that of the loudest of its row
-    TOO_LOUD = 1 + 10**0.75  # times the original's amplitude
+    FRAMES = 30  # frames in a segment
+    STEP = 5  # frames between starts of segments; STOI has 1, at 5 times the cost
+    SILENCE = 1e-4  # power of silent frames, relative to the loudest frame of the row
+    CLIP = 1 + 10**0.75  # largest amplitude, relative to the original
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
@@ -166,22 +165,22 @@ class IntelligibilityLoss(nn.Module):
         self.register_buffer("bands", bands.float() / (self.length * 3 / 8), persistent=False)
 
     def forward(self, decoded: Tensor, original: Tensor) -> Tensor:
-        """Both ``(B, S)``; returns the mean over rows of their means over bands and stretches; 0 for one of silence."""
+        """Mean over rows, segments and bands, for two waveforms, ``(B, S)`` each. Silent rows count as 0."""
         x, y = self._power(decoded), self._power(original)
         loudness = y.sum(2)
-        silent = loudness <= self.RANGE * loudness.amax(1, keepdim=True)
-        order = silent.to(torch.uint8).argsort(dim=1, stable=True)[..., None]  # silent frames behind the others
+        silent = loudness <= self.SILENCE * loudness.amax(1, keepdim=True)
+        order = silent.to(torch.uint8).argsort(dim=1, stable=True)[..., None]  # silent frames come last
         frames = min(self.FRAMES, y.shape[1])
         x, y = (
             (power @ self.bands + 1e-9).sqrt().take_along_dim(order, 1).unfold(1, frames, self.STEP) for power in (x, y)
-        )  # (B, stretches, bands, frames)
+        )  # (B, segments, bands, frames)
         last = torch.arange(y.shape[1], device=y.device) * self.STEP + frames
         counts = last <= (~silent).sum(1, keepdim=True)
         level = (y.square().sum(3, keepdim=True) / (x.detach().square().sum(3, keepdim=True))).sqrt()
-        x = torch.minimum(x * level, y * self.TOO_LOUD)
+        x = torch.minimum(x * level, y * self.CLIP)
         x, y = x - x.mean(3, keepdim=True), y - y.mean(3, keepdim=True)
-        sizes = (x.square().sum(3) * y.square().sum(3) + 1e-12).sqrt()
-        correlation = ((x * y).sum(3) / sizes).mean(2)
+        norms = (x.square().sum(3) * y.square().sum(3) + 1e-12).sqrt()
+        correlation = ((x * y).sum(3) / norms).mean(2)
         return (((1 - correlation) * counts).sum(1) / counts.sum(1).clamp_min(1)).mean()
 
     def _power(self, waveform: Tensor) -> Tensor:

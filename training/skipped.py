@@ -46,6 +46,6 @@ class SkippedSteps:
         if self.in_a_row == MAX_SKIPPED_IN_A_ROW:
             values = {name: float(value) for name, value in terms.items()}
             raise SpeechtokError(
-                f"{MAX_SKIPPED_IN_A_ROW} steps in a row, up to step {step}, had no finite loss and gradient "
-                f"({values}); lower the learning rates and run the command again: training resumes from the last checkpoint"
+                f"{MAX_SKIPPED_IN_A_ROW} steps in a row, up to step {step}, were not finite ({values}); "
+                "lower the learning rates, and run again to resume from the last checkpoint"
             )
