@@ -50,7 +50,7 @@ test-fast: $(VENV)/test.ready
 	$(PYTEST) -m "not slow"
 
 docs: $(VENV)/docs.ready
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 wheel: $(VENV)/bin/python
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
@@ -58,7 +58,7 @@ wheel: $(VENV)/bin/python
 # The three stages of the tokenizer share one folder of decoded audio, hence the links.
 default: $(VENV)/test.ready
 	test -n "$(DATA)" || { echo "DATA is not set; expected a folder of speech: make default DATA=DIR"; exit 1; }
-	$(BIN)/python -m training.pretrain_teacher --config training/configs/teacher.yaml \
+	$(BIN)/python -m training.teachers.pretrain --config training/configs/teacher.yaml \
 	  data=$(DATA) out=$(RUNS)/teacher device=$(DEVICE) workers=$(WORKERS) $(TEACHER)
 	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --data $(DATA) --out $(RUNS)/teacher/features \
 	  --device $(DEVICE) --workers $(WORKERS)

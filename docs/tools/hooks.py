@@ -46,20 +46,20 @@ def fields(path: str) -> list[tuple[str, str, str, str]]:
             continue
         if attribute.name not in described:
             raise ValueError(f"{path}.{attribute.name} has no description in the docstring of the class")
-        default = "" if attribute.value is None else _default(str(attribute.value))
-        found.append((attribute.name, str(attribute.annotation), default, _plain(described[attribute.name])))
+        kind, default = str(attribute.annotation), "" if attribute.value is None else _default(str(attribute.value))
+        if "Config" in kind:  # a dataclass again, which has a table of its own
+            kind, default = "fields", ""
+        found.append((attribute.name, kind, default, _sentence(described[attribute.name])))
     return found
 
 
 def _default(value: str) -> str:
-    """The default that ``field(...)`` gives."""
-    if factory := re.search(r"default_factory=(\w+)", value):
-        return f"{factory[1]}()"
-    if default := re.match(r"field\(default=([^,]+),", value):
-        return default[1]
-    return value
+    """The value in ``value`` or in ``field(default=value, …)``."""
+    default = re.match(r"field\(default=([^,]+),", value)
+    return default[1] if default else value
 
 
-def _plain(text: str) -> str:
-    """Roles of Sphinx as code."""
-    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
+def _sentence(text: str) -> str:
+    """Text with a capital letter and a full stop, and Sphinx roles as code."""
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`").rstrip(".") + "."
+    return text[0].upper() + text[1:]
