@@ -16,7 +16,9 @@ from speechtok.config import ConvNeXtConfig, model_config
 from speechtok.errors import CheckpointError, FingerprintError, InputError, quoted
 from speechtok.hub import locate
 from speechtok.nn.convnext import ConvNeXtDecoder, ConvNeXtEncoder, State
-from speechtok.nn.native import Native, NativeSteps, faster
+from speechtok.nn.native.cache import NativeCache
+from speechtok.nn.native.library import is_faster
+from speechtok.nn.native.steps import NativeDecoder, NativeEncoder
 from speechtok.nn.quantizer import ResidualQuantizer
 from speechtok.nn.skip_init import SkipInit
 from speechtok.streaming import Stream
@@ -67,7 +69,8 @@ class ConvNeXtTokenizer(Tokenizer):
         )
         self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim, c.semantic_dim)
         self.decoder = _make_decoder(c)
-        self._native = Native()
+        self._native_encoder = NativeCache(NativeEncoder)
+        self._native_decoder = NativeCache(NativeDecoder)
         self.eval().requires_grad_(False)
 
     @property
@@ -135,7 +138,8 @@ class ConvNeXtTokenizer(Tokenizer):
         whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
         if not whole or batch_size < 1:
             raise InputError(f"batch_size is {quoted(batch_size)}; expected a whole number from 1 on")
-        self.native_steps(int(batch_size), 1)  # made now rather than at the first chunk
+        for find in (self._find_encoder, self._find_decoder):
+            find(int(batch_size), 1)  # made now rather than at the first chunk
         return Stream(self, int(batch_size), self._check_num_codebooks(num_codebooks, self.num_codebooks))
 
     def encoder_state(self, batch_size: int) -> State:
@@ -166,9 +170,9 @@ class ConvNeXtTokenizer(Tokenizer):
         with torch.inference_mode():
             for rows, start, count in _pieces(lengths or [frames] * batch):
                 signal, state = x[:rows, start * hop : (start + count) * hop], tuple(s[:rows] for s in state)
-                native = self.native_steps(rows, count)
+                native = self._find_encoder(rows, count)
                 if native is not None:
-                    some, state = native.encode(signal, state, num_codebooks)
+                    some, state = native(signal, state, num_codebooks)
                 else:
                     latent, state = self.encoder(signal, state)
                     some = self.quantizer.encode(latent, num_codebooks)
@@ -199,20 +203,21 @@ class ConvNeXtTokenizer(Tokenizer):
                 if lengths:
                     left = torch.tensor(lengths[:rows], device=self.device).sub_(start).clamp_(0, count)
                 state = tuple(s[:rows] for s in state)
-                native = self.native_steps(rows, count)
+                native = self._find_decoder(rows, count)
                 if native is not None:
-                    some, state = native.decode(some_codes, state, count, left)
+                    some, state = native(some_codes, state, count, left)
                 else:
                     some, state = self.decoder(self._latent(some_codes, rows, count, left), state)
                 waveform[:rows, start * hop : (start + count) * hop] = some
         return waveform, state
 
-    def native_steps(self, rows: int, frames: int) -> NativeSteps | None:
-        """Return the compiled steps if they compute ``frames`` frames of ``rows`` rows faster than the modules.
+    def _find_encoder(self, rows: int, frames: int) -> NativeEncoder | None:
+        """Encoder and quantizer in compiled code, if that is faster than the modules for this much work."""
+        return self._native_encoder(self.encoder, self.quantizer) if is_faster(rows, frames) else None
 
-        They are made from the weights when first needed, in some hundredths of a second.
-        """
-        return self._native(self.encoder, self.quantizer, self.decoder) if faster(rows, frames) else None
+    def _find_decoder(self, rows: int, frames: int) -> NativeDecoder | None:
+        """Codebooks and decoder in compiled code, if that is faster than the modules for this much work."""
+        return self._native_decoder(self.quantizer, self.decoder) if is_faster(rows, frames) else None
 
     def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
         if x.shape[1] % self.hop_length:

@@ -20,7 +20,7 @@ from speechtok.errors import FingerprintError, InputError, StreamError, TokensEr
 from speechtok.fingerprints import canonical_fingerprint
 from speechtok.hashing import hash_tensors
 from speechtok.hub import check_repository_name, upload_folder
-from speechtok.nn.exact import WeightCache
+from speechtok.nn.weight_cache import WeightCache
 from speechtok.streaming import Stream
 from speechtok.tokens import SpeechTokens, check_codes
 

@@ -136,7 +136,7 @@ def test_every_truncation_of_the_config_is_refused(model):
     text = (model / CONFIG).read_text().rstrip()
     for size in range(0, len(text), 9):
         (model / CONFIG).write_text(text[:size])
-        with pytest.raises(CheckpointError, match=f"{CONFIG} is no tokenizer's description"):
+        with pytest.raises(CheckpointError, match=f"{CONFIG} (cannot be read as JSON|holds a|does not describe a tokenizer)"):
             load(model)
 
 
@@ -147,7 +147,7 @@ def test_every_truncation_of_the_config_is_refused(model):
 )
 def test_what_is_no_description_is_refused(model, data):
     (model / CONFIG).write_bytes(data)
-    with pytest.raises(CheckpointError, match=f"{CONFIG} is no tokenizer's description"):
+    with pytest.raises(CheckpointError, match=f"{CONFIG} (cannot be read as JSON|holds a|does not describe a tokenizer)"):
         load(model)
 
 
@@ -164,7 +164,7 @@ def test_an_edited_config_no_longer_fits_its_weights(model, name, value):
 
 def test_an_edited_fingerprint_is_refused_with_both(model, tiny):
     edit(model, lambda d: d.update(fingerprint="f" * 16))
-    with pytest.raises(CheckpointError, match=f"hash to {tiny.fingerprint}, and config.json says {'f' * 16}"):
+    with pytest.raises(CheckpointError, match=f"hash to {tiny.fingerprint} and .*, and config.json says {'f' * 16}"):
         load(model)
 
 
@@ -194,8 +194,8 @@ def test_a_config_of_another_type_is_refused(model):
 
 NAN = torch.full((16, 320), float("nan"))
 CHANGED = {
-    "NaN": (NAN, "encoder.embed.weight holds values that are not finite numbers"),
-    "infinite": (-torch.inf * torch.ones(16, 320), "encoder.embed.weight holds values that are not finite numbers"),
+    "NaN": (NAN, "encoder.embed.weight holds values that are not finite"),
+    "infinite": (-torch.inf * torch.ones(16, 320), "encoder.embed.weight holds values that are not finite"),
     "transposed": (torch.zeros(320, 16), r"encoder.embed.weight has shape \(320, 16\).*\(16, 320\)"),
     "flat": (torch.zeros(16 * 320), r"encoder.embed.weight has shape \(5120,\).*\(16, 320\)"),
     "missing": (None, "lacks encoder.embed.weight"),
@@ -391,7 +391,7 @@ NO_CHECKPOINTS = {
 @pytest.mark.parametrize("name", NO_CHECKPOINTS)
 def test_a_file_of_other_things_is_no_checkpoint(tmp_path, tiny, name):
     torch.save(NO_CHECKPOINTS[name](training_checkpoint(tiny)), tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match=r"a\.pt is no checkpoint of training/train\.py"):
+    with pytest.raises(CheckpointError, match=r"a\.pt is not a checkpoint of training\.train"):
         load(tmp_path / "a.pt")
 
 
@@ -400,8 +400,8 @@ def test_a_file_of_other_things_is_no_checkpoint(tmp_path, tiny, name):
     [
         (EMBED, 5, "is of type int; expected floating-point"),
         (EMBED, [0.1], "is of type list; expected floating-point"),
-        (EMBED, torch.zeros(16, 320).to_sparse(), "is sparse or holds no values"),
-        (EMBED, torch.zeros(16, 320, device="meta"), "is sparse or holds no values"),
+        (EMBED, torch.zeros(16, 320).to_sparse(), "is sparse, nested or holds no values"),
+        (EMBED, torch.zeros(16, 320, device="meta"), "is sparse, nested or holds no values"),
         (EMBED, NAN, "not finite"),
         (5, torch.zeros(3), "holds 5, which its config does not know"),
     ],
@@ -463,11 +463,11 @@ def test_a_loaded_tokenizer_does_not_lie_in_its_file(saved, new_tokenizer, tmp_p
 
 @pytest.mark.parametrize("device", ["nonsense", "meta", "cuda:99", "hpu", 1.5])
 def test_a_device_that_is_not_here_is_named(saved, device):
-    with pytest.raises(InputError, match=f"device is {device!r}, which .*; expected one of PyTorch's that is here"):
+    with pytest.raises(InputError, match=f"device is {device!r}, which .*; expected a device of this machine"):
         load(saved, device=device)
 
 
 @pytest.mark.parametrize("name", [0, True, ["a"], 1.5])
 def test_what_is_no_name_is_named(name):
-    with pytest.raises(InputError, match=r"name is .*; expected a directory, org/name on the hub, or nothing"):
+    with pytest.raises(InputError, match=r"name is .*; expected a directory, org/name on the hub, or None"):
         load(name)

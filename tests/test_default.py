@@ -32,7 +32,7 @@ def test_it_is_what_the_readme_says(tokenizer):
 
 def test_its_card_describes_this_very_model_and_it_stays_small(tokenizer):
     assert tokenizer.fingerprint in (ASSETS / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert sum(path.stat().st_size for path in ASSETS.iterdir()) <= 32_000_000
+    assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) <= 32_000_000
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.1, 0.01])

@@ -54,7 +54,7 @@ def test_the_command_line_says_what_to_do_about_a_name_that_the_hub_does_not_hav
     write_audio(tmp_path / "a.wav", torch.zeros(1600), 16_000)
     for command in (["info", "org/nothing"], ["encode", str(tmp_path / "a.wav"), "--model", "org/nothing"]):
         assert main(command) == 1
-        assert "error: org/nothing is neither a directory here nor a repository" in capsys.readouterr().err
+        assert "error: org/nothing is neither a local directory nor a repository" in capsys.readouterr().err
 
 
 def test_tokens_that_are_not_there_are_not_sought_on_the_hub(hub, capsys):
@@ -106,12 +106,12 @@ RESPONSE = SimpleNamespace(headers={}, request=None, status_code=404)
     ("error", "message"),
     [
         (hub_errors.GatedRepoError("gated", RESPONSE), "asks for consent: accept its terms"),
-        (hub_errors.RepositoryNotFoundError("404", RESPONSE), "is neither a directory here nor a repository"),
+        (hub_errors.RepositoryNotFoundError("404", RESPONSE), "is neither a local directory nor a repository"),
         (hub_errors.RevisionNotFoundError("404", RESPONSE), "has no revision 'v9'"),
         (hub_errors.LocalEntryNotFoundError("offline"), "is not in the cache, and the hub cannot be reached: connect"),
         (hub_errors.OfflineModeIsEnabled("offline"), "HF_HUB_OFFLINE is set"),
         (hub_errors.HfHubHTTPError("500", RESPONSE), "cannot be fetched: try again later"),
-        (hub_errors.HFValidationError("bad"), "is no name on the hub: expected org/name"),
+        (hub_errors.HFValidationError("bad"), "is not a name on the hub: expected org/name"),
         (ConnectionError("reset"), "check the connection and the disk"),
     ],
     ids=lambda value: type(value).__name__,
@@ -128,7 +128,7 @@ def test_errors_of_the_hub_say_what_to_do(hub, monkeypatch, error, message):
 
 def test_without_huggingface_hub_the_error_says_what_to_install(hub, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(MissingFileError, match=r"pip install speechtok\[lm\]"):
+    with pytest.raises(MissingFileError, match=r"run pip install -e \"\.\[lm\]\""):
         load("org/name")
 
 

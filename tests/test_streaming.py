@@ -201,7 +201,7 @@ def test_streams_in_many_threads_do_not_meet(new_tokenizer, audio):
 
 def test_calls_of_one_stream_from_two_threads_wait_for_each_other(new_tokenizer, audio, monkeypatch):
     tok = new_tokenizer()
-    real, inside, most = tok._encode_frames, [], []
+    real, inside, most = tok.encode_frames, [], []
 
     def slowly(*arguments):
         inside.append(1)
@@ -211,7 +211,7 @@ def test_calls_of_one_stream_from_two_threads_wait_for_each_other(new_tokenizer,
         inside.pop()
         return result
 
-    monkeypatch.setattr(tok, "_encode_frames", slowly)
+    monkeypatch.setattr(tok, "encode_frames", slowly)
     frames = []
     with tok.stream() as s:
 
@@ -240,15 +240,15 @@ def test_a_call_that_fails_inside_leaves_the_stream_as_it_was(new_tokenizer, aud
             def fail(*_):
                 raise MemoryError
 
-            real = tok._encode_frames
+            real = tok.encode_frames
             calls = iter([real, fail])  # the second group of rows fails
-            broken.setattr(tok, "_encode_frames", lambda *a: next(calls)(*a))
+            broken.setattr(tok, "encode_frames", lambda *a: next(calls)(*a))
             with pytest.raises(MemoryError):
                 s.encode(x[:, 500:], lengths=[460, 460])
-            broken.setattr(tok, "_encode_frames", fail)
+            broken.setattr(tok, "encode_frames", fail)
             with pytest.raises(MemoryError):
                 s.flush()
-            broken.setattr(tok, "_decode_frames", fail)
+            broken.setattr(tok, "decode_frames", fail)
             with pytest.raises(MemoryError):
                 s.decode(codes[0])
             with pytest.raises(MemoryError):
@@ -317,7 +317,7 @@ def test_a_stream_keeps_less_than_a_megabyte_however_long_it_runs(audio):
         return sum(sizes.values())
 
     def reachable(stream: Stream) -> list[Tensor]:
-        found, seen, queue = [], {id(stream._tokenizer)}, [stream.__dict__]
+        found, seen, queue = [], {id(stream._codec)}, [stream.__dict__]
         while queue:
             thing = queue.pop()
             if id(thing) in seen or isinstance(thing, type | types.ModuleType | types.FunctionType):
@@ -423,16 +423,16 @@ class TestMistakes:
 
     def test_a_chunk_after_flush(self):
         self.s.flush(rows=[0])
-        with pytest.raises(StreamError, match=r"encode of row 0, whose utterance flush ended; .* reset\(rows=\[0\]\)"):
+        with pytest.raises(StreamError, match=r"encode of row 0 after its flush; .* reset\(rows=\[0\]\)"):
             self.s.encode(torch.zeros(2, 10))
-        with pytest.raises(StreamError, match="flush of row 0, whose utterance flush ended"):
+        with pytest.raises(StreamError, match="flush of row 0 after its flush"):
             self.s.flush(rows=[0])
 
     def test_codes_after_drain(self):
         self.s.drain(rows=[0])
-        with pytest.raises(StreamError, match=r"decode of row 0, whose utterance drain ended; .* reset\(rows=\[0\]\)"):
+        with pytest.raises(StreamError, match=r"decode of row 0 after its drain; .* reset\(rows=\[0\]\)"):
             self.s.decode(torch.zeros(2, 4, 1, dtype=torch.int64))
-        with pytest.raises(StreamError, match="drain of row 0, whose utterance drain ended"):
+        with pytest.raises(StreamError, match="drain of row 0 after its drain"):
             self.s.drain(rows=[0])
 
     @pytest.mark.parametrize("shape", [(4, 1), (1, 4, 1), (3, 4, 1), (2, 4, 1, 1)])
@@ -459,10 +459,10 @@ class TestMistakes:
             self.s.decode(torch.full((2, 4, 1), code))
 
     @pytest.mark.parametrize("place", [(0, 0, 0), (0, 2, 1), (1, slice(None), 0)])
-    def test_missing_codes_in_the_midst_of_a_row(self, place):
+    def test_missing_codes_in_the_middle_of_a_row(self, place):
         codes = torch.zeros(2, 4, 2, dtype=torch.int64)
         codes[place] = NO_CODE
-        with pytest.raises(TokensError, match="-1 in the midst of a row; expected it in whole frames at a row's end"):
+        with pytest.raises(TokensError, match="-1 in the middle of a row; expected it only in whole frames at the end of a row"):
             self.s.decode(codes)
 
     @pytest.mark.parametrize("rows", [torch.tensor([2]), np.array([-1]), [2], [-1], [0.5], "a", [True], 7])

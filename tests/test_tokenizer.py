@@ -203,14 +203,14 @@ def test_offline_pieces_of_any_size_give_the_same_codes_and_audio(tiny, speech, 
     x = np.stack([speech(1.0, seed=6), speech(1.0, seed=7)])[:, :-100]
     tokens = tiny.encode(x, RATE, lengths=[15_900, 9_000])
     audio = tiny.decode(tokens)
-    monkeypatch.setattr(speechtok.tokenizer, "_PIECE_FRAMES", 2 * piece_frames)
+    monkeypatch.setattr(speechtok.convnext, "_PIECE_FRAMES", 2 * piece_frames)
     pieces = tiny.encode(x, RATE, lengths=[15_900, 9_000])
     assert torch.equal(pieces.codes, tokens.codes)
     assert torch.allclose(tiny.decode(tokens), audio, atol=1e-5)
 
 
 def test_a_batch_larger_than_a_piece_is_encoded(tiny, speech, monkeypatch):
-    monkeypatch.setattr(speechtok.tokenizer, "_PIECE_FRAMES", 2)
+    monkeypatch.setattr(speechtok.convnext, "_PIECE_FRAMES", 2)
     x = np.stack([speech(0.1, seed=seed) for seed in range(5)])
     tokens = tiny.encode(x, RATE)
     assert tokens.codes.shape == (5, Q, 5)
