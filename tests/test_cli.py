@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+import speechtok
 from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, ConvNeXtTokenizer, SpeechTokens, load, read_audio
 from speechtok.cli import main
 
@@ -565,7 +567,7 @@ def test_without_the_quality_libraries_one_line_says_how_to_get_them(run, tmp_pa
         monkeypatch.setitem(sys.modules, name, None)
     assert run("roundtrip", write(tmp_path / "a.wav"), tmp_path / "b.wav") == 0
     printed = capsys.readouterr().out
-    assert printed.count("pip install speechtok[bench]") == 1
+    assert printed.count('pip install -e ".[bench]"') == 1
     assert ("3.00" in printed) == ("pesq" not in absent)
     assert ("0.500" in printed) == ("pystoi" not in absent)
 
@@ -591,12 +593,12 @@ def test_plot_shows_both_waveforms_both_spectrograms_and_the_code_grid(run, toke
     figure_module = pytest.importorskip("matplotlib.figure")
     figures = []
 
-    class CUDAGraphed(figure_module.Figure):
+    class KeptFigure(figure_module.Figure):
         def __init__(self, *args, **more):
             super().__init__(*args, **more)
             figures.append(self)
 
-    monkeypatch.setattr("speechtok.plot.Figure", CUDAGraphed)
+    monkeypatch.setattr("speechtok.plot.Figure", KeptFigure)
     wav = write(tmp_path / "a.wav")
     assert run("roundtrip", wav, tmp_path / "b.wav", "--plot", tmp_path / "a.png") == 0
     wave, before, after, grid = figures[0].axes
@@ -622,7 +624,7 @@ def test_an_existing_plot_is_skipped_like_any_output(run, tmp_path, capsys):
 def test_plot_without_matplotlib_says_how_to_get_it_before_any_work(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert run("roundtrip", write(tmp_path / "a.wav"), tmp_path / "b.wav", "--plot", tmp_path / "a.png") == 1
-    assert_error(capsys.readouterr().err, "pip install speechtok[plot]")
+    assert_error(capsys.readouterr().err, 'pip install -e ".[plot]"')
     assert tree(tmp_path) == {"a.wav"}
 
 
@@ -654,6 +656,8 @@ def test_info_describes_a_tokenizer(model, tokenizer, capsys):
     table = rows(capsys.readouterr().out)
     count = sum(tensor.numel() for tensor in (*tokenizer.parameters(), tokenizer.quantizer.codebooks))
     assert table["fingerprint"] == tokenizer.fingerprint
+    assert table["decoder fingerprint"] == tokenizer.decoder_fingerprint
+    assert table["aliases"] == "none"
     assert table["parameters"].startswith(f"{count:,} ")
     assert table["bitrate"] == "1.00 kbit/s"  # 50 Hz, 4 codebooks, 5 bits
     assert table["frame rate"] == "50 Hz"
@@ -662,10 +666,15 @@ def test_info_describes_a_tokenizer(model, tokenizer, capsys):
 
 def test_info_without_a_path_describes_the_tokenizer_in_the_package(tmp_path, monkeypatch, capsys):
     packaged = make_tokenizer(2)
-    packaged.save(tmp_path / "assets")
-    monkeypatch.setattr("speechtok.checkpoint.resources.files", lambda _package: tmp_path)
+    packaged.save(tmp_path / "assets" / "speechtok-v1")
+    monkeypatch.setattr("speechtok.loaders.resources.files", lambda _package: tmp_path)
     assert main(["info"]) == 0
     assert rows(capsys.readouterr().out)["fingerprint"] == packaged.fingerprint
+
+
+def test_info_lists_the_aliases_of_a_fingerprint(capsys):
+    assert main(["info", "speechtok-v1"]) == 0
+    assert rows(capsys.readouterr().out)["aliases"].split(", ") == list(load("speechtok-v1").aliases) != []
 
 
 @pytest.mark.parametrize("name", ["absent.tokens", "a.wav", "empty", "other.pt"])
@@ -680,20 +689,21 @@ def test_info_of_anything_else_is_an_error(tmp_path, capsys, name):
 
 
 def test_version_is_that_of_the_package(capsys):
-    from importlib.metadata import version
-
     with pytest.raises(SystemExit) as exit_:
         main(["--version"])
     assert exit_.value.code == 0
-    assert capsys.readouterr().out == f"speechtok {version('speechtok')}\n"
+    assert capsys.readouterr().out == f"speechtok {speechtok.__version__}\n"
 
 
-def test_the_console_script_passes_the_exit_status_on(model, tmp_path):
-    script = Path(sys.executable).with_name("speechtok")
+@pytest.mark.parametrize(
+    "program",
+    [[Path(sys.executable).with_name("speechtok")], [sys.executable, "-m", "speechtok"]],
+    ids=["speechtok", "python -m speechtok"],
+)
+def test_the_program_passes_the_exit_status_on(program, model, tmp_path):
     wav = write(tmp_path / "a.wav")
-    done = subprocess.run(
-        [script, "encode", wav, tmp_path / "absent.wav", "--model", model], capture_output=True, text=True, timeout=120
-    )
+    words = [*program, "encode", wav, tmp_path / "absent.wav", "--model", model]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert str(tmp_path / "a.tokens") in done.stdout
     assert_error(done.stderr, "absent.wav")
@@ -729,3 +739,34 @@ def test_whoever_reads_what_is_printed_may_have_enough(model, tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+# completion
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_prints_a_script_for_the_shell(shell, capsys):
+    pytest.importorskip("shtab")
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("roundtrip", "num-codebooks", "revision"))
+
+
+def test_bash_completes_commands_options_and_file_names(tmp_path, capsys):
+    pytest.importorskip("shtab")
+    if shutil.which("bash") is None:
+        pytest.skip("bash is not installed")
+    write(tmp_path / "speech.wav")
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    for words, expected in {"enc": "encode", "encode --num": "--num-codebooks", "encode spe": "speech.wav"}.items():
+        count = len(words.split())
+        ask = f"{script}\nCOMP_WORDS=(speechtok {words}) COMP_CWORD={count}\n_shtab_speechtok\necho ${{COMPREPLY[@]}}"
+        done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [expected]
+
+
+def test_completion_without_its_library_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "bash"]) == 1
+    assert_error(capsys.readouterr().err, "shtab", 'pip install -e ".[completion]"')
