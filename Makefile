@@ -3,6 +3,7 @@
 # make test-fast          run the tests that take less than a minute together
 # make docs               build the documentation site into site/
 # make wheel              build a wheel for this platform into dist/
+# make constraints        update constraints.txt after a change of setup.cfg; UPGRADE=--upgrade for newer versions
 # make default DATA=DIR   train the default tokenizer from speech with phone labels (hours on a CPU)
 #
 # Each target installs what it needs into the virtual environment $(VENV).
@@ -19,6 +20,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+UPGRADE ?=
 IN ?= speechtok/assets/sample.flac
 OUT ?= demo
 
@@ -35,7 +37,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-fast docs wheel default clean
+.PHONY: demo test test-fast docs wheel constraints default clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/speechtok roundtrip $(IN) $(OUT)/reconstruction.wav --plot $(OUT)/tokens.png --force
@@ -54,6 +56,17 @@ docs: $(VENV)/docs.ready
 
 wheel: $(VENV)/bin/python
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+# Versions in the file stay where they fit. Only markers of the Python version are kept, and the comments at the top.
+constraints: $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	cp constraints.txt $(VENV)/constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --no-annotate --no-header $(UPGRADE) \
+	  setup.cfg --output-file $(VENV)/constraints.txt
+	{ grep '^#' constraints.txt; \
+	  sed -E -e "s/ and (implementation_name|sys_platform)[^;]*//" -e "/python_full_version/! s/ ;.*//" \
+	  $(VENV)/constraints.txt; } > $(VENV)/constraints.new
+	mv $(VENV)/constraints.new constraints.txt
 
 # The three stages of the tokenizer share one folder of decoded audio, hence the links.
 default: $(VENV)/test.ready
@@ -84,12 +97,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # PyTorch comes first if TORCH_INDEX is given, so that the command after it finds it installed.
-$(VENV)/demo.ready: setup.cfg setup.py speechtok/nn/native.c constraints.txt | $(VENV)/bin/python
+$(VENV)/demo.ready: setup.cfg setup.py speechtok/nn/native/native.c constraints.txt | $(VENV)/bin/python
 	$(if $(TORCH_INDEX),$(PIP) torch --index-url $(TORCH_INDEX))
 	$(PIP) --editable ".[plot]"
 	touch $@
 
-$(VENV)/test.ready: setup.cfg setup.py speechtok/nn/native.c constraints.txt | $(VENV)/bin/python
+$(VENV)/test.ready: setup.cfg setup.py speechtok/nn/native/native.c constraints.txt | $(VENV)/bin/python
 	$(if $(TORCH_INDEX),$(PIP) torch torchaudio --index-url $(TORCH_INDEX))
 	$(PIP) --editable ".[bench,dev,examples,fairseq2,lm,train]"
 	touch $@ $(VENV)/demo.ready
