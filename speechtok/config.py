@@ -106,6 +106,7 @@ class ConvNeXtConfig:
             other codebooks. If 0, all codebooks look at all numbers.
         num_codebooks: residual-VQ stages ``Q``.
         codebook_size: entries ``N`` of each codebook.
+        noise_bands: frequency bands in which the decoder adds noise, from 2 kHz up; 0 for none.
         encoder: size of the encoder.
         decoder: size of the decoder.
     """
@@ -119,6 +120,7 @@ class ConvNeXtConfig:
     semantic_dim: int = field(default=0, metadata={"absent": 0})
     num_codebooks: int = 8
     codebook_size: int = 1024
+    noise_bands: int = field(default=0, metadata={"absent": 0})
     encoder: ConvNeXtStackConfig = field(default_factory=ConvNeXtStackConfig)
     decoder: ConvNeXtStackConfig = field(default_factory=ConvNeXtStackConfig)
 
@@ -131,6 +133,7 @@ class ConvNeXtConfig:
         _check_whole("semantic_dim", self.semantic_dim, 0, self.latent_dim - 1)
         _check_whole("num_codebooks", self.num_codebooks, 1, 1_024)
         _check_whole("codebook_size", self.codebook_size, 2, 32_768)
+        _check_whole("noise_bands", self.noise_bands, 0, 256)
         for name in ("encoder", "decoder"):
             if not isinstance(getattr(self, name), ConvNeXtStackConfig):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected a ConvNeXtStackConfig")
@@ -170,6 +173,7 @@ class ConvNeXtConfig:
             "hop_length": self.hop_length,
             "patch_length": self.patch_length,
             "latent_dim": self.latent_dim,
+            "noise_bands": self.noise_bands,
             "decoder": _stack_dict(self.decoder),
         }
 

@@ -47,6 +47,7 @@ class ConvNeXtTokenizer(Tokenizer):
 
     tensor_names: ClassVar = {
         "quantizer.codebooks": "quantizer.codebooks",
+        "decoder.noise.filters": "decoder.noise.filters",
         **{f"{half}.{layer}": f"{half}.{layer}" for half in ("encoder", "decoder") for layer in _LAYERS},
         **{
             f"{half}.{stack}.blocks.{{}}.{part}": f"{half}.{stack}.blocks.{{}}.{part}"
@@ -259,6 +260,8 @@ def _make_decoder(config: ConvNeXtConfig) -> ConvNeXtDecoder:
         hop_length=config.hop_length,
         patch_length=config.patch_length,
         latent_dim=config.latent_dim,
+        noise_bands=config.noise_bands,
+        sample_rate=config.sample_rate,
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.exact import ExactLinear
+from speechtok.nn.noise import BandNoise
 
 State = tuple[Tensor, ...]
 """What a module remembers of the signal so far; each tensor has the batch first."""
@@ -113,15 +114,19 @@ class ConvNeXtEncoder(nn.Module):
 
 
 class ConvNeXtDecoder(nn.Module):
-    """Latent to waveform, late by one frame: given frame ``t`` it writes the samples of frame ``t - 1``.
+    """Latent to waveform, late by one frame: given frame ``t``, it writes the samples of frame ``t - 1``.
 
     The head writes overlapping, windowed pieces of two patches each, and a number whose square is the piece's gain: a
-    product with a vector of constant length, rounded, would never be quite silent otherwise. What a patch still lacks
-    of its neighbour, and what the blocks learn from the frame to come, both fit in that one frame: the whole lookahead
-    of the decoder.
+    product with a vector of constant length, rounded, would never be quite silent otherwise. With ``noise_bands``, it
+    also writes the gains of noise in frequency bands (:class:`~speechtok.nn.noise.BandNoise`).
+
+    The part of a patch that its neighbour adds, and what the blocks learn from the next frame, fit in that one frame:
+    it is the whole lookahead of the decoder.
 
     Args:
-        latent_dim: width ``D`` of the latent; the others are those of :class:`ConvNeXtEncoder`.
+        latent_dim: width ``D`` of the latent.
+        noise_bands: frequency bands of noise; 0 for none.
+        sample_rate: in hertz, for the bands; the other arguments are those of :class:`ConvNeXtEncoder`.
     """
 
     def __init__(
@@ -135,6 +140,8 @@ class ConvNeXtDecoder(nn.Module):
         hop_length: int,
         patch_length: int,
         latent_dim: int,
+        noise_bands: int = 0,
+        sample_rate: int = 16_000,
     ) -> None:
         super().__init__()
         self.patches_per_frame = hop_length // patch_length
@@ -143,29 +150,48 @@ class ConvNeXtDecoder(nn.Module):
         self.frame_blocks = BlockStack(frame_dim, frame_depth, kernel_size, expansion)
         self.split = ExactLinear(frame_dim, self.patches_per_frame * patch_dim)
         self.patch_blocks = BlockStack(patch_dim, patch_depth, kernel_size, expansion)
-        self.head = ExactLinear(patch_dim, 2 * patch_length + 1, normed=True, fine=True)
+        self.head = ExactLinear(patch_dim, 2 * patch_length + 1 + noise_bands, normed=True, fine=True)
+        self.noise = BandNoise(noise_bands, patch_length, sample_rate) if noise_bands else None
+        piece = 2 * patch_length
         nn.init.normal_(self.head.weight, std=0.1 * patch_dim**-0.5)  # the first output is as quiet as speech
         nn.init.zeros_(self.head.bias)
-        nn.init.zeros_(self.head.weight[-1])
-        nn.init.ones_(self.head.bias[-1])
+        with torch.no_grad():
+            self.head.weight[piece].zero_()
+            self.head.bias[piece] = 1.0
+            self.head.bias[piece + 1 :] = 0.35  # about -60 dB of noise
 
     def initial_state(self, batch_size: int) -> State:
         """State before the first frame."""
         tail = torch.zeros(batch_size, self.patch_length, dtype=torch.float32, device=self.head.weight.device)
-        return (tail, *self.frame_blocks.initial_state(batch_size), *self.patch_blocks.initial_state(batch_size))
+        state = tail, *self.frame_blocks.initial_state(batch_size), *self.patch_blocks.initial_state(batch_size)
+        return state if self.noise is None else (*state, self.noise.initial_position(batch_size))
 
     def forward(self, latent: Tensor, state: State) -> tuple[Tensor, State]:
         """``latent``: ``(B, T, D)``. Returns ``(B, T * hop_length)``, one frame late, and the next state."""
-        tail, *rest = state
+        depth = 1 + len(self.frame_blocks.blocks) + len(self.patch_blocks.blocks)
+        patches, blocks = self._patches(latent, state[1:depth])
+        waveform, tail, position = self._write(patches, state[0], state[depth:])
+        return waveform, (tail, *blocks, *position)
+
+    def _patches(self, latent: Tensor, state: State) -> tuple[Tensor, State]:
+        """``latent``: ``(B, T, D)``. The blocks' output for each patch, ``(B, P, D)``, and their next state."""
         split = len(self.frame_blocks.blocks)
         batch, frames, _ = latent.shape
         x = self.project(latent.flatten(0, 1)).view(batch, frames, -1)
-        x, frame_state = self.frame_blocks(x, rest[:split])
+        x, frame_state = self.frame_blocks(x, state[:split])
         x = self.split(x.flatten(0, 1)).view(batch, frames * self.patches_per_frame, -1)
-        x, patch_state = self.patch_blocks(x, rest[split:])
-        pieces = self.head(x.flatten(0, 1))
-        pieces = pieces[:, :-1] * pieces[:, -1:].square() * hann_window(2 * self.patch_length, x.device)
-        first, second = pieces.view(batch, -1, 2, self.patch_length).unbind(2)
+        x, patch_state = self.patch_blocks(x, state[split:])
+        return x, (*frame_state, *patch_state)
+
+    def _write(self, patches: Tensor, tail: Tensor, position: State) -> tuple[Tensor, Tensor, State]:
+        """``patches``: ``(B, P, D)``. The waveform ``(B, P * patch_length)``, the next tail and position."""
+        piece = 2 * self.patch_length
+        written = self.head(patches.flatten(0, 1)).view(*patches.shape[:2], -1)
+        pieces = written[..., :piece] * written[..., piece : piece + 1].square()
+        if self.noise is not None:
+            pieces, after = self.noise(pieces, written[..., piece + 1 :], *position)
+            position = (after,)
+        pieces = pieces * hann_window(piece, pieces.device)
+        first, second = pieces.unflatten(2, (2, self.patch_length)).unbind(2)
         late = torch.cat([tail, second.flatten(1)], dim=1)
-        waveform = first.flatten(1) + late[:, : -self.patch_length]
-        return waveform, (late[:, -self.patch_length :], *frame_state, *patch_state)
+        return first.flatten(1) + late[:, : -self.patch_length], late[:, -self.patch_length :], position
