@@ -1,25 +1,27 @@
-"""Speech for language models: the audio vocabulary, its patterns, and the transformers side.
+"""Speech in language models: the audio vocabulary, its codebook patterns, and the integration with transformers.
 
-What needs transformers (the ``lm`` extra) is imported when it is first asked for.
+Members that need transformers (the ``lm`` extra) are imported on first use.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from speechtok.lm.adapter import SpeechAdapter
+from speechtok.lm.deprecation import renamed_in_module
+from speechtok.lm.layout import BOS_TOKEN, EOS_TOKEN, PAD_TOKEN, PLACEHOLDER_TOKEN
 from speechtok.lm.patterns import (
     PATTERNS,
     CoarseFirst,
     Delay,
     Flatten,
-    Grid,
-    Line,
+    InterleavedPattern,
     Parallel,
+    ParallelPattern,
     Pattern,
     Semantic,
-    cells,
+    grid_indices,
 )
-from speechtok.lm.vocabulary import AudioVocabulary, TokenizerFacts
+from speechtok.lm.vocabulary import AudioVocabulary, TokenizerInfo
 
 if TYPE_CHECKING:
     from speechtok.lm.collator import SpeechCollator
@@ -37,29 +39,45 @@ _NEED_TRANSFORMERS = {
 }
 
 __all__ = [
+    "BOS_TOKEN",
+    "EOS_TOKEN",
+    "PAD_TOKEN",
     "PATTERNS",
+    "PLACEHOLDER_TOKEN",
     "AudioStreamer",
     "AudioVocabulary",
     "CoarseFirst",
     "Delay",
     "Flatten",
-    "Grid",
-    "Line",
+    "InterleavedPattern",
     "Parallel",
+    "ParallelPattern",
     "Pattern",
     "Semantic",
     "SpeechAdapter",
     "SpeechCollator",
     "SpeechLogitsProcessor",
     "SpeechProcessor",
-    "TokenizerFacts",
-    "cells",
+    "TokenizerInfo",
     "extend_model",
     "extend_tokenizer",
+    "grid_indices",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def _import_member(name: str) -> Any:
     if name in _NEED_TRANSFORMERS:
         return getattr(import_module(f"speechtok.lm.{_NEED_TRANSFORMERS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__getattr__ = renamed_in_module(
+    __name__,
+    {
+        "Grid": "ParallelPattern",
+        "Line": "InterleavedPattern",
+        "TokenizerFacts": "TokenizerInfo",
+        "cells": "grid_indices",
+    },
+    _import_member,
+)

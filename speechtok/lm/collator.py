@@ -1,30 +1,33 @@
-"""Training: examples of text and speech to batches in which only what is to be learned counts."""
+"""Training batches: examples of text and speech to ids and labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import BatchEncoding
 
-from speechtok.errors import InputError
+from speechtok.errors import InputError, quoted
 from speechtok.lm.processor import SpeechProcessor
 
 IGNORE = -100
-"""The label of what is not to be learned, as PyTorch's and transformers' losses know it."""
+"""Label that the losses of PyTorch and transformers ignore."""
 
 
 class SpeechCollator:
-    """Examples to batches: the answer is to be learned; the prompt and what fills up are masked.
+    """Collates examples into batches; labels cover the answers, not the prompts or the padding.
 
-    An example is ``{"prompt": …, "answer": …, "speech": […]}``: texts with slots ``<|speech|>``, and the utterances
-    of all of them in order. Or ``{"messages": […], "speech": […]}``: a conversation by the chat template, of which the
-    last message is to be learned.
+    An example has one of two forms:
 
-    Prompt and answer are tokenised each alone, as they are when the model answers; an answer ends with the text's end
-    token, if it has one.
+    - ``{"prompt": …, "answer": …, "speech": […]}``: two texts with placeholders ``<|speech|>``, and the utterances of
+      both in order. ``speech`` may be left out.
+    - ``{"messages": […], "speech": […]}``: a conversation, rendered with the chat template. Its last message is the
+      answer.
+
+    Prompt and answer are tokenized separately, as at inference. An answer ends with the end token of the text
+    tokenizer, if it has one.
 
     Args:
-        processor: of text and speech.
-        sample_rate: of the waveforms, in hertz, if the utterances are no SpeechTokens.
+        processor: processor for text and speech.
+        sample_rate: sample rate of the utterances in hertz, if they are waveforms instead of SpeechTokens.
     """
 
     def __init__(self, processor: SpeechProcessor, sample_rate: int | None = None) -> None:
@@ -32,49 +35,62 @@ class SpeechCollator:
         self._sample_rate = sample_rate
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> BatchEncoding:
-        """``input_ids``, ``attention_mask`` and ``labels``, int64 ``(B, L)``.
+        """Collate a batch.
+
+        Returns:
+            ``input_ids``, ``attention_mask`` and ``labels``, int64 ``(B, L)``.
 
         Raises:
-            InputError: an example has neither prompt and answer nor messages, or its answer does not follow its prompt.
-            VocabularyError: slots and utterances are not as many.
+            InputError: an example has neither prompt and answer nor messages, or its answer does not continue its
+                prompt.
+            VocabularyError: an example has another number of placeholders than utterances, or its ``speech`` is not a
+                list.
+            AudioError, TokensError: an utterance cannot be used.
         """
-        rows, prompts = [], []
+        rows, prompt_lengths = [], []
         for index, example in enumerate(examples):
-            prompt, answer = self._tokenised(example, index)
-            parts = self._processor.fill([prompt, answer], example.get("speech", ()), self._sample_rate)
-            rows.append(parts[0] + parts[1])
-            prompts.append(len(parts[0]))
+            texts = self._tokenize(example, index)
+            try:
+                prompt, answer = self._processor.fill(texts, example.get("speech", ()), self._sample_rate)
+            except InputError as error:
+                raise type(error)(f"example {index}: {error}") from error
+            rows.append(prompt + answer)
+            prompt_lengths.append(len(prompt))
         batch = self._processor.pad(rows)
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORE)
-        for label, real, length in zip(labels, batch["attention_mask"], prompts, strict=True):
-            start = int(real.argmax()) if len(real) else 0
+        for label, mask, length in zip(labels, batch["attention_mask"], prompt_lengths, strict=True):
+            start = int(mask.argmax()) if len(mask) else 0
             label[start : start + length] = IGNORE
         batch["labels"] = labels
         return batch
 
-    def _tokenised(self, example: Mapping[str, Any], index: int) -> tuple[list[int], list[int]]:
-        """Prompt and answer, their slots still in them."""
-        text_tokenizer = self._processor.text_tokenizer
+    def _tokenize(self, example: Mapping[str, Any], index: int) -> tuple[list[int], list[int]]:
+        """Ids of prompt and answer, with placeholders."""
         if "messages" in example:
             messages = example["messages"]
             prompt = self._processor.render(messages[:-1], add_generation_prompt=True)
-            whole = self._processor.render(messages, add_generation_prompt=False)
-            if not whole.startswith(prompt):
+            conversation = self._processor.render(messages, add_generation_prompt=False)
+            if not conversation.startswith(prompt):
                 raise InputError(
-                    f"example {index}: the chat template gives {whole!r}, which does not begin with the prompt "
-                    f"{prompt!r}; "
-                    "expected a template whose conversations grow at their end: pass prompt and answer instead"
+                    f"example {index}: the chat template gives {quoted(conversation)}, which does not start with the "
+                    f"prompt {quoted(prompt)}; expected a template that appends each message: pass prompt and answer "
+                    "instead"
                 )
-            return self._ids(prompt), self._ids(whole[len(prompt) :])
-        if "prompt" not in example or "answer" not in example:
-            raise InputError(
-                f"example {index} has the fields {sorted(example)}; expected prompt and answer, or messages, and speech"
-            )
-        end = text_tokenizer.eos_token_id
+            return self._text_ids(prompt), self._text_ids(conversation[len(prompt) :])
+        for name in ("prompt", "answer"):
+            if name not in example:
+                raise InputError(
+                    f"example {index} has the fields {quoted(sorted(map(str, example)))}; expected prompt, answer and "
+                    "speech, or messages and speech"
+                )
+            if not isinstance(example[name], str):
+                raise InputError(f"example {index} has the {name} {quoted(example[name])}; expected a string")
+        text_tokenizer = self._processor.text_tokenizer
+        eos = text_tokenizer.eos_token_id
         prompt_ids = text_tokenizer(example["prompt"])["input_ids"]
-        if prompt_ids and prompt_ids[-1] == end:  # some add it to every text, and here the answer follows
+        if prompt_ids and prompt_ids[-1] == eos:  # some tokenizers end each text with it, but the answer follows
             prompt_ids = prompt_ids[:-1]
-        return list(prompt_ids), self._ids(example["answer"]) + ([] if end is None else [end])
+        return list(prompt_ids), self._text_ids(example["answer"]) + ([] if eos is None else [eos])
 
-    def _ids(self, text: str) -> list[int]:
+    def _text_ids(self, text: str) -> list[int]:
         return list(self._processor.text_tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,4 +1,4 @@
-"""Speaking: what ``generate`` of transformers needs to write valid speech, and to be heard while it does."""
+"""Speech generation with ``generate`` of transformers: constrained decoding, and audio while the model generates."""
 
 from collections.abc import Callable
 
@@ -7,65 +7,73 @@ from torch import Tensor
 from transformers import LogitsProcessor
 from transformers.generation.streamers import BaseStreamer
 
-from speechtok.errors import FingerprintError, InputError, VocabularyError
-from speechtok.lm.reader import Reader
+from speechtok.errors import InputError, VocabularyError
+from speechtok.lm.parser import Parser
 from speechtok.lm.vocabulary import AudioVocabulary
 from speechtok.tokenizer import Tokenizer
 
 
 class SpeechLogitsProcessor(LogitsProcessor):
-    """Lets only valid continuations through: text, or what the pattern allows within an utterance.
+    """Sets the scores of invalid ids to ``-inf``: only text, or what the pattern allows within an utterance, remains.
 
-    It remembers nothing between calls, so beams may be reordered. For a grid, rows and scores are those of a model
-    with a head for each codebook, as transformers' MusicGen has them: ``(B * Q, L)`` and ``(B * Q, ids of a head)``.
+    It has no state between calls, so beam search may reorder the rows. For a grid, rows and scores are those of a model
+    with one head per codebook, as MusicGen of transformers has them: ``(B * Q, L)`` and ``(B * Q, ids of a head)``.
 
     Args:
-        vocabulary: at its place in the text tokenizer.
+        vocabulary: vocabulary with the offset that it has in the text tokenizer.
     """
 
     def __init__(self, vocabulary: AudioVocabulary) -> None:
         self._vocabulary = vocabulary
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``input_ids``: ``(B, L)``; ``scores``: ``(B, ids)``. The scores, ``-inf`` where an id cannot be next.
+        """Mask the scores of the next id.
+
+        Args:
+            input_ids: ids so far, ``(B, L)``.
+            scores: scores of the next id, ``(B, number of ids)``.
 
         Raises:
             VocabularyError: the model has fewer ids than the vocabulary.
         """
         v = self._vocabulary
-        if scores.shape[-1] < v.end:
+        if scores.shape[-1] < v.stop_id:
             raise VocabularyError(
-                f"the model has scores for {scores.shape[-1]} ids; expected {v.end} or more, up to the last of the "
-                "vocabulary: extend it with speechtok.lm.extend_model"
+                f"the model has scores for {scores.shape[-1]} ids; expected at least {v.stop_id}, for all ids of the "
+                "vocabulary: extend the model with speechtok.lm.extend_model"
             )
-        heads = v.num_codebooks
-        rows = input_ids.view(-1, heads, input_ids.shape[1]).transpose(1, 2) if v.is_grid else input_ids
+        num_heads = v.num_codebooks
+        rows = input_ids.view(-1, num_heads, input_ids.shape[1]).transpose(1, 2) if v.is_grid else input_ids
         allowed = torch.stack([v.continuations(row) for row in rows.cpu()]).flatten(0, -2)
-        # ids after the vocabulary's are text that was added later, or rows that nothing uses
-        rest = scores.shape[-1] - v.end
-        after = allowed[:, : v.offset].any(1, keepdim=True).expand(-1, rest)
-        return scores.masked_fill(~torch.cat([allowed, after], 1).to(scores.device), -torch.inf)
+        # ids after the vocabulary are text that was added later, or unused rows of the embeddings
+        num_later = scores.shape[-1] - v.stop_id
+        later = allowed[:, : v.offset].any(1, keepdim=True).expand(-1, num_later)
+        return scores.masked_fill(~torch.cat([allowed, later], 1).to(scores.device), -torch.inf)
 
 
 class AudioStreamer(BaseStreamer):
-    """Plays an utterance while ``generate`` writes it, frame by frame.
+    """Plays an utterance frame by frame while ``generate`` writes it.
 
-    Put together, what is played is what ``decode`` gives for the whole. A frame's audio comes when the ids of it and of
-    the next frame are there, as the decoder looks one frame ahead. Speech of the prompt is not played; if its last
-    utterance has no end, what is generated goes on from it without a seam. Nothing that a model writes is an error: an
-    utterance ends before the first id that cannot be there, and what came of it is played. An interrupted
-    ``coarse_first`` is played with the codebooks that are whole.
+    The chunks of an utterance, concatenated, equal ``decode`` of the whole utterance. The audio of a frame is available
+    once the ids of that frame and of the next one are, as the decoder has a lookahead of one frame.
+
+    Speech of the prompt is not played. If the last utterance of the prompt has no end token, the generated audio
+    continues it without a seam.
+
+    Generated ids never raise an error: an utterance ends before its first invalid id, and its valid part is played. For
+    ``coarse_first``, an incomplete utterance is played with its complete codebooks.
 
     Args:
-        vocabulary: at its place in the text tokenizer.
-        tokenizer: whose codes the vocabulary's are.
-        play: takes each chunk of audio, float32 ``(S,)`` on the CPU.
-        joined: what is generated is one utterance in pieces, with text between them (see
-            :meth:`speechtok.SpeechTokens.join`): it is played without a seam, as is decoding the pieces joined. Pieces
-            that ended in the prompt are not of it.
+        vocabulary: vocabulary with the offset that it has in the text tokenizer.
+        tokenizer: speech tokenizer that makes the codes.
+        play: called with each chunk of audio, float32 ``(S,)`` on the CPU.
+        joined: whether the generated utterances are pieces of one utterance, with text between them (see
+            :meth:`speechtok.SpeechTokens.join`). They are then played without a seam, like the joined pieces. Complete
+            utterances of the prompt are not among them.
 
     Raises:
-        FingerprintError: the vocabulary is another tokenizer's.
+        FingerprintError: the vocabulary belongs to another tokenizer.
+        StreamError: the tokenizer cannot stream.
     """
 
     def __init__(
@@ -75,112 +83,99 @@ class AudioStreamer(BaseStreamer):
         play: Callable[[Tensor], object],
         joined: bool = False,
     ) -> None:
-        if tokenizer.fingerprint != vocabulary.fingerprint:
-            raise FingerprintError(
-                f"the vocabulary is that of tokenizer {vocabulary.fingerprint}, and this is "
-                f"{tokenizer.fingerprint}; pass the "
-                "tokenizer that the vocabulary was made with"
-            )
+        vocabulary.check_tokenizer(tokenizer)
         self._vocabulary = vocabulary
         self._play = play
         self._joined = joined
         self._stream = tokenizer.stream(num_codebooks=vocabulary.num_codebooks)
-        self._reader: Reader | None = None  # of the utterance that has begun
-        self._heard = False  # whether the stream holds what is to be drained
-        self._prompted = False
-        self._hop = tokenizer.hop_length
-        self._mute = 0  # samples of the prompt that are still to come
+        self._parser: Parser | None = None  # of the current utterance
+        self._needs_drain = False
+        self._has_prompt = False
+        self._hop_length = tokenizer.hop_length
+        self._muted_samples = 0  # of the prompt, which the decoder has still to return
 
     def put(self, value: Tensor) -> None:
-        """Take the prompt, ``(1, L)``, then each id, ``(1,)``; for a grid ``(Q, L)``, then each step, ``(Q,)``.
+        """Take the prompt ``(1, L)``, then each generated id ``(1,)``; for a grid ``(Q, L)``, then each step ``(Q,)``.
 
         Raises:
-            InputError: they are of more than one sequence.
+            InputError: the ids are those of several sequences.
         """
-        v = self._vocabulary
-        heads = v.num_codebooks if v.is_grid else 1
-        if (
-            value.numel() % heads
-            or (value.ndim > 1 and len(value) != heads)
-            or (value.ndim == 1 and len(value) != heads)
-        ):
+        num_heads = self._vocabulary.num_codebooks if self._vocabulary.is_grid else 1
+        if (len(value) if value.ndim else 1) != num_heads:
             raise InputError(
-                f"the streamer got ids of shape {tuple(value.shape)}; expected those of one sequence: generate with "
-                "a batch of one and without beams"
+                f"the streamer received ids of the shape {tuple(value.shape)}; expected those of one sequence: call "
+                "generate with a batch of one and without beam search"
             )
-        steps = value.cpu().reshape(heads, -1).T.tolist()
-        if not self._prompted:
-            self._prompted = True
+        steps = value.cpu().reshape(num_heads, -1).T.tolist()
+        if not self._has_prompt:
+            self._has_prompt = True
             self._take_prompt(steps)
             return
         for step in steps:
             self._take(step)
 
     def end(self) -> None:
-        """Play what is left; the next ``put`` is a prompt again."""
+        """Play the rest; the next :meth:`put` takes a prompt again."""
         self._finish(drain=True)
-        self._prompted = False
+        self._has_prompt = False
 
     def _take_prompt(self, steps: list[list[int]]) -> None:
-        begin, end = self._vocabulary.begin_id, self._vocabulary.end_id
-        start = max((i for i, step in enumerate(steps) if step[0] == begin), default=len(steps))
-        if not self._vocabulary.is_grid and any(step[0] == end for step in steps[start:]):
-            return  # it ended, and is only listened to
-        reader, codes = self._vocabulary.reader(), []
+        bos, eos = self._vocabulary.bos_id, self._vocabulary.eos_id
+        start = max((i for i, step in enumerate(steps) if step[0] == bos), default=len(steps))
+        if not self._vocabulary.is_grid and any(step[0] == eos for step in steps[start:]):
+            return  # the last utterance is complete
+        parser, codes = self._vocabulary.parser(), []
         for step in steps[start + 1 :]:
             try:
-                codes.append(reader.take(self._symbols(step)))
+                codes.append(parser.feed(self._symbols(step)))
             except VocabularyError:
                 return
         if start < len(steps):
-            self._reader = reader
+            self._parser = parser
             if codes:
-                heard = torch.cat(codes, 1)
-                self._mute = heard.shape[1] * self._hop
-                self._decode(heard)
+                prompt_codes = torch.cat(codes, 1)
+                self._muted_samples = prompt_codes.shape[1] * self._hop_length
+                self._decode(prompt_codes)
 
     def _take(self, step: list[int]) -> None:
-        if step[0] == self._vocabulary.begin_id:
+        if step[0] == self._vocabulary.bos_id:
             self._finish(drain=not self._joined)
-            self._reader = self._vocabulary.reader()
-        elif self._reader is not None:
+            self._parser = self._vocabulary.parser()
+        elif self._parser is not None:
             try:
-                self._decode(self._reader.take(self._symbols(step)))
+                self._decode(self._parser.feed(self._symbols(step)))
             except VocabularyError:
                 self._finish(drain=not self._joined)
 
     def _symbols(self, step: list[int]) -> list[int]:
-        """Counted from the first code.
-
-        Raises:
-            VocabularyError: one of them is none of an utterance's.
-        """
-        v = self._vocabulary
-        first = v.first_code
-        for value in step:
-            if not first <= value < v.end:
-                raise VocabularyError(f"the id {value} is none of an utterance's; expected {first} to {v.end - 1}")
-        return [value - first for value in step]
+        """Ids minus :attr:`AudioVocabulary.first_code`; raises VocabularyError for ids that are not codes."""
+        first, stop = self._vocabulary.first_code, self._vocabulary.stop_id
+        for id_ in step:
+            if not first <= id_ < stop:
+                raise VocabularyError(f"the id {id_} is not a code; expected {first} to {stop - 1}")
+        return [id_ - first for id_ in step]
 
     def _finish(self, drain: bool) -> None:
-        """End the utterance, if one has begun; and what the decoder still holds, unless more is joined to it."""
-        if self._reader is not None:
-            rest = self._reader.finish()
-            self._reader = None
-            self._decode(rest)
-            self._heard = True
-        if self._heard and drain:
-            self._hear(self._stream.drain())
+        """End the current utterance, if any; with ``drain``, play what the decoder holds and reset it."""
+        if self._parser is not None:
+            codes = self._parser.finish()
+            self._parser = None
+            self._decode(codes)
+            self._needs_drain = True
+        if self._needs_drain and drain:
+            self._emit(self._stream.drain())
             self._stream.reset()
-            self._mute = 0
-            self._heard = False
+            self._muted_samples = 0
+            self._needs_drain = False
 
     def _decode(self, codes: Tensor) -> None:
+        """``codes``: ``(Q, T)``."""
         if codes.shape[1]:
-            self._hear(self._stream.decode(codes[None]))
+            self._emit(self._stream.decode(codes[None]))
 
-    def _hear(self, audio: Tensor) -> None:
-        muted = min(self._mute, audio.shape[1])
-        self._mute -= muted
+    def _emit(self, audio: Tensor) -> None:
+        """Play ``(1, S)``, without the samples of the prompt."""
+        muted = min(self._muted_samples, audio.shape[1])
+        self._muted_samples -= muted
         if muted < audio.shape[1]:
             self._play(audio[0, muted:].cpu())

@@ -1,14 +1,23 @@
-"""Patterns: in which order, and in which shape, a language model reads and writes the grid of codes.
+"""Codebook patterns: the order in which a language model reads and writes the codes ``(Q, T)`` of an utterance.
 
-A pattern knows nothing of ids, marks or models: it says where in a sequence the code of each frame and codebook stands
-(:class:`Line`), or by how many steps each codebook is late (:class:`Grid`). Of that alone the vocabulary makes ids, the
-inverse, the valid continuations and the streaming. A pattern of one's own is a frozen dataclass with one method:
+An :class:`InterleavedPattern` flattens the codes into one sequence, for models with one output head. A
+:class:`ParallelPattern` keeps one code of each codebook per step, for models with one output head per codebook.
+
+The drawings in this file have three codebooks ``a``, ``b``, ``c`` and four frames; ``b2`` is the code of codebook 1 in
+frame 2::
+
+    a0 a1 a2 a3
+    b0 b1 b2 b3
+    c0 c1 c2 c3
+
+A pattern contains no ids. The vocabulary derives ids, the inverse, valid continuations and streaming from it. To write
+your own pattern, subclass :class:`InterleavedPattern` as a frozen dataclass and define ``positions``:
 
 >>> @dataclass(frozen=True)
-... class FinestNext(Line):  # codebook 0 of a frame, then the others from the last one back
-...     name: ClassVar[str] = "finest_next"
-...     def places(self, frames, num_codebooks):
-...         frame, codebook = cells(frames, num_codebooks)
+... class ReversedFine(InterleavedPattern):  # a0 c0 b0 a1 c1 b1 …
+...     name: ClassVar[str] = "reversed_fine"
+...     def positions(self, frames, num_codebooks):
+...         frame, codebook = grid_indices(frames, num_codebooks)
 ...         return frame * num_codebooks + (-codebook) % num_codebooks
 """
 
@@ -21,178 +30,284 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from speechtok.errors import VocabularyError
+from speechtok.errors import VocabularyError, quoted
+from speechtok.lm.deprecation import Renamed, adopt_renamed_members, renamed_in_module
+
+MAX_DELAY = 65_536
+"""Longest delay of a codebook, in frames."""
+
+MAX_RUN_LENGTH = 32_768
+"""Longest run that :class:`Semantic` can write, in frames."""
 
 
 @dataclass(frozen=True)
 class Pattern(ABC):
-    """What the codes of an utterance look like to a language model: a :class:`Line` of ids, or a :class:`Grid`."""
+    """Base class of :class:`InterleavedPattern` and :class:`ParallelPattern`."""
 
     name: ClassVar[str]
-    """What configurations call it."""
+    """Name of the pattern in configs and saved vocabularies."""
 
-    most_codebooks: ClassVar[int | None] = None
-    """Codebooks that it carries, from the first; all that the vocabulary has by default."""
+    max_codebooks: ClassVar[int | None] = None
+    """Number of codebooks that the pattern can hold; ``None`` for any number."""
+
+    most_codebooks = Renamed("max_codebooks")
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        adopt_renamed_members(cls)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Name and arguments as plain values, ready for JSON."""
         return {"name": self.name, **dataclasses.asdict(self)}
+
+    @abstractmethod
+    def validate(self, num_codebooks: int) -> None:
+        """Check that the pattern can hold ``num_codebooks`` codebooks.
+
+        Raises:
+            VocabularyError: it cannot, or it breaks a rule of its base class.
+        """
 
 
 @dataclass(frozen=True)
-class Line(Pattern):
-    """One id after another, for models with one head.
+class InterleavedPattern(Pattern):
+    """One sequence of codes, ``(Q * T,)``, for models with one output head.
 
-    Codebook 0 is what tells the length: the orders of ``T`` and of ``T + 1`` frames must agree up to where the latter
-    has codebook 0 of its last frame. So a reader knows what may follow any prefix, without being told the length.
+    Codebook 0 determines the length: the sequences for ``T`` and ``T + 1`` frames must have the same codebooks in the
+    same order, up to the position of the last code of codebook 0 in the longer one. With this rule, a parser knows what
+    may follow any prefix without knowing the length.
     """
 
+    most_in_run = Renamed("max_run_length")
+    places = Renamed("positions")
+    kept = Renamed("decodable")
+
     @property
-    def most_in_run(self) -> int:
-        """Frames that a code and the id of a run after it may stand for; above 1 only with one codebook."""
+    def max_run_length(self) -> int:
+        """Longest run, in frames, that a code and a run-length id after it can stand for; 1 for no run lengths."""
         return 1
 
     @abstractmethod
-    def places(self, frames: int, num_codebooks: int) -> Tensor:
-        """Where each code stands, int64 ``(Q, T)``: the numbers 0 to ``Q * T - 1``, rising along every row."""
+    def positions(self, frames: int, num_codebooks: int) -> Tensor:
+        """Position of each code in the sequence.
 
-    def kept(self, counts: list[int]) -> tuple[int, int]:
-        """Codebooks and frames of the rectangle that an interrupted sequence speaks.
+        Returns:
+            int64 ``(Q, T)``: a permutation of 0 to ``Q * T - 1``, increasing along each row.
+        """
+
+    def decodable(self, counts: list[int]) -> tuple[int, int]:
+        """Part of an incomplete sequence that can be decoded.
 
         Args:
-            counts: codes that came of each codebook, ``Q`` of them.
+            counts: number of codes received of each codebook, ``Q`` values.
+
+        Returns:
+            Number of codebooks and number of frames, counted from the first.
         """
         return len(counts), min(counts)
 
+    def validate(self, num_codebooks: int) -> None:
+        """See :meth:`Pattern.validate`. Tries lengths of 1 to 5 frames."""
+        if self.max_run_length > 1 and num_codebooks > 1:
+            raise VocabularyError(
+                f"pattern {self.name!r} writes run lengths with {num_codebooks} codebooks; expected 1 codebook: set "
+                "max_codebooks = 1 in the pattern"
+            )
+        previous: list[int] = []
+        for frames in range(1, 6):
+            positions = self.positions(frames, num_codebooks)
+            order = self._order(positions, frames, num_codebooks)
+            start = int(positions[0, -1])
+            if order[:start] != previous[:start]:
+                raise VocabularyError(
+                    f"pattern {self.name!r} orders the codebooks of {frames - 1} frames as {quoted(previous)} and of "
+                    f"{frames} frames as {quoted(order)}; expected no difference before position {start}, the last "
+                    "code of codebook 0: the length must be known from codebook 0"
+                )
+            previous = order
+
+    def _order(self, positions: Tensor, frames: int, num_codebooks: int) -> list[int]:
+        """Codebook at each position. Raises unless ``positions`` is a permutation with increasing rows."""
+        shape, count = (num_codebooks, frames), num_codebooks * frames
+        if getattr(positions, "shape", None) != shape or sorted(positions.flatten().tolist()) != list(range(count)):
+            problem = f"a tensor of the numbers 0 to {count - 1} in the shape {shape}"
+        elif bool((positions.diff(dim=1) <= 0).any()):
+            problem = "increasing rows: the codes of each codebook in the order of time"
+        else:
+            codebooks = torch.arange(num_codebooks, device="cpu").repeat_interleave(frames)
+            return codebooks[positions.flatten().argsort()].tolist()
+        raise VocabularyError(
+            f"pattern {self.name!r} has the positions {quoted(positions)} for {frames} frames; expected {problem}"
+        )
+
 
 @dataclass(frozen=True)
-class Flatten(Line):
-    """Frame by frame, within a frame codebook by codebook: all of a frame before the next."""
+class Flatten(InterleavedPattern):
+    """Frame by frame, and codebook by codebook within a frame.
+
+    ::
+
+        a0 b0 c0 a1 b1 c1 a2 b2 c2 a3 b3 c3
+    """
 
     name: ClassVar[str] = "flatten"
 
-    def places(self, frames: int, num_codebooks: int) -> Tensor:
-        """See :meth:`Line.places`."""
-        frame, codebook = cells(frames, num_codebooks)
+    def positions(self, frames: int, num_codebooks: int) -> Tensor:
+        """See :meth:`InterleavedPattern.positions`."""
+        frame, codebook = grid_indices(frames, num_codebooks)
         return frame * num_codebooks + codebook
 
 
 @dataclass(frozen=True)
-class Semantic(Line):
-    """Codebook 0 only, as AnyGPT's and SpeechGPT's semantic tokens.
+class Semantic(InterleavedPattern):
+    """Codebook 0 only: semantic tokens, as in SpeechGPT and AnyGPT.
+
+    ::
+
+        a0 a1 a2 a3
 
     Args:
-        longest_run: frames of one code in a row that are written as the code and one id for their number; longer runs
-            are split. With 1, every frame is a code.
+        longest_run: longest run of equal codes, in frames, that is written as the code and one run-length id; longer
+            runs are split. With 1, each frame is written as a code. With 4, the codes ``5 5 5 9`` are written as
+            ``5 ×3 9``.
     """
 
     name: ClassVar[str] = "semantic"
-    most_codebooks: ClassVar[int | None] = 1
+    max_codebooks: ClassVar[int | None] = 1
     longest_run: int = 1
 
     def __post_init__(self) -> None:
-        if type(self.longest_run) is not int or not 1 <= self.longest_run <= 32_768:
-            raise VocabularyError(f"longest_run is {self.longest_run!r}; expected a whole number from 1 to 32768")
+        if type(self.longest_run) is not int or not 1 <= self.longest_run <= MAX_RUN_LENGTH:
+            raise VocabularyError(
+                f"longest_run is {quoted(self.longest_run)}; expected a whole number from 1 to {MAX_RUN_LENGTH}"
+            )
 
     @property
-    def most_in_run(self) -> int:
-        """See :meth:`Line.most_in_run`."""
+    def max_run_length(self) -> int:
+        """See :attr:`InterleavedPattern.max_run_length`."""
         return self.longest_run
 
-    def places(self, frames: int, num_codebooks: int) -> Tensor:
-        """See :meth:`Line.places`."""
-        return cells(frames, num_codebooks)[0]
+    def positions(self, frames: int, num_codebooks: int) -> Tensor:
+        """See :meth:`InterleavedPattern.positions`."""
+        return grid_indices(frames, num_codebooks)[0]
 
 
 @dataclass(frozen=True)
-class CoarseFirst(Line):
-    """Codebook by codebook, within a codebook frame by frame: what is said before how it sounds (AudioLM)."""
+class CoarseFirst(InterleavedPattern):
+    """Codebook by codebook, and frame by frame within a codebook: coarse to fine, as in AudioLM.
+
+    ::
+
+        a0 a1 a2 a3 b0 b1 b2 b3 c0 c1 c2 c3
+    """
 
     name: ClassVar[str] = "coarse_first"
 
-    def places(self, frames: int, num_codebooks: int) -> Tensor:
-        """See :meth:`Line.places`."""
-        frame, codebook = cells(frames, num_codebooks)
+    def positions(self, frames: int, num_codebooks: int) -> Tensor:
+        """See :meth:`InterleavedPattern.positions`."""
+        frame, codebook = grid_indices(frames, num_codebooks)
         return codebook * frames + frame
 
-    def kept(self, counts: list[int]) -> tuple[int, int]:
-        """All frames, with the codebooks that are whole: rather a coarse utterance than its fine first moment."""
+    def decodable(self, counts: list[int]) -> tuple[int, int]:
+        """All frames, with the codebooks that are complete; see :meth:`InterleavedPattern.decodable`."""
         return sum(count == counts[0] for count in counts), counts[0]
 
 
 @dataclass(frozen=True)
-class Delay(Line):
-    """Step by step, where codebook ``q`` is ``delays[q]`` frames late (MusicGen, Moshi): a frame's codebooks know more.
+class Delay(InterleavedPattern):
+    """The delay pattern of MusicGen and Moshi, step by step in one sequence, without padding.
 
-    The steps are written one after another without holes. For a model that has a head for each codebook, and takes a
-    step at a time, see :class:`Parallel`.
+    Codebook ``q`` is delayed by ``delays[q]`` frames; by ``q`` frames in the drawing::
+
+        a0 a1 b0 a2 b1 c0 a3 b2 c1 b3 c2 c3
+
+    For a model with one head per codebook, use :class:`Parallel` with ``delays``.
 
     Args:
-        delays: frames that each codebook is late, 0 for the first; ``q`` for codebook ``q`` by default.
+        delays: delay of each codebook in frames, 0 for the first; 0, 1, 2, … by default.
     """
 
     name: ClassVar[str] = "delay"
     delays: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "delays", _as_delays(self.delays))
+        object.__setattr__(self, "delays", _check_delays(self.delays))
 
-    def places(self, frames: int, num_codebooks: int) -> Tensor:
-        """See :meth:`Line.places`."""
-        delays = _delays(self.delays, num_codebooks)
-        # how many codes come before: of codebook r, those of the frames up to delays[q] - delays[r] on
-        ahead = torch.tensor(
-            [[d - e + (r < q) for r, e in enumerate(delays)] for q, d in enumerate(delays)], device="cpu"
-        )
-        places = torch.arange(frames, device="cpu") * num_codebooks + ahead.sum(1, keepdim=True)
+    def positions(self, frames: int, num_codebooks: int) -> Tensor:
+        """See :meth:`InterleavedPattern.positions`."""
+        delays = torch.tensor(_delays(self.delays, num_codebooks) or range(num_codebooks), device="cpu")
+        codebook = torch.arange(num_codebooks, device="cpu")
+        # a code of codebook q in frame t follows the codes of codebook r in the frames before t + ahead[q, r]
+        ahead = delays[:, None] - delays + (codebook < codebook[:, None])
+        positions = torch.arange(frames, device="cpu") * num_codebooks + ahead.sum(1, keepdim=True)
         edge = min(frames, int(ahead.abs().max()))
-        for some in (
-            torch.arange(edge, device="cpu"),
-            torch.arange(frames - edge, frames, device="cpu"),
-        ):  # where there are no frames so far off
-            places[:, some] = (some + ahead[..., None]).clamp(0, frames).sum(1)
-        return places
+        for some in (torch.arange(edge, device="cpu"), torch.arange(frames - edge, frames, device="cpu")):
+            positions[:, some] = (some + ahead[..., None]).clamp(0, frames).sum(1)
+        return positions
 
 
 @dataclass(frozen=True)
-class Grid(Pattern):
-    """A step at a time with a code of each codebook, ``(T, Q)``, for models with a head for each."""
+class ParallelPattern(Pattern):
+    """One step of ``Q`` codes after another, ``(T, Q)``, for models with one output head per codebook."""
+
+    steps_late = Renamed("codebook_delays")
 
     @abstractmethod
-    def steps_late(self, num_codebooks: int) -> tuple[int, ...]:
-        """Steps that each codebook is late, ``Q`` of them; 0 for the first."""
+    def codebook_delays(self, num_codebooks: int) -> tuple[int, ...]:
+        """Delay of each codebook in steps, ``Q`` values; 0 for the first codebook."""
+
+    def validate(self, num_codebooks: int) -> None:
+        """See :meth:`Pattern.validate`."""
+        delays = self.codebook_delays(num_codebooks)
+        if len(delays) != num_codebooks or delays[0] != 0 or not 0 <= min(delays) <= max(delays) <= MAX_DELAY:
+            raise VocabularyError(
+                f"pattern {self.name!r} has the delays {quoted(delays)}; expected {num_codebooks} numbers from 0 to "
+                f"{MAX_DELAY}, 0 for the first codebook"
+            )
 
 
 @dataclass(frozen=True)
-class Parallel(Grid):
-    """All codebooks of a frame in one step; or, with ``delays``, the grid of MusicGen and Moshi.
+class Parallel(ParallelPattern):
+    """All codebooks of a frame in one step; or, with ``delays``, the delay pattern of MusicGen and Moshi.
+
+    Columns are steps; ``S`` and ``E`` are the start and end tokens::
+
+        S a0 a1 a2 a3  E
+        S b0 b1 b2 b3  E
+        S c0 c1 c2 c3  E
+
+    With ``delays=(0, 1, 2)``, where ``P`` is padding::
+
+        S a0 a1 a2 a3  E  E  E
+        S  P b0 b1 b2 b3  E  E
+        S  P  P c0 c1 c2 c3  E
 
     Args:
-        delays: steps that each codebook is late, 0 for the first; all 0 by default.
+        delays: delay of each codebook in steps, 0 for the first; all 0 by default.
     """
 
     name: ClassVar[str] = "parallel"
     delays: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "delays", _as_delays(self.delays))
+        object.__setattr__(self, "delays", _check_delays(self.delays))
 
-    def steps_late(self, num_codebooks: int) -> tuple[int, ...]:
-        """See :meth:`Grid.steps_late`."""
-        return (0,) * num_codebooks if self.delays is None else _delays(self.delays, num_codebooks)
+    def codebook_delays(self, num_codebooks: int) -> tuple[int, ...]:
+        """See :meth:`ParallelPattern.codebook_delays`."""
+        return _delays(self.delays, num_codebooks) or (0,) * num_codebooks
 
 
 PATTERNS: dict[str, type[Pattern]] = {
     pattern.name: pattern for pattern in (Flatten, Semantic, CoarseFirst, Delay, Parallel)
 }
-"""Patterns by name. One of your own that is put here can be named, saved and loaded as these."""
+"""Patterns by name. Add your own pattern here to use it by name and to load vocabularies that have it."""
 
 
 def as_pattern(pattern: "str | Pattern | Mapping[str, Any]") -> Pattern:
-    """A pattern from its name, from what :meth:`Pattern.to_dict` gave, or as it is.
+    """Pattern from its name, from the output of :meth:`Pattern.to_dict`, or unchanged.
 
     Raises:
-        VocabularyError: there is no such pattern, or its arguments do not fit it.
+        VocabularyError: the name is unknown, or the arguments do not fit the pattern.
     """
     if isinstance(pattern, Pattern):
         return pattern
@@ -200,80 +315,47 @@ def as_pattern(pattern: "str | Pattern | Mapping[str, Any]") -> Pattern:
     name = arguments.pop("name", None)
     if not isinstance(name, str) or name not in PATTERNS:
         raise VocabularyError(
-            f"pattern is {pattern!r}; expected one of {', '.join(PATTERNS)}, or a Pattern: one of your own is passed "
-            "itself, or put into speechtok.lm.PATTERNS"
+            f"pattern is {quoted(pattern)}; expected one of {', '.join(PATTERNS)}, or a Pattern: pass your own pattern "
+            "itself, or add its class to speechtok.lm.PATTERNS"
         )
     try:
         return PATTERNS[name](**arguments)
     except TypeError as error:
-        raise VocabularyError(f"pattern {name!r} has the arguments {arguments!r}, which do not fit: {error}") from error
-
-
-def check_pattern(pattern: Pattern, num_codebooks: int) -> None:
-    """Try a pattern on the first few lengths.
-
-    Raises:
-        VocabularyError: it breaks what :class:`Line` or :class:`Grid` ask for.
-    """
-    if isinstance(pattern, Grid):
-        late = pattern.steps_late(num_codebooks)
-        if len(late) != num_codebooks or late[0] != 0 or min(late) < 0:
-            raise VocabularyError(
-                f"pattern {pattern.name!r} has codebooks late by {late}; expected {num_codebooks} numbers from 0 on, "
-                "0 first"
-            )
-        return
-    if not isinstance(pattern, Line):
-        raise VocabularyError(f"pattern is a {type(pattern).__name__}; expected a subclass of Line or Grid")
-    if pattern.most_in_run > 1 and num_codebooks > 1:
         raise VocabularyError(
-            f"pattern {pattern.name!r} counts runs of {num_codebooks} codebooks; expected 1: set most_codebooks"
-        )
-    before: list[int] = []
-    for frames in range(1, 6):
-        places = pattern.places(frames, num_codebooks)
-        flat = places.flatten().tolist()
-        if places.shape != (num_codebooks, frames) or sorted(flat) != list(range(len(flat))):
-            raise VocabularyError(
-                f"pattern {pattern.name!r} gives {frames} frames the places {places.tolist()}; expected the numbers 0 "
-                f"to {num_codebooks * frames - 1}, in the shape ({num_codebooks}, {frames})"
-            )
-        if bool((places.diff(dim=1) <= 0).any()):
-            raise VocabularyError(
-                f"pattern {pattern.name!r} gives {frames} frames the places {places.tolist()}; expected rising rows: "
-                "the codes of a codebook come in the order of time"
-            )
-        order = [0] * len(flat)
-        for codebook, row in enumerate(places.tolist()):
-            for place in row:
-                order[place] = codebook
-        new = int(places[0, -1])
-        if order[:new] != before[:new]:
-            raise VocabularyError(
-                f"pattern {pattern.name!r} orders the codebooks of {frames - 1} frames as {before} and of {frames} as "
-                f"{order}; expected no difference before codebook 0 of the last frame, at place {new}: nothing else "
-                "tells a reader that there are more frames"
-            )
-        before = order
+            f"pattern {name!r} has the arguments {quoted(arguments)} ({error}); expected those of "
+            f"speechtok.lm.{PATTERNS[name].__name__}"
+        ) from error
 
 
-def cells(frames: int, num_codebooks: int) -> tuple[Tensor, Tensor]:
-    """Frame ``(1, T)`` and codebook ``(Q, 1)``, to compute places of."""
+def grid_indices(frames: int, num_codebooks: int) -> tuple[Tensor, Tensor]:
+    """Frame index ``(1, T)`` and codebook index ``(Q, 1)``, from which ``positions`` are computed."""
     return torch.arange(frames, device="cpu")[None], torch.arange(num_codebooks, device="cpu")[:, None]
 
 
-def _as_delays(delays: Any) -> tuple[int, ...] | None:
+def _check_delays(delays: Any) -> tuple[int, ...] | None:
+    """``delays`` as a tuple; JSON has a list."""
     if delays is None:
         return None
-    numbers: tuple[int, ...] = tuple(delays)
-    if not numbers or any(type(number) is not int or number < 0 for number in numbers) or numbers[0] != 0:
-        raise VocabularyError(f"delays is {numbers!r}; expected whole numbers from 0 on, 0 for the first codebook")
-    return numbers
+    try:
+        values = tuple(delays)
+    except TypeError:
+        values = ()
+    if not values or any(type(n) is not int or not 0 <= n <= MAX_DELAY for n in values) or values[0] != 0:
+        raise VocabularyError(
+            f"delays is {quoted(delays)}; expected a list of whole numbers from 0 to {MAX_DELAY}, 0 for the first "
+            "codebook"
+        )
+    return values
 
 
-def _delays(delays: tuple[int, ...] | None, num_codebooks: int) -> tuple[int, ...]:
-    if delays is None:
-        return tuple(range(num_codebooks))
-    if len(delays) != num_codebooks:
-        raise VocabularyError(f"delays has {len(delays)} numbers; expected {num_codebooks}, one for each codebook")
+def _delays(delays: tuple[int, ...] | None, num_codebooks: int) -> tuple[int, ...] | None:
+    if delays is not None and len(delays) != num_codebooks:
+        raise VocabularyError(
+            f"delays has {len(delays)} values; expected {num_codebooks}, one for each codebook of the vocabulary"
+        )
     return delays
+
+
+__getattr__ = renamed_in_module(
+    __name__, {"Line": "InterleavedPattern", "Grid": "ParallelPattern", "cells": "grid_indices"}
+)

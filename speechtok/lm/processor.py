@@ -1,4 +1,4 @@
-"""Texts with speech in them: from strings with slots to the ids of a language model, and back."""
+"""Processor for text with speech: strings with placeholders to ids of a language model, and back."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,23 +10,25 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
-from speechtok.loaders import load
-from speechtok.errors import MissingFileError, VocabularyError
+from speechtok.errors import FingerprintError, MissingFileError, VocabularyError, quoted
 from speechtok.lm.extend import extend_tokenizer, vocabulary_of
+from speechtok.lm.layout import PLACEHOLDER_TOKEN
 from speechtok.lm.patterns import Pattern
-from speechtok.lm.vocabulary import SLOT, AudioVocabulary
+from speechtok.lm.vocabulary import AudioVocabulary
+from speechtok.loaders import load
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
 
 _FOLDER = "speech_tokenizer"
+"""Folder of the speech tokenizer in a saved processor."""
 
 
 @dataclass(frozen=True, eq=False)
 class TextAndSpeech:
-    """What a sequence says.
+    """Text and utterances of a sequence.
 
     Attributes:
-        text: with ``<|speech|>`` where an utterance is, and without the text tokenizer's special tokens.
+        text: text with a placeholder ``<|speech|>`` for each utterance, without special tokens of the text tokenizer.
         speech: the utterances in order, each a batch of one.
     """
 
@@ -35,37 +37,36 @@ class TextAndSpeech:
 
 
 class SpeechProcessor:
-    """A text tokenizer and a speech tokenizer as one: ``<|speech|>`` in a text is the place of an utterance.
+    """Combines a text tokenizer and a speech tokenizer; ``<|speech|>`` in a text is the placeholder of an utterance.
 
     Args:
-        text_tokenizer: any of transformers'; it is extended in place, if it is not yet.
-        tokenizer: the speech tokenizer.
-        vocabulary: of ``tokenizer``, with the pattern of choice and any offset.
+        text_tokenizer: a tokenizer of transformers; extended in place with :func:`~speechtok.lm.extend_tokenizer`.
+        tokenizer: speech tokenizer.
+        vocabulary: vocabulary of ``tokenizer``, with any pattern and offset.
 
     Attributes:
-        vocabulary: at its place in ``text_tokenizer``.
+        vocabulary: the vocabulary, with the offset that it has in ``text_tokenizer``.
 
     Raises:
-        VocabularyError: see :func:`~speechtok.lm.extend_tokenizer`; or the vocabulary is another tokenizer's.
+        VocabularyError: the vocabulary belongs to another speech tokenizer, or ``text_tokenizer`` cannot be extended.
     """
 
     def __init__(
         self, text_tokenizer: PreTrainedTokenizerBase, tokenizer: Tokenizer, vocabulary: AudioVocabulary
     ) -> None:
-        if vocabulary.fingerprint != tokenizer.fingerprint:
-            raise VocabularyError(
-                f"the vocabulary is that of tokenizer {vocabulary.fingerprint}, and this is {tokenizer.fingerprint}; "
-                "make the vocabulary with the same tokenizer"
-            )
+        try:
+            vocabulary = vocabulary.for_tokenizer(tokenizer)
+        except FingerprintError as error:
+            raise VocabularyError(str(error)) from error
         self.text_tokenizer = text_tokenizer
         self.tokenizer = tokenizer
         self.vocabulary = extend_tokenizer(text_tokenizer, vocabulary)
 
     @property
     def pad_id(self) -> int:
-        """What batches are filled up with: the text's padding, or the vocabulary's if the text has none."""
-        pad = self.text_tokenizer.pad_token_id
-        return self.vocabulary.pad_id if pad is None else int(pad)
+        """Id that pads batches: that of the text tokenizer if it has one, else that of the vocabulary."""
+        pad_id = self.text_tokenizer.pad_token_id
+        return self.vocabulary.pad_id if pad_id is None else int(pad_id)
 
     def __call__(
         self,
@@ -74,21 +75,22 @@ class SpeechProcessor:
         sample_rate: int | None = None,
         add_special_tokens: bool = True,
     ) -> BatchEncoding:
-        """Texts and utterances to what a model takes.
+        """Texts and utterances to model inputs.
 
         Args:
-            text: one or several, with a slot ``<|speech|>`` for each utterance; ``<|speech_begin|>`` at the end of a
-                prompt asks for speech.
-            speech: the utterances of all slots in order: SpeechTokens (their rows one after another), or waveforms
-                ``(S,)``.
-            sample_rate: of the waveforms, in hertz.
-            add_special_tokens: whether the text tokenizer adds its own, such as the one that begins a text.
+            text: one text or several, with a placeholder ``<|speech|>`` for each utterance. A prompt that ends with
+                ``<|speech_begin|>`` asks for speech.
+            speech: utterances for all placeholders in order: SpeechTokens, whose rows are taken one after another, or
+                waveforms ``(S,)``.
+            sample_rate: sample rate of the waveforms, in hertz.
+            add_special_tokens: whether the text tokenizer adds its special tokens, such as a start token.
 
         Returns:
-            ``input_ids`` and ``attention_mask``, int64 ``(B, L)``; filled up on the text tokenizer's ``padding_side``.
+            ``input_ids`` and ``attention_mask``, int64 ``(B, L)``; padded on the ``padding_side`` of the text
+            tokenizer.
 
         Raises:
-            VocabularyError: there are more slots than utterances, or fewer, or no sample rate.
+            VocabularyError: the numbers of placeholders and utterances differ, or ``sample_rate`` is missing.
             AudioError, TokensError: an utterance cannot be used.
         """
         texts = [text] if isinstance(text, str) else list(text)
@@ -102,22 +104,22 @@ class SpeechProcessor:
         sample_rate: int | None = None,
         add_generation_prompt: bool = True,
     ) -> BatchEncoding:
-        """One conversation, by the text tokenizer's chat template, to what a model takes.
+        """One conversation to model inputs, with the chat template of the text tokenizer.
 
         Args:
-            messages: as transformers takes them, with slots ``<|speech|>`` in their contents.
-            speech: the utterances, as :meth:`__call__` takes them.
-            sample_rate: of waveforms among them, in hertz.
-            add_generation_prompt: whether the answer is the model's to write.
+            messages: messages in the format of transformers, with placeholders ``<|speech|>`` in their contents.
+            speech: utterances; see :meth:`__call__`.
+            sample_rate: sample rate of the waveforms, in hertz.
+            add_generation_prompt: whether to add the prompt for an answer of the model.
 
         Raises:
-            As :meth:`__call__`.
+            VocabularyError, AudioError, TokensError: as :meth:`__call__`.
         """
         rendered = self.render(messages, add_generation_prompt)
-        return self(rendered, speech, sample_rate, add_special_tokens=False)  # the template has them
+        return self(rendered, speech, sample_rate, add_special_tokens=False)  # the template adds them
 
     def render(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
-        """A conversation as the text that the chat template makes of it, its slots still in it."""
+        """Text of a conversation by the chat template, with its placeholders."""
         return str(
             self.text_tokenizer.apply_chat_template(
                 [dict(message) for message in messages], tokenize=False, add_generation_prompt=add_generation_prompt
@@ -127,45 +129,52 @@ class SpeechProcessor:
     def fill(
         self, ids: Sequence[Sequence[int]], speech: Sequence[Any] = (), sample_rate: int | None = None
     ) -> list[list[int]]:
-        """Put utterances into the slots of tokenised texts, in order.
+        """Replace the placeholders in tokenized texts by the ids of utterances, in order.
 
         Args:
-            ids: of texts, with :attr:`AudioVocabulary.slot_id` at each slot.
-            speech: the utterances, as :meth:`__call__` takes them.
-            sample_rate: of waveforms among them, in hertz.
+            ids: rows of ids, with :attr:`AudioVocabulary.placeholder_id` for each placeholder.
+            speech: utterances; see :meth:`__call__`.
+            sample_rate: sample rate of the waveforms, in hertz.
 
         Raises:
-            As :meth:`__call__`.
+            VocabularyError, AudioError, TokensError: as :meth:`__call__`.
         """
-        slot = self.vocabulary.slot_id
-        utterances = [row for one in speech for row in self._as_ids(one, sample_rate)]
-        slots = sum(list(row).count(slot) for row in ids)
-        if slots != len(utterances):
+        try:
+            speech = list(speech)
+        except TypeError as error:
             raise VocabularyError(
-                f"there are {slots} slots {SLOT} in the text and {len(utterances)} utterances; expected as many of "
-                f"each: write {SLOT} where an utterance belongs"
+                f"speech is {quoted(speech)}; expected a list of SpeechTokens or waveforms: leave it out for a text "
+                f"without {PLACEHOLDER_TOKEN}"
+            ) from error
+        placeholder = self.vocabulary.placeholder_id
+        utterances = [row for one in speech for row in self._utterance_ids(one, sample_rate)]
+        num_placeholders = sum(list(row).count(placeholder) for row in ids)
+        if num_placeholders != len(utterances):
+            raise VocabularyError(
+                f"the text has {num_placeholders} placeholders {PLACEHOLDER_TOKEN} for {len(utterances)} utterances; "
+                f"expected equal numbers: write {PLACEHOLDER_TOKEN} for each utterance"
             )
-        coming = iter(utterances)
-        return [[i for id_ in row for i in (next(coming) if id_ == slot else (id_,))] for row in ids]
+        remaining = iter(utterances)
+        return [[i for id_ in row for i in (next(remaining) if id_ == placeholder else (id_,))] for row in ids]
 
     def pad(self, ids: Sequence[Sequence[int]]) -> BatchEncoding:
         """Rows of different lengths to ``input_ids`` and ``attention_mask``, int64 ``(B, L)``."""
         longest = max(map(len, ids), default=0)
-        left = self.text_tokenizer.padding_side == "left"
+        pad_left = self.text_tokenizer.padding_side == "left"
         input_ids = torch.full((len(ids), longest), self.pad_id, device="cpu")
-        mask = torch.zeros(len(ids), longest, dtype=torch.int64, device="cpu")
-        for given, real, row in zip(input_ids, mask, ids, strict=True):
-            where = slice(longest - len(row), None) if left else slice(len(row))
-            given[where], real[where] = torch.tensor(row, dtype=torch.int64, device="cpu"), 1
-        return BatchEncoding({"input_ids": input_ids, "attention_mask": mask})
+        attention_mask = torch.zeros(len(ids), longest, dtype=torch.int64, device="cpu")
+        for padded, mask, row in zip(input_ids, attention_mask, ids, strict=True):
+            where = slice(longest - len(row), None) if pad_left else slice(len(row))
+            padded[where], mask[where] = torch.tensor(row, dtype=torch.int64, device="cpu"), 1
+        return BatchEncoding({"input_ids": input_ids, "attention_mask": attention_mask})
 
     def decode(self, ids: Tensor | Sequence[int]) -> TextAndSpeech:
-        """A sequence that a model read or wrote, ``(L,)``, to its text and utterances.
+        """A sequence of ids ``(L,)``, given or generated, to its text and utterances.
 
-        Nothing that a model writes is an error: of an utterance, what is valid is returned.
+        Generated ids never raise an error: the valid part of each utterance is returned.
 
         Raises:
-            VocabularyError: ``ids`` is no sequence of ids.
+            VocabularyError: ``ids`` has a wrong shape or dtype.
         """
         text, speech, done = [], [], 0
         spans = self.vocabulary.spans(ids)
@@ -174,10 +183,10 @@ class SpeechProcessor:
             text.append(self._decode_text(row[done : span.start]))
             speech.append(self.vocabulary.to_codes(row[span], strict=False))
             done = span.stop
-        return TextAndSpeech(SLOT.join([*text, self._decode_text(row[done:])]), speech)
+        return TextAndSpeech(PLACEHOLDER_TOKEN.join([*text, self._decode_text(row[done:])]), speech)
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Write the text tokenizer, which knows the vocabulary, and the speech tokenizer in a folder of its own.
+        """Write the text tokenizer with its vocabulary, and the speech tokenizer in a folder of its own.
 
         Raises:
             OutputError: they cannot be written.
@@ -188,15 +197,15 @@ class SpeechProcessor:
 
     @classmethod
     def from_pretrained(cls, directory: str | os.PathLike[str], pattern: Pattern | None = None) -> "SpeechProcessor":
-        """Read what :meth:`save_pretrained` wrote.
+        """Load a processor that :meth:`save_pretrained` wrote.
 
         Args:
-            directory: where.
-            pattern: the pattern, if it is one of your own that :data:`~speechtok.lm.PATTERNS` does not have.
+            directory: folder of the processor.
+            pattern: the pattern, if :data:`~speechtok.lm.PATTERNS` does not have it.
 
         Raises:
-            MissingFileError: there is no such directory.
-            VocabularyError: it holds no extended text tokenizer, or that of another speech tokenizer.
+            MissingFileError: the folder does not exist.
+            VocabularyError: the text tokenizer has no vocabulary, or one of another speech tokenizer.
             CheckpointError: the speech tokenizer is damaged.
         """
         directory = Path(directory)
@@ -204,19 +213,19 @@ class SpeechProcessor:
             raise MissingFileError(f"{directory} does not exist; expected a folder that save_pretrained wrote")
         tokenizer = load(directory / _FOLDER)
         text_tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)  # type: ignore[no-untyped-call]
-        described = vocabulary_of(text_tokenizer)
-        if described is None:
+        saved = vocabulary_of(text_tokenizer)
+        if saved is None:
             raise VocabularyError(
-                f"{directory} has a text tokenizer without a vocabulary; expected one that save_pretrained wrote"
+                f"{directory} has a text tokenizer without a vocabulary; expected a folder that save_pretrained wrote"
             )
-        return cls(text_tokenizer, tokenizer, AudioVocabulary.from_dict(described, pattern))
+        return cls(text_tokenizer, tokenizer, AudioVocabulary.from_dict(saved, pattern))
 
-    def _as_ids(self, speech: Any, sample_rate: int | None) -> list[list[int]]:
-        """Utterances, each with its marks."""
+    def _utterance_ids(self, speech: Any, sample_rate: int | None) -> list[list[int]]:
+        """Ids of each row of ``speech``, with start and end tokens."""
         if not isinstance(speech, SpeechTokens):
             if sample_rate is None:
                 raise VocabularyError(
-                    f"speech holds a {type(speech).__name__} and sample_rate is not given; expected SpeechTokens, or "
+                    f"speech has a {type(speech).__name__}, and sample_rate is not given; expected SpeechTokens, or "
                     "waveforms and their sample_rate"
                 )
             speech = self.tokenizer.encode(speech, sample_rate)

@@ -1,8 +1,12 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import speechtok
+from speechtok.lm import Semantic, SpeechProcessor
 
 CORPUS = ["Say the sentence: hello world.", "What was said in this recording?", "über 12 Boote, naïve café …"] * 3
 
@@ -12,26 +16,26 @@ CHAT = (
 )
 
 
-def _wrapped(tokenizer: Tokenizer, **marks: str) -> PreTrainedTokenizerFast:
-    text_tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks)
+def _wrapped(tokenizer: Tokenizer, **special_tokens: str) -> PreTrainedTokenizerFast:
+    text_tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens)
     text_tokenizer.chat_template = CHAT
     return text_tokenizer
 
 
 def sentencepiece_style() -> PreTrainedTokenizerFast:
-    """Unigram pieces with ▁ for spaces, as Llama 2 and T5."""
+    """Unigram pieces with ▁ for spaces, as in Llama 2 and T5."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    marks = ["<unk>", "<s>", "</s>", "<pad>"]
-    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=marks, unk_token="<unk>", show_progress=False)
+    special = ["<unk>", "<s>", "</s>", "<pad>"]
+    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=special, unk_token="<unk>", show_progress=False)
     tokenizer.train_from_iterator(CORPUS, trainer)
     return _wrapped(tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>")
 
 
 def bpe_style() -> PreTrainedTokenizerFast:
-    """Lower-cased words with a marked end, as the first GPT: a normalizer that would spoil our tokens."""
+    """Lower-cased words with an end marker, as in the first GPT: its normalizer would change our tokens."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -44,7 +48,7 @@ def bpe_style() -> PreTrainedTokenizerFast:
 
 
 def tiktoken_style() -> PreTrainedTokenizerFast:
-    """Bytes, cut by a regular expression, with marks after the words, as GPT-4, Llama 3 and Qwen."""
+    """Bytes split by a regular expression, with special tokens after the words, as in GPT-4, Llama 3 and Qwen."""
     tokenizer = Tokenizer(models.BPE())
     pattern = r"\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+"
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -63,7 +67,7 @@ STYLES = {"sentencepiece": sentencepiece_style, "bpe": bpe_style, "tiktoken": ti
 
 @pytest.fixture(params=list(STYLES))
 def text_tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
-    """A new one of each style."""
+    """A new text tokenizer of each kind."""
     return STYLES[request.param]()
 
 
@@ -89,3 +93,20 @@ def new_model() -> Callable[..., LlamaForCausalLM]:
         return LlamaForCausalLM(config).eval()
 
     return make
+
+
+@pytest.fixture
+def processor(text_tokenizer, tiny):
+    return SpeechProcessor(text_tokenizer, tiny, speechtok.AudioVocabulary(tiny, Semantic(8)))
+
+
+@pytest.fixture
+def one(tiktoken, tiny):
+    """A processor with one text tokenizer, for tests where its kind does not matter."""
+    return SpeechProcessor(tiktoken, tiny, speechtok.AudioVocabulary(tiny, "flatten"))
+
+
+@pytest.fixture
+def tokens(tiny, speech):
+    audio = torch.stack([torch.from_numpy(speech(0.2, seed)) for seed in (0, 1)])
+    return tiny.encode(audio, 16_000, lengths=[3200, 1700])

@@ -5,7 +5,7 @@ from speechtok.errors import FingerprintError, InputError
 from speechtok.lm import SpeechAdapter
 
 
-def test_embed_gives_the_sums_of_the_codebook_vectors(tiny, speech):
+def test_embed_returns_the_sums_of_the_codebook_vectors(tiny, speech):
     audio = torch.zeros(2, 3200)
     audio[0], audio[1, :1000] = torch.from_numpy(speech(0.2)), torch.from_numpy(speech(0.2))[:1000]
     tokens = tiny.encode(audio, 16_000, lengths=[3200, 1000])
@@ -23,7 +23,7 @@ def test_embed_refuses_tokens_of_another_tokenizer(tiny, new_tokenizer, speech):
         new_tokenizer(1).embed(tiny.encode(speech(0.1), 16_000))
 
 
-def test_the_adapter_trains_on_what_embed_gives(tiny):
+def test_the_adapter_trains_on_the_output_of_embed(tiny):
     codes = torch.randint(32, (2, 4, 10))
     adapter = SpeechAdapter(8, 16, stack=4)
     out, lengths = adapter(tiny.embed(codes), torch.tensor([10, 5]))
@@ -33,7 +33,7 @@ def test_the_adapter_trains_on_what_embed_gives(tiny):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in adapter.parameters())
 
 
-def test_what_the_adapter_makes_of_an_utterance_does_not_depend_on_its_batch(tiny):
+def test_the_output_for_an_utterance_does_not_depend_on_its_batch(tiny):
     vectors = tiny.embed(torch.randint(32, (2, 4, 10)))
     vectors[1, 5:] = 0
     adapter = SpeechAdapter(8, 16, stack=3)
@@ -44,7 +44,7 @@ def test_what_the_adapter_makes_of_an_utterance_does_not_depend_on_its_batch(tin
 
 
 @pytest.mark.parametrize("arguments", [(0, 16, 4), (8, 1.5, 4), (8, 16, 0)])
-def test_sizes_that_make_no_adapter_are_refused(arguments):
+def test_sizes_that_are_not_whole_numbers_above_0_are_refused(arguments):
     with pytest.raises(InputError, match="whole number above 0"):
         SpeechAdapter(*arguments)
 

@@ -46,9 +46,9 @@ def codes_of(frames, seed=0):
 
 @pytest.mark.parametrize("vocab", VOCABULARIES, ids=repr)
 @pytest.mark.parametrize("frames", [0, 1, 2, 9])
-def test_a_streamed_generation_is_what_decoding_it_whole_gives(vocab, frames):
+def test_streamed_audio_equals_decoding_the_whole_utterance(vocab, frames):
     ids = vocab.to_ids(codes_of(frames))[0]
-    for cut in (0, 1, len(ids) // 2, len(ids)):  # what of it the prompt has
+    for cut in (0, 1, len(ids) // 2, len(ids)):  # ids in the prompt
         prompt, generated = ids[:cut].tolist(), ids[cut:].tolist()
         if not cut:
             prompt = [[0] * vocab.num_codebooks] if vocab.is_grid else [1, 2]
@@ -56,7 +56,7 @@ def test_a_streamed_generation_is_what_decoding_it_whole_gives(vocab, frames):
         whole = TOK.decode(vocab.to_codes(ids))[0]
         heard = vocab.to_codes(ids[:cut]) if cut else None
         if cut == len(ids) and not vocab.is_grid:
-            assert not len(audio)  # it was the prompt's
+            assert not len(audio)  # speech of the prompt is not played
         elif vocab.pattern.name != "coarse_first":
             assert torch.equal(audio, whole[0 if heard is None else int(heard.num_samples) :])
         elif cut <= 1:
@@ -67,37 +67,37 @@ def test_a_streamed_generation_is_what_decoding_it_whole_gives(vocab, frames):
 @given(
     st.sampled_from(VOCABULARIES), st.lists(st.integers(-3, 3000), max_size=12), st.integers(0, 20), st.integers(1, 6)
 )
-def test_whatever_is_generated_its_valid_prefix_is_played(vocab, noise, place, frames):
+def test_the_valid_prefix_of_any_generation_is_played(vocab, noise, place, frames):
     steps = vocab.to_ids(codes_of(frames))[0].tolist()
     noise = [[value] * vocab.num_codebooks if vocab.is_grid else value for value in noise]
     generated = [*steps[:place], *noise]
     audio = joined(played(vocab, [[0] * vocab.num_codebooks] if vocab.is_grid else [1, 2], generated))
-    if noise and vocab.begin_id in (noise[0][:1] if vocab.is_grid else noise):
-        return  # another utterance follows
+    if noise and vocab.bos_id in (noise[0][:1] if vocab.is_grid else noise):
+        return  # another utterance starts
     expected = TOK.decode(vocab.to_codes(generated or [], strict=False))[0] if place else torch.zeros(0)
     assert len(audio) == len(expected)
-    if vocab.pattern.name != "coarse_first":  # interrupted, it goes on with fewer codebooks
+    if vocab.pattern.name != "coarse_first":  # its end is played with fewer codebooks
         assert torch.equal(audio, expected)
 
 
-def test_the_first_audio_comes_with_the_fewest_ids_that_the_decoder_can_do_with():
+def test_the_first_audio_is_played_after_the_fewest_ids():
     for name, first in (("flatten", 2 * 4), ("delay", 4 * 5 // 2 + 4), ("semantic", 2), ("coarse_first", 3 * 9 + 2)):
         vocab = speechtok.AudioVocabulary(TOK, name)
         chunks = []
         streamer = AudioStreamer(vocab, TOK, chunks.append)
-        streamer.put(torch.tensor([[vocab.begin_id]]))
+        streamer.put(torch.tensor([[vocab.bos_id]]))
         for count, id_ in enumerate(vocab.to_ids(codes_of(9))[0, 1:], 1):
             streamer.put(id_[None])
             assert bool(chunks) == (count >= first), name
 
 
-def test_a_streamer_can_be_used_again_and_plays_several_utterances():
+def test_a_streamer_plays_several_utterances_and_can_be_reused():
     vocab = VOCABULARIES[0]
     one, two = vocab.to_ids(codes_of(3, 1))[0].tolist(), vocab.to_ids(codes_of(2, 2))[0].tolist()
     expected = [TOK.decode(codes_of(3, 1))[0], TOK.decode(codes_of(2, 2))[0]]
     audio = joined(played(vocab, [1], [*one, 5, *two, 6]))
     assert torch.equal(audio, torch.cat(expected))
-    audio = joined(played(vocab, [1], [*one[:-1], *two]))  # its end is missing
+    audio = joined(played(vocab, [1], [*one[:-1], *two]))  # without its end token
     assert torch.equal(audio, torch.cat(expected))
     chunks = []
     streamer = AudioStreamer(vocab, TOK, chunks.append)
@@ -110,16 +110,16 @@ def test_a_streamer_can_be_used_again_and_plays_several_utterances():
 
 
 @pytest.mark.parametrize("vocab", [v for v in VOCABULARIES if not v.is_grid], ids=repr)
-def test_an_utterance_in_pieces_between_texts_is_played_without_a_seam(vocab):
+def test_joined_pieces_with_text_between_them_are_played_without_a_seam(vocab):
     tokens = vocab.to_codes(vocab.to_ids(codes_of(12))[0])
     pieces = [tokens.crop(start, stop) for start, stop in ((0, 3), (3, 3), (3, 4), (4, 12))]
     ids = [[5, *vocab.to_ids(piece)[0].tolist(), 6, 7] for piece in pieces]
     written = list(itertools.chain.from_iterable(ids))
-    listened = vocab.to_ids(codes_of(5, seed=1))[0].tolist()  # of the prompt, and over
+    listened = vocab.to_ids(codes_of(5, seed=1))[0].tolist()  # a complete utterance in the prompt
     whole = TOK.decode(tokens)[0]
     for _ in range(2):
         assert torch.equal(joined(played(vocab, [1, *listened], written, joined=True)), whole)
-    begun = [1, *listened, *ids[0][:-4]]  # the prompt ends within the first piece
+    begun = [1, *listened, *ids[0][:-4]]  # the prompt ends in the first piece
     heard = int(vocab.to_codes(ids[0][1:-4]).num_samples)
     if vocab.pattern.name != "coarse_first":
         audio = joined(played(vocab, begun, written[len(ids[0]) - 4 :], joined=True))
@@ -138,32 +138,32 @@ def test_several_sequences_and_another_tokenizer_are_refused():
 
 
 @pytest.mark.parametrize("vocab", [v for v in VOCABULARIES if not v.is_grid], ids=repr)
-def test_a_model_that_knows_nothing_speaks_validly_and_is_heard_while_it_does(vocab, new_model):
+def test_an_untrained_model_generates_valid_speech_and_it_is_played(vocab, new_model):
     torch.manual_seed(0)
     model = new_model(OFFSET + 3)
     extend_model(model, vocab, TOK)
-    prompt = torch.tensor([[1, 2, vocab.begin_id]])
+    prompt = torch.tensor([[1, 2, vocab.bos_id]])
     chunks = []
     out = model.generate(
         prompt,
         attention_mask=torch.ones_like(prompt),
         do_sample=True,
         max_new_tokens=30,
-        eos_token_id=vocab.end_id,
+        eos_token_id=vocab.eos_id,
         pad_token_id=0,
         logits_processor=LogitsProcessorList([SpeechLogitsProcessor(vocab)]),
         streamer=AudioStreamer(vocab, TOK, chunks.append),
     )
-    tokens = vocab.to_codes(out[0, 2:])  # strict: nothing invalid
+    tokens = vocab.to_codes(out[0, 2:])  # strict
     if vocab.pattern.name != "coarse_first":
         assert torch.equal(joined(chunks), TOK.decode(tokens)[0])
 
 
-def test_beams_are_valid_too(new_model):
+def test_beam_search_gives_valid_speech(new_model):
     torch.manual_seed(0)
     vocab, model = VOCABULARIES[3], new_model(OFFSET)
     extend_model(model, vocab, TOK)
-    prompt = torch.tensor([[1, vocab.begin_id], [2, vocab.begin_id]])
+    prompt = torch.tensor([[1, vocab.bos_id], [2, vocab.bos_id]])
     out = model.generate(
         prompt,
         attention_mask=torch.ones_like(prompt),
@@ -177,27 +177,27 @@ def test_beams_are_valid_too(new_model):
             vocab.to_codes(row[span])
 
 
-def test_outside_of_speech_any_text_is_let_through_and_no_codes():
+def test_outside_of_speech_any_text_is_allowed_and_codes_are_not():
     vocab = VOCABULARIES[0]
-    scores = SpeechLogitsProcessor(vocab)(torch.tensor([[1, 2], [1, vocab.begin_id]]), torch.zeros(2, vocab.end + 3))
+    scores = SpeechLogitsProcessor(vocab)(torch.tensor([[1, 2], [1, vocab.bos_id]]), torch.zeros(2, vocab.stop_id + 3))
     assert scores[0].isfinite().nonzero().flatten().tolist() == [
-        *(*range(OFFSET), vocab.begin_id),
-        *range(vocab.end, vocab.end + 3),
+        *(*range(OFFSET), vocab.bos_id),
+        *range(vocab.stop_id, vocab.stop_id + 3),
     ]
     first = [*range(vocab.first_code, vocab.first_code + 32)]
-    assert scores[1].isfinite().nonzero().flatten().tolist() == [vocab.end_id, *first]
+    assert scores[1].isfinite().nonzero().flatten().tolist() == [vocab.eos_id, *first]
 
 
-def test_heads_of_a_grid_are_held_to_it_each():
-    vocab = VOCABULARIES[-1]  # late by 0, 1, 1, 2
-    rows = torch.tensor([[vocab.begin_id, 3]] * 4)
+def test_each_head_of_a_grid_is_masked_by_its_delay():
+    vocab = VOCABULARIES[-1]  # delays 0, 1, 1, 2
+    rows = torch.tensor([[vocab.bos_id, 3]] * 4)
     rows[1:, 1] = vocab.pad_id
     scores = SpeechLogitsProcessor(vocab)(rows, torch.zeros(4, vocab.size))
     allowed = [row.isfinite().nonzero().flatten().tolist() for row in scores]
     codes = [*range(32)]
-    assert allowed == [[*codes, vocab.end_id], codes, codes, [vocab.pad_id]]
+    assert allowed == [[*codes, vocab.eos_id], codes, codes, [vocab.pad_id]]
 
 
-def test_a_model_smaller_than_the_vocabulary_is_named():
+def test_a_model_with_fewer_ids_than_the_vocabulary_is_refused():
     with pytest.raises(VocabularyError, match="extend_model"):
         SpeechLogitsProcessor(VOCABULARIES[0])(torch.tensor([[1]]), torch.zeros(1, OFFSET))
