@@ -14,9 +14,8 @@ from examples.speech_lm.config import SpeechLmConfig
 from examples.speech_lm.phones import HEARD, LETTERS, SILENCE, Lexicon, heard
 from examples.speech_lm.prepare import Utterance, load_lexicon
 from speechtok.errors import InputError
-from speechtok.lm import AudioVocabulary, SpeechCollator, SpeechProcessor
+from speechtok.lm import PLACEHOLDER_TOKEN, AudioVocabulary, SpeechCollator, SpeechProcessor
 from speechtok.lm.collator import IGNORE
-from speechtok.lm.vocabulary import SLOT
 from speechtok.tokens import SpeechTokens
 
 SAY = "Say: {text}\n"
@@ -193,10 +192,14 @@ def parts_of(one: Utterance, task: str) -> list[Part]:
 def _example(one: Utterance, task: str) -> dict[str, Any]:
     """What :class:`speechtok.lm.SpeechCollator` takes."""
     if task == "listen":
-        return {"prompt": "", "answer": SLOT, "speech": [one.tokens]}
+        return {"prompt": "", "answer": PLACEHOLDER_TOKEN, "speech": [one.tokens]}
     if task == "hear":
-        return {"prompt": "", "answer": f"{SLOT}{SAID} {one.text}" if one.text else SLOT, "speech": [one.tokens]}
-    return {"prompt": SAY.format(text=one.text), "answer": SLOT, "speech": [one.tokens]}
+        return {
+            "prompt": "",
+            "answer": f"{PLACEHOLDER_TOKEN}{SAID} {one.text}" if one.text else PLACEHOLDER_TOKEN,
+            "speech": [one.tokens],
+        }
+    return {"prompt": SAY.format(text=one.text), "answer": PLACEHOLDER_TOKEN, "speech": [one.tokens]}
 
 
 class VoiceExamples:
@@ -257,7 +260,9 @@ def examples_of(
 
 def crop_frames(config: SpeechLmConfig, vocabulary: AudioVocabulary) -> int:
     """Frames that the stage ``voice`` sees at a time."""
-    return max(2, round(config.crop_seconds * vocabulary.facts.sample_rate / vocabulary.facts.hop_length))
+    return max(
+        2, round(config.crop_seconds * vocabulary.tokenizer_info.sample_rate / vocabulary.tokenizer_info.hop_length)
+    )
 
 
 def batches(lengths: Sequence[int], most_ids: int, seed: int, epoch: int) -> list[list[int]]:

@@ -66,7 +66,7 @@ def _with_lora(model: PreTrainedModel, config: SpeechLmConfig, vocabulary: Audio
         )
     from peft import LoraConfig, get_peft_model
 
-    new = list(range(vocabulary.offset, vocabulary.end))
+    new = list(range(vocabulary.offset, vocabulary.stop_id))
     tables = [model.get_input_embeddings()]
     if model.get_output_embeddings() is not None and not model.config.tie_word_embeddings:
         tables.append(model.get_output_embeddings())

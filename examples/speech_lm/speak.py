@@ -14,8 +14,14 @@ from examples.speech_lm.phones import LETTERS, SILENCE, Phone, Word, heard, word
 from examples.speech_lm.prepare import Utterance, plain_text
 from examples.speech_lm.train import losses
 from speechtok.errors import FingerprintError, InputError
-from speechtok.lm import AudioStreamer, AudioVocabulary, Line, SpeechLogitsProcessor, SpeechProcessor
-from speechtok.lm.vocabulary import SLOT
+from speechtok.lm import (
+    PLACEHOLDER_TOKEN,
+    AudioStreamer,
+    AudioVocabulary,
+    InterleavedPattern,
+    SpeechLogitsProcessor,
+    SpeechProcessor,
+)
 
 MOST_SECONDS = 16.0
 """Of one utterance, as long as those that it learned."""
@@ -85,7 +91,7 @@ class Talker:
         """What an utterance, a batch of one, says; and its phones, a letter each, if the model writes them down."""
         if self.config.lexicon:
             return self._hear_phones(tokens)
-        prompt = self.processor(SLOT + SAID, [tokens])["input_ids"]
+        prompt = self.processor(PLACEHOLDER_TOKEN + SAID, [tokens])["input_ids"]
         written = self._generate(prompt, max_new_tokens=MOST_LETTERS, eos_token_id=self._end_of_text)
         return plain_text(self.processor.decode(written[0, prompt.shape[1] :]).text), ""
 
@@ -104,7 +110,7 @@ class Talker:
         batch = LanguageExamples([one], self.processor, [task]).batch([0], 0)
         with torch.inference_mode():
             nll, labels = losses(self.model, batch, self.config)
-        return float(nll[(labels >= 0) & (labels <= self.vocabulary.begin_id)].sum())  # at a begin, no more is written
+        return float(nll[(labels >= 0) & (labels <= self.vocabulary.bos_id)].sum())  # at a begin, no more is written
 
     def audio(self, codes: Tensor, reference: speechtok.SpeechTokens | None = None, temperature: float = 0.8) -> Tensor:
         """Codes of codebook 0, ``(T,)``, to audio ``(S,)``, in the voice of ``reference``, all its codebooks needed.
@@ -146,7 +152,7 @@ class Talker:
         v, ids = self.vocabulary, opening(self.processor)
         letters = dict(zip(one_id_each(self.processor, _LETTERS), _LETTERS, strict=True))
         open_id, close_id = one_id_each(self.processor, "[]")
-        outside = torch.tensor([*letters, open_id, v.begin_id])  # a phone, a word, or more of the speech
+        outside = torch.tensor([*letters, open_id, v.bos_id])  # a phone, a word, or more of the speech
         inside = torch.arange(v.offset)
         pieces = [piece for piece, _ in heard(tokens, ())]
         phones, words, cache, read = "", [], None, 0
@@ -190,13 +196,13 @@ class Talker:
             prompt,
             max_new_tokens=max(1, int(seconds * v.steps_per_second)),
             min_new_tokens=int(at_least * v.steps_per_second),
-            eos_token_id=v.end_id,
+            eos_token_id=v.eos_id,
             logits_processor=LogitsProcessorList([SpeechLogitsProcessor(v)]),
             num_return_sequences=takes,
             streamer=streamer,
             **_drawing(temperature),
         )
-        begin = int((prompt[0] == v.begin_id).nonzero()[-1])
+        begin = int((prompt[0] == v.bos_id).nonzero()[-1])
         return [v.to_codes(row[begin:], strict=False).codes[0] for row in rows]
 
     def _generate(self, prompt: Tensor, **arguments: object) -> Tensor:
@@ -255,7 +261,7 @@ class Writer:
 
     def __init__(self, processor: SpeechProcessor, words: Sequence[str]) -> None:
         self._processor, self._words, self._v = processor, words, processor.vocabulary
-        self._rate = self._v.facts.sample_rate / self._v.facts.hop_length
+        self._rate = self._v.tokenizer_info.sample_rate / self._v.tokenizer_info.hop_length
         self._codes: list[Tensor] = [torch.zeros(1, 0, dtype=torch.int64)]
 
     def write(self) -> Generator[Ask, int, Said]:
@@ -293,17 +299,17 @@ class Writer:
     def _sound(self, letter: str) -> Generator[Ask, int, Phone]:
         """The speech of a phone, of which the letter was written."""
         v = self._v
-        ids = [(yield [v.begin_id], "likeliest")]
+        ids = [(yield [v.bos_id], "likeliest")]
         most, frames = round(LONGEST_PHONE * self._rate * (1 + (letter == SILENCE))), 0
         while frames < most:
             allowed = v.continuations(ids).nonzero().flatten().tolist()
-            ids.append((yield [i for i in allowed if frames or i != v.end_id], "speech"))
-            if ids[-1] == v.end_id:
+            ids.append((yield [i for i in allowed if frames or i != v.eos_id], "speech"))
+            if ids[-1] == v.eos_id:
                 break
             frames = v.to_codes(ids).codes.shape[2]
         else:
-            yield [v.end_id], "likeliest"
-        codes = v.to_codes([i for i in ids if i != v.end_id]).codes[0]
+            yield [v.eos_id], "likeliest"
+        codes = v.to_codes([i for i in ids if i != v.eos_id]).codes[0]
         self._codes.append(codes)
         return Phone(letter, codes.shape[1])
 
@@ -332,9 +338,9 @@ def write_together(
     coming, mask, cache = prompt, torch.ones_like(prompt), None
     if guidance:
         alone = torch.full_like(prompt, v.pad_id)
-        alone[:, -1] = v.begin_id
+        alone[:, -1] = v.bos_id
         coming = torch.cat([prompt, alone])
-        mask = torch.cat([mask, (alone == v.begin_id).long()])
+        mask = torch.cat([mask, (alone == v.bos_id).long()])
     unguided = torch.zeros(rows, 0)
     while asked:
         if streamer is not None:
@@ -431,12 +437,12 @@ def fill(model: PreTrainedModel, vocabulary: AudioVocabulary, codes: Tensor, tem
     """``codes``: ``(Q, T)``, -1 where the model is to write them, in the order of the vocabulary's pattern."""
     num_codebooks, frames = codes.shape
     pattern = vocabulary.pattern
-    assert isinstance(pattern, Line)
-    places = pattern.places(frames, num_codebooks).flatten()
+    assert isinstance(pattern, InterleavedPattern)
+    places = pattern.positions(frames, num_codebooks).flatten()
     line = torch.empty_like(places)
     line[places] = torch.arange(len(places))  # cell of each place
     filled = codes.flatten().clone()
-    coming, cache = [vocabulary.begin_id], None
+    coming, cache = [vocabulary.bos_id], None
     for cell in line.tolist():
         first = vocabulary.first_code + cell // frames * vocabulary.codebook_size
         if filled[cell] < 0:

@@ -163,7 +163,7 @@ def nll_totals(
     totals = {"speech": (0.0, 0), "text": (0.0, 0)}
     for indices in batches(examples.lengths, config.batch_ids, 0, 0):
         nll, labels = losses(model, examples.batch(indices, 0), config)
-        for name, which in (("speech", labels > v.begin_id), ("text", (labels >= 0) & (labels < v.offset))):
+        for name, which in (("speech", labels > v.bos_id), ("text", (labels >= 0) & (labels < v.offset))):
             nats, ids = totals[name]
             totals[name] = nats + float(nll[which].double().sum()), ids + int(which.sum())
     return totals

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from examples.speech_lm.ngram import BEFORE, KneserNey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
@@ -20,7 +21,6 @@ import speechtok
 from examples.speech_lm import evaluate, models, prepare, speak, talk, train
 from examples.speech_lm.config import SpeechLmConfig, load_config, run
 from examples.speech_lm.data import DRAWN_WORDS, LanguageExamples, VoiceExamples, batches, byte_tokenizer
-from examples.speech_lm.ngram import BEFORE, KneserNey
 from examples.speech_lm.phones import HEARD, Lexicon, Phone, Word, align, heard, letter_of
 from examples.speech_lm.speak import Talker, Voice, fill, letter_errors
 from speechtok.config import from_mapping
@@ -253,7 +253,7 @@ def test_by_phones_it_is_words_their_phones_and_pieces_of_speech(values, tiny, l
     rest = bytes_of("[über]_i[12]t[boote]")
     assert learned("hear_phones") == (
         [*first, *bytes_of("b"), *second, *rest, *end],
-        [v.begin_id, *bytes_of("b"), v.begin_id, *rest, *end],
+        [v.bos_id, *bytes_of("b"), v.bos_id, *rest, *end],
     )
     pronounced, letters = learned("pronounce")
     words = re.findall(r"\[(.*?)\](.*?) ", processor.decode(pronounced).text)
@@ -432,7 +432,7 @@ def test_every_config_is_one_and_no_new_model_has_more_than_30_million_parameter
     config = load_config(str(path), ["data=somewhere"])
     if config.model:
         tokenizer = speechtok.load()
-        ids = models.make_processor(config, tokenizer).vocabulary.end
+        ids = models.make_processor(config, tokenizer).vocabulary.stop_id
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config.model, vocab_size=ids))
         assert sum(p.numel() for p in model.parameters()) < 30e6
@@ -594,7 +594,7 @@ def test_guidance_knows_what_would_follow_the_codes_alone(spelling, monkeypatch)
     assert [word.text for word in words if word.text] == ["good", "über"]
     assert len(told) > codes.shape[1] / 16
     for count, without, symbols in told:
-        alone = [v.begin_id, *(i for i in written[:count] if i >= v.first_code)]
+        alone = [v.bos_id, *(i for i in written[:count] if i >= v.first_code)]
         with torch.inference_mode():
             logits = talker.model(input_ids=torch.tensor([alone])).logits[0, -1]
         assert torch.allclose(without, logits[symbols + v.first_code], atol=1e-4)
