@@ -99,7 +99,7 @@ $(VENV)/bin/python:
 # PyTorch comes first if TORCH_INDEX is given, so that the command after it finds it installed.
 $(VENV)/demo.ready: setup.cfg setup.py speechtok/nn/native/native.c constraints.txt | $(VENV)/bin/python
 	$(if $(TORCH_INDEX),$(PIP) torch --index-url $(TORCH_INDEX))
-	$(PIP) --editable ".[plot]"
+	$(PIP) --editable ".[plot]" pesq pystoi
 	touch $@
 
 $(VENV)/test.ready: setup.cfg setup.py speechtok/nn/native/native.c constraints.txt | $(VENV)/bin/python

@@ -1,4 +1,4 @@
-"""What the command lines have in common."""
+"""Parts that the command lines share."""
 
 import argparse
 import functools
@@ -11,34 +11,34 @@ from speechtok.errors import SpeechtokError
 Given = ParamSpec("Given")
 
 
-def number_from(least: int) -> Callable[[str], int]:
-    """For argparse: a whole number from ``least`` on."""
+def integer_from(minimum: int) -> Callable[[str], int]:
+    """An argparse type: an integer of at least ``minimum``."""
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from {least} on")
+            value = minimum - 1
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"{text[:80]!r}; expected an integer of at least {minimum}")
         return value
 
     return parse
 
 
 def positive(text: str) -> float:
-    """For argparse: a number above 0."""
+    """An argparse type: a finite number above 0."""
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}; expected a number above 0")
+        raise argparse.ArgumentTypeError(f"{text[:80]!r}; expected a number above 0")
     return value
 
 
-def told_in_a_line(main: Callable[Given, int]) -> Callable[Given, int]:
-    """A command line that prints a mistake of its user, and returns 1."""
+def one_line_errors(main: Callable[Given, int]) -> Callable[Given, int]:
+    """Decorate a command line: errors of the user are printed on one line, and the exit status is 1."""
 
     @functools.wraps(main)
     def run(*args: Given.args, **kwargs: Given.kwargs) -> int:

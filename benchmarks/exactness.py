@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import speechtok
-from benchmarks.arguments import number_from, told_in_a_line
+from benchmarks.arguments import integer_from, one_line_errors
 from speechtok import tokenizer
 from speechtok.audio import resample
 from speechtok.errors import InputError
@@ -185,13 +185,13 @@ def decoded_streamed(tok: speechtok.ConvNeXtTokenizer, codes: Codes, waveforms: 
     return digests
 
 
-@told_in_a_line
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="a manifest, or a folder with test.jsonl")
     parser.add_argument("--model", help="a tokenizer's directory (the default tokenizer if not given)")
-    parser.add_argument("--limit", type=number_from(1), help="utterances, the first ones (all if not given)")
+    parser.add_argument("--limit", type=integer_from(1), help="utterances, the first ones (all if not given)")
     parser.add_argument("--python", action="append", default=[], help="another interpreter that has speechtok's needs")
     parser.add_argument("--only", action="append", metavar="TEXT", help="rows whose name has it (all if not given)")
     parser.add_argument("--waveforms", type=Path, help=argparse.SUPPRESS)

@@ -1,10 +1,12 @@
-"""How much of speech comes back: codecs side by side, in one command.
+"""Compare codecs by the quality of the speech that they reconstruct.
 
 ``python -m benchmarks.reconstruction --data DIR --codec speechtok --codec opus:6 --out report/`` scores every utterance
-of ``DIR/test.jsonl`` by every metric and writes ``report.html``, ``report.md`` and ``report.json``; stopped at any
-moment, the same command goes on where it was. Without ``--out`` it prints a table of PESQ-WB and STOI; without
-``--codec`` the codec is the default tokenizer with 8, 4, 2 and 1 codebooks. Codecs are specified as
-:mod:`benchmarks.codecs` says. Needs the ``bench`` extra.
+of ``DIR/test.jsonl`` by every metric, and writes ``report.html``, ``report.md`` and ``report.json``. After an
+interruption, the same command continues where it stopped.
+
+``--data`` is a manifest, a folder with ``test.jsonl``, or any folder of audio. Without ``--out``, the command prints a
+table of PESQ-WB and STOI. Without ``--codec``, it scores the default tokenizer with 8, 4, 2 and 1 codebooks. Codecs are
+specified as described in :mod:`benchmarks.codecs`. Needs the ``bench`` extra.
 """
 
 import argparse
@@ -15,46 +17,32 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import report as reports
-from benchmarks.arguments import number_from
-from benchmarks.codecs import CODECS
-from benchmarks.evaluate import evaluate, measure_delays, read_items, slow_items, usable_codecs, usable_metrics
-from benchmarks.metrics import NAMES
+from benchmarks.arguments import integer_from
+from benchmarks.codecs.load import CODECS
+from benchmarks.data import read_utterances
+from benchmarks.evaluation.delay import measure_delays
+from benchmarks.evaluation.evaluate import evaluate, select_slow, usable_codecs, usable_metrics
+from benchmarks.metrics.load import NAMES
+from benchmarks.report.data import build_report
+from benchmarks.report.examples import make_examples
+from benchmarks.report.markdown import table
+from benchmarks.report.write import write_report
 from speechtok.errors import InputError, SpeechtokError
 
-QUICK = ("pesq", "stoi")
-"""Metrics of the printed table."""
-
-
-def read_manifest(data: str) -> list[Path]:
-    """Audio files of a manifest, or of ``test.jsonl`` in a folder."""
-    return [item.path for item in read_items(data)]
+PRINTED_METRICS = ("pesq", "stoi")
+"""Metrics that are measured without ``--out``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="manifest, or folder with test.jsonl")
-    parser.add_argument("--codec", action="append", metavar="SPEC", help=f"NAME[:NUMBER][@SOURCE]: {', '.join(CODECS)}")
-    parser.add_argument("--model", help="a tokenizer's directory (the default tokenizer if not given)")
-    parser.add_argument("--num-codebooks", type=number_from(1), nargs="+", default=[8, 4, 2, 1], help="of --model")
-    parser.add_argument("--metric", action="append", metavar="NAME", help=f"{', '.join(NAMES)} (all with --out)")
-    parser.add_argument("--recogniser", default="pocketsphinx", help="of the WER: pocketsphinx, or whisper:NAME")
-    parser.add_argument(
-        "--slow-utterances", type=number_from(0), default=20, help="that DNSMOS and WER are measured on (20)"
-    )
-    parser.add_argument("--limit", type=number_from(1), help="utterances, the first ones (all if not given)")
-    parser.add_argument("--examples", type=number_from(0), default=3, help="utterances to listen to (3)")
-    parser.add_argument("--workers", type=number_from(1), default=multiprocessing.cpu_count())
-    parser.add_argument("--out", type=Path, help="folder of the report")
-    arguments = parser.parse_args(argv)
+    """Run the command line."""
+    arguments = _parser().parse_args(argv)
     source = f"@{arguments.model}" if arguments.model else ""
     specs = arguments.codec or [f"speechtok:{count}{source}" for count in arguments.num_codebooks]
-    names = arguments.metric or (NAMES if arguments.out else QUICK)
+    names = arguments.metric or (NAMES if arguments.out else PRINTED_METRICS)
     try:
         if arguments.codec and arguments.model:
-            raise InputError(f"--model is {arguments.model!r} beside --codec; expected --codec speechtok:4@DIR")
-        items = read_items(arguments.data)[: arguments.limit]
+            raise InputError(f"got both --codec and --model {arguments.model!r}; expected --codec speechtok:4@DIR")
+        utterances = read_utterances(arguments.data)[: arguments.limit]
         codecs, absent_codecs = usable_codecs(specs)
         metrics, absent_metrics = usable_metrics(names, arguments.recogniser)
         for name, reason in (absent_codecs | absent_metrics).items():
@@ -65,30 +53,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.out:
             arguments.out.mkdir(parents=True, exist_ok=True)
             journal = arguments.out / "results.jsonl"
-        delays = measure_delays(codecs, items)
-        slow = slow_items(items, arguments.slow_utterances)
-        results = evaluate(items, codecs, metrics, arguments.recogniser, delays, slow, arguments.workers, journal)
+        delays = measure_delays(codecs, utterances)
+        slow = select_slow(utterances, arguments.slow_utterances)
+        results = evaluate(utterances, codecs, metrics, arguments.recogniser, delays, slow, arguments.workers, journal)
     except (SpeechtokError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     command = shlex.join(["python", "-m", "benchmarks.reconstruction", *(sys.argv[1:] if argv is None else argv)])
-    built = reports.build(command, items, results, codecs, metrics, delays, absent_codecs, absent_metrics)
+    report = build_report(command, utterances, results, codecs, metrics, delays, absent_codecs, absent_metrics)
     failures = [result for result in results if result.failure is not None]
-    paths = {item.id: item.path for item in items}
+    paths = {utterance.id: utterance.audio for utterance in utterances}
     for result in failures:
-        print(f"failed: {result.codec}: {paths[result.item]}: {result.failure}", file=sys.stderr)
+        print(f"failed: {result.codec}: {paths[result.utterance]}: {result.failure}", file=sys.stderr)
     if len(failures) == len(results):
         return 1
     if arguments.out:
-        reports.write(built, arguments.out, reports.examples(items, codecs, delays, arguments.examples))
-    seconds = max(math.fsum(s for s in row["seconds"] if s is not None) for row in built["codecs"].values())
-    measured = len({result.item for result in results if result.failure is None})
-    print(f"{measured} utterances, {seconds / 60:.1f} minutes\n\n{reports.table(built)}")
-    for spec, row in built["codecs"].items():
+        write_report(report, arguments.out, make_examples(utterances, codecs, delays, arguments.examples))
+    seconds = max(math.fsum(s for s in row["seconds"] if s is not None) for row in report["codecs"].values())
+    scored = len({result.utterance for result in results if result.failure is None})
+    print(f"{scored} utterances, {seconds / 60:.1f} minutes\n\n{table(report)}")
+    for spec, row in report["codecs"].items():
         if row["perplexity"]:
             used = ", ".join(f"{value:.0f}" for value in row["perplexity"])
             print(f"\n{spec} ({row['identity']}): perplexity of the codebooks (of {row['codebook_size']}): {used}")
     return 1 if failures or absent_codecs or absent_metrics else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="manifest, folder with test.jsonl, or folder of audio")
+    parser.add_argument("--codec", action="append", metavar="SPEC", help=f"NAME[:NUMBER][@SOURCE]: {', '.join(CODECS)}")
+    parser.add_argument("--model", help="tokenizer (default: the default tokenizer)")
+    parser.add_argument(
+        "--num-codebooks", type=integer_from(1), nargs="+", default=[8, 4, 2, 1], help="of --model (8 4 2 1)"
+    )
+    parser.add_argument("--metric", action="append", metavar="NAME", help=f"{', '.join(NAMES)} (all with --out)")
+    parser.add_argument("--recogniser", default="pocketsphinx", help="for the WER: pocketsphinx or whisper:NAME")
+    parser.add_argument(
+        "--slow-utterances", type=integer_from(0), default=20, help="utterances for DNSMOS and WER (20)"
+    )
+    parser.add_argument("--limit", type=integer_from(1), help="number of utterances, from the first (all)")
+    parser.add_argument("--examples", type=integer_from(0), default=3, help="utterances to listen to (3)")
+    parser.add_argument("--workers", type=integer_from(1), default=multiprocessing.cpu_count(), help="processes")
+    parser.add_argument("--out", type=Path, help="folder for the report")
+    return parser
 
 
 if __name__ == "__main__":

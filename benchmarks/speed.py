@@ -1,8 +1,8 @@
-"""How fast, how late, how large: offline and streaming, ours and the peers' architectures, in one run.
+"""Speed, latency and memory of the tokenizer, offline and streaming, with peers for comparison.
 
-``python -m benchmarks.speed --peers`` prints Markdown tables, and ``--plot FILE`` draws them. The peers are the
-implementations of transformers (the ``lm`` extra) with random weights: speed does not depend on them. Run it on a
-machine that does nothing else.
+``python -m benchmarks.speed --peers`` prints Markdown tables; ``--plot FILE`` draws them. The peers are EnCodec, Mimi
+and DAC as implemented by transformers (the ``lm`` extra), with random weights, which do not change the speed. Run the
+command on an otherwise idle machine.
 """
 
 import argparse
@@ -14,37 +14,48 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import speechtok
-from benchmarks.arguments import number_from, told_in_a_line
+from benchmarks.arguments import integer_from, one_line_errors
 
 CHUNK_MS = (20, 40, 80)
+"""Chunk lengths of the streaming measurements, in milliseconds."""
+
+WARM_UP_CHUNKS = 20
 
 
 @dataclass(frozen=True)
 class Codec:
-    """Something that encodes ``(B, S)`` at its rate, and decodes what it made of it."""
+    """A codec to time.
+
+    Attributes:
+        name: for the table.
+        sample_rate: in hertz.
+        encode: encodes ``(B, S)``.
+        decode: decodes the output of ``encode``.
+    """
 
     name: str
     sample_rate: int
-    encode: Callable[[Tensor], object]
-    decode: Callable[[object], object]
+    encode: Callable[[Tensor], Any]
+    decode: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class OfflineSpeed:
-    """Seconds of audio done in a second.
+    """Throughput in seconds of audio per second.
 
     Attributes:
-        codec: its name.
-        threads: of PyTorch.
-        batch: utterances at a time.
-        encode: real-time factor of encoding.
-        decode: real-time factor of decoding.
+        codec: name of the codec.
+        threads: PyTorch threads.
+        batch: batch size ``B``.
+        encode: encoding, as a multiple of real time.
+        decode: decoding, as a multiple of real time.
     """
 
     codec: str
@@ -56,13 +67,13 @@ class OfflineSpeed:
 
 @dataclass(frozen=True)
 class ChunkLatency:
-    """Milliseconds from a chunk to its codes and the audio of the frame before it.
+    """Time to encode a chunk and to decode the resulting codes.
 
     Attributes:
-        threads: of PyTorch.
-        batch: rows of the stream.
+        threads: PyTorch threads.
+        batch: batch size of the stream.
         chunk_ms: length of a chunk, in milliseconds.
-        milliseconds: of each chunk, in order.
+        milliseconds: time of each chunk, in order.
     """
 
     threads: int
@@ -71,18 +82,22 @@ class ChunkLatency:
     milliseconds: np.ndarray
 
     def percentile(self, share: float) -> float:
-        """The latency that this share of the chunks, in percent, stays below."""
+        """Latency that ``share`` percent of the chunks do not exceed."""
         return float(np.percentile(self.milliseconds, share))
 
 
 def ours(model: str | None) -> Codec:
-    """The tokenizer of this package, with all codebooks."""
+    """A tokenizer of this package, with all codebooks."""
     tok = speechtok.load(model)
-    return Codec("speechtok", tok.sample_rate, lambda x: tok.encode(x, tok.sample_rate), tok.decode)  # type: ignore[arg-type]
+    return Codec("speechtok", tok.sample_rate, lambda x: tok.encode(x, tok.sample_rate), tok.decode)
 
 
 def peers() -> list[Codec]:
-    """EnCodec, Mimi and DAC as transformers builds them, at 6, 1.1 and 6 kbit/s."""
+    """EnCodec, Mimi and DAC of transformers, at 6, 1.1 and 6 kbit/s.
+
+    They are called directly. The wrappers of :mod:`speechtok.codecs` encode the rows of a batch one by one, as these
+    models do not mask padding, which would make batches slower than necessary.
+    """
     from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, MimiConfig, MimiModel
 
     encodec = EncodecModel(EncodecConfig()).eval()
@@ -93,70 +108,77 @@ def peers() -> list[Codec]:
             "EnCodec",
             24_000,
             lambda x: encodec.encode(x[:, None], bandwidth=6.0),
-            lambda e: encodec.decode(e.audio_codes, e.audio_scales),  # type: ignore[attr-defined]
+            lambda e: encodec.decode(e.audio_codes, e.audio_scales),
         ),
         Codec(
             "Mimi",
             24_000,
             lambda x: mimi.encode(x[:, None], num_quantizers=8),
-            lambda e: mimi.decode(e.audio_codes),  # type: ignore[attr-defined]
+            lambda e: mimi.decode(e.audio_codes),
         ),
         Codec(
             "DAC",
             16_000,
             lambda x: dac.encode(x[:, None]),
-            lambda e: dac.decode(e.quantized_representation),  # type: ignore[attr-defined]
+            lambda e: dac.decode(e.quantized_representation),
         ),
     ]
 
 
-def seconds_of(work: Callable[[], object], least_runs: int = 3, least_seconds: float = 1.0) -> float:
-    """Median duration of ``work``, after one run that does not count."""
+def median_seconds(call: Callable[[], object], min_runs: int = 3, min_seconds: float = 1.0) -> float:
+    """Median duration of a call, after one run of warm-up.
+
+    Args:
+        call: the call to time.
+        min_runs: smallest number of timed runs; one is enough for calls of more than 10 s.
+        min_seconds: smallest total duration of the timed runs.
+    """
     start = time.perf_counter()
-    work()
-    if time.perf_counter() - start > 10:  # slow peers
-        least_runs = 1
+    call()
+    if time.perf_counter() - start > 10:
+        min_runs = 1
     durations: list[float] = []
-    while len(durations) < least_runs or sum(durations) < least_seconds:
+    while len(durations) < min_runs or sum(durations) < min_seconds:
         start = time.perf_counter()
-        work()
+        call()
         durations.append(time.perf_counter() - start)
     return float(np.median(durations))
 
 
 @torch.no_grad()
 def offline(codec: Codec, threads: int, batch: int, seconds: float) -> OfflineSpeed:
-    """Measure whole utterances of ``seconds``."""
+    """Measure the throughput of whole utterances of ``seconds``."""
     torch.set_num_threads(threads)
     waveform = noise(batch, int(seconds * codec.sample_rate))
     encoded = codec.encode(waveform)
-    encode, decode = seconds_of(lambda: codec.encode(waveform)), seconds_of(lambda: codec.decode(encoded))
+    encode = median_seconds(lambda: codec.encode(waveform))
+    decode = median_seconds(lambda: codec.decode(encoded))
     return OfflineSpeed(codec.name, threads, batch, batch * seconds / encode, batch * seconds / decode)
 
 
 def chunk_latency(
     tok: speechtok.ConvNeXtTokenizer, threads: int, batch: int, chunk_ms: int, chunks: int
 ) -> ChunkLatency:
-    """Stream ``chunks`` chunks, encoding and decoding each; the first 20 do not count."""
+    """Encode and decode ``chunks`` chunks in one stream, after :data:`WARM_UP_CHUNKS` more."""
     torch.set_num_threads(threads)
-    size = tok.sample_rate * chunk_ms // 1000
-    waveform = noise(batch, size * (chunks + 20))
+    length = tok.sample_rate * chunk_ms // 1000
+    waveform = noise(batch, length * (chunks + WARM_UP_CHUNKS))
     durations = []
     with tok.stream(batch) as stream:
-        for chunk in waveform.split(size, 1):
+        for chunk in waveform.split(length, 1):
             start = time.perf_counter()
             stream.decode(stream.encode(chunk))
             durations.append(time.perf_counter() - start)
-    return ChunkLatency(threads, batch, chunk_ms, np.array(durations[20:]) * 1000)
+    return ChunkLatency(threads, batch, chunk_ms, np.array(durations[WARM_UP_CHUNKS:]) * 1000)
 
 
 def noise(batch: int, samples: int) -> Tensor:
-    """Quiet noise, ``(B, S)``."""
+    """Low-level noise, ``(B, S)``."""
     return (torch.randn(batch, samples, generator=torch.Generator().manual_seed(0)) * 0.05).clamp(-1, 1)
 
 
 def import_seconds(module: str, repeats: int = 7) -> float:
-    """Median time to import ``module`` in a fresh process."""
+    """Median time to import ``module``, each time in a new process."""
     code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
     runs = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(repeats)
@@ -165,7 +187,11 @@ def import_seconds(module: str, repeats: int = 7) -> float:
 
 
 def hour_megabytes(model: str | None) -> tuple[float, float]:
-    """Peak resident memory in megabytes that encoding, then decoding one hour in one call adds to a loaded model."""
+    """Memory for one hour of audio in one call.
+
+    Returns:
+        Growth of the peak resident memory of a loaded model, in megabytes: after encoding, and after decoding too.
+    """
     tokenizer = speechtok.load(model)
     tokenizer.decode(tokenizer.encode(np.zeros(16_000, np.float32), tokenizer.sample_rate))
     samples = 3600 * tokenizer.sample_rate
@@ -179,7 +205,11 @@ def hour_megabytes(model: str | None) -> tuple[float, float]:
 
 
 def streamed_hour_megabytes(model: str | None, seconds: int = 3600) -> tuple[float, float]:
-    """What a stream holds, and what an hour in it adds to the peak resident memory after its first minute."""
+    """Memory for one hour of audio in one stream.
+
+    Returns:
+        Size of the state of the stream, and growth of the peak resident memory after the first minute, in megabytes.
+    """
     torch.set_num_threads(1)
     tok = speechtok.load(model)
     minute = noise(1, 60 * tok.sample_rate)
@@ -194,13 +224,13 @@ def streamed_hour_megabytes(model: str | None, seconds: int = 3600) -> tuple[flo
 
 def _peak_megabytes() -> float:
     status = Path("/proc/self/status")
-    if status.exists():  # on Linux: what getrusage says there began with the parent process
+    if status.exists():  # on Linux, getrusage includes the peak of the parent process
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line[:6] == "VmHWM:") / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def plot(rows: Sequence[OfflineSpeed], latencies: Sequence[ChunkLatency], path: Path) -> None:
-    """Real-time factors of all codecs, and the latencies of our chunks, on one thread with one utterance."""
+    """Draw throughput and chunk latencies, on one thread at batch size 1, as a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -227,16 +257,14 @@ def plot(rows: Sequence[OfflineSpeed], latencies: Sequence[ChunkLatency], path: 
     pyplot.close(figure)
 
 
-@told_in_a_line
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a tokenizer's directory (the default tokenizer if not given)")
-    parser.add_argument("--peers", action="store_true", help="measure EnCodec, Mimi and DAC too")
-    parser.add_argument(
-        "--chunks", type=number_from(1), default=1000, help="chunks of each streaming measurement (1000)"
-    )
-    parser.add_argument("--plot", type=Path, help="PNG to draw the results in")
+    parser.add_argument("--model", help="tokenizer (default: the default tokenizer)")
+    parser.add_argument("--peers", action="store_true", help="also measure EnCodec, Mimi and DAC")
+    parser.add_argument("--chunks", type=integer_from(1), default=1000, help="chunks per streaming measurement (1000)")
+    parser.add_argument("--plot", type=Path, help="PNG to draw")
     parser.add_argument("--hour", choices=["whole", "streamed"], help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.hour:
@@ -246,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     threads = sorted({1, min(2, os.cpu_count() or 1)})
     tok = speechtok.load(arguments.model)
     latencies: list[ChunkLatency] = []
-    print("| threads | rows | chunk, ms | encode + decode, ms: median | p99 | most |\n|---|---|---|---|---|---|")
+    print("| threads | batch | chunk, ms | encode + decode, ms: median | p99 | maximum |\n|---|---|---|---|---|---|")
     for count in threads:
         for batch in (1, 16):
             for chunk_ms in CHUNK_MS:
@@ -256,10 +284,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"| {count} | {batch} | {chunk_ms} | {values} |", flush=True)
     codecs = [ours(arguments.model), *(peers() if arguments.peers else [])]
     rows: list[OfflineSpeed] = []
-    print("\n| threads | audio | codec | encode, × real time | decode, × real time | ours is faster by |")
+    print("\n| threads | audio | codec | encode, × real time | decode, × real time | speechtok is faster by |")
     print("|---|---|---|---|---|---|")
     for count in threads:
-        # peers need minutes for 16 × 10 s
+        # peers would take minutes for 16 × 10 s
         for batch, seconds in ((1, 10.0), (16, 2.0)):
             for codec in codecs:
                 row = offline(codec, count, batch, seconds)
@@ -275,11 +303,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     bare, whole = import_seconds("torch"), import_seconds("speechtok")
     print(f"import speechtok: {whole:.2f} s, of which import torch {bare:.2f} s")
     encode_mb, decode_mb = _in_fresh_process(arguments.model, "whole")
-    print(f"one hour in one call: {encode_mb:.0f} MB over the model to encode, {decode_mb:.0f} MB to encode and decode")
+    print(f"one hour in one call: {encode_mb:.0f} MB to encode, {decode_mb:.0f} MB to encode and decode")
     held, grown = _in_fresh_process(arguments.model, "streamed")
-    print(
-        f"one hour in a stream: it holds {held:.2f} MB, and the process grows by {grown:.1f} MB after the first minute"
-    )
+    print(f"one hour in a stream: {held:.2f} MB of state; the process grows by {grown:.1f} MB after the first minute")
     if arguments.plot:
         plot(rows, latencies, arguments.plot)
     return 0

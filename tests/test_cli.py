@@ -589,8 +589,10 @@ def test_plot_draws_a_png(run, tmp_path, capsys, samples):
     assert err == ""
 
 
-def test_plot_shows_both_waveforms_both_spectrograms_and_the_code_grid(run, tokenizer, tmp_path, monkeypatch):
+def test_plot_shows_scores_both_spectrograms_their_difference_and_the_codes(run, tokenizer, tmp_path, monkeypatch):
     figure_module = pytest.importorskip("matplotlib.figure")
+    from speechtok.plot import level
+
     figures = []
 
     class KeptFigure(figure_module.Figure):
@@ -601,13 +603,15 @@ def test_plot_shows_both_waveforms_both_spectrograms_and_the_code_grid(run, toke
     monkeypatch.setattr("speechtok.plot.Figure", KeptFigure)
     wav = write(tmp_path / "a.wav")
     assert run("roundtrip", wav, tmp_path / "b.wav", "--plot", tmp_path / "a.png") == 0
-    wave, before, after, grid = figures[0].axes
+    assert figures[0].get_suptitle() == "a.wav"
+    assert any("kbit/s" in text.get_text() for text in figures[0].texts)
+    before, after, difference, grid = figures[0].axes[:4]
     tokens = tokenizer.encode(*read_audio(wav))
-    restored = tokenizer.decode(tokens)[0].numpy()
-    np.testing.assert_allclose(wave.lines[0].get_ydata(), read_audio(wav)[0].numpy())
-    np.testing.assert_allclose(wave.lines[1].get_ydata(), restored)
-    assert not np.array_equal(before.images[0].get_array(), after.images[0].get_array())
-    assert np.array_equal(grid.images[0].get_array(), tokens.codes[0].numpy())
+    assert np.array_equal(before.images[0].get_array(), level(read_audio(wav)[0]))
+    assert np.array_equal(after.images[0].get_array(), level(tokenizer.decode(tokens)[0]))
+    assert not np.array_equal(difference.images[0].get_array(), np.zeros(difference.images[0].get_array().shape))
+    for colours, codes in zip(grid.images[0].get_array(), tokens.codes[0].numpy(), strict=True):
+        assert len(set(colours.tolist())) == len(set(codes.tolist()))  # one colour for each entry
 
 
 def test_an_existing_plot_is_skipped_like_any_output(run, tmp_path, capsys):

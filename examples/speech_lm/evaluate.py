@@ -20,9 +20,9 @@ import torch
 from tqdm import tqdm
 
 import speechtok
+from benchmarks.ngram import KneserNey
 from examples.speech_lm.config import SpeechLmConfig, add_config, load_config, run
 from examples.speech_lm.data import LanguageExamples
-from examples.speech_lm.ngram import KneserNey
 from examples.speech_lm.phones import SILENCE, Word, letters_of
 from examples.speech_lm.prepare import Utterance, prepare
 from examples.speech_lm.speak import GUIDANCE, Talker, letter_errors
@@ -63,7 +63,7 @@ def perplexities(
     """
     v = talker.vocabulary
     sequences = [_symbols(v, one) for one in dev]
-    trigram = KneserNey((_symbols(v, one) for one in train), symbols=v.size - 3)  # no begin, filling or slot
+    trigram = KneserNey((_symbols(v, one) for one in train), num_symbols=v.size - 3)  # no begin, filling or slot
     ids = sum(map(len, sequences))
     by_trigram = sum(trigram.nll(s) for s in tqdm(sequences, desc="trigram", unit="utterance"))
     texts = sorted(texts, key=lambda one: (one.lang, len(one.text)))
@@ -188,10 +188,11 @@ def said(
 
 
 def _recognised(texts: Sequence[str], audio: Iterable[torch.Tensor]) -> float:
-    from benchmarks.metrics import load_recogniser, plain_words
+    from benchmarks.metrics.recognisers import load_recogniser
+    from benchmarks.metrics.word_errors import normalise_text
 
     recognise = load_recogniser("pocketsphinx")
-    return letter_errors([plain_words(t) for t in texts], [plain_words(recognise(a.numpy())) for a in audio])
+    return letter_errors([normalise_text(t) for t in texts], [normalise_text(recognise(a.numpy())) for a in audio])
 
 
 def evaluate(

@@ -23,6 +23,8 @@ from speechtok.metrics import pesq_wb, stoi
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
 
+_MISSING = "not installed"
+
 
 def add_parser(commands: Commands) -> None:
     """Add the command."""
@@ -39,7 +41,7 @@ def add_parser(commands: Commands) -> None:
         "--plot",
         metavar="PNG",
         type=_png,
-        help="draw waveform, spectrograms and codes of one input to a picture",
+        help="draw spectrograms, their difference and the codes of one input to a picture",
     )
     parser.set_defaults(run=run, parser=parser)
 
@@ -78,6 +80,7 @@ def _roundtrip_file(
     end = time.perf_counter()
     write_audio(target, decoded, tokenizer.sample_rate)
     reference = resample(waveform[None], sample_rate, tokenizer.sample_rate)[0]
+    quality = _quality(reference, decoded, tokenizer.sample_rate)
     rows = [
         ("input", str(source)),
         ("duration", duration(tokens)),
@@ -86,11 +89,12 @@ def _roundtrip_file(
         ("bitrate", bitrate(tokens)),
         ("encode", f"{seconds(tokens) / (encoded - start):.1f} x real time"),
         ("decode", f"{seconds(tokens) / (end - encoded):.1f} x real time"),
-        *_quality(reference, decoded, tokenizer.sample_rate),
+        *quality,
         ("output", str(target)),
     ]
     if plot:
-        _draw(plot, reference, decoded, tokens)
+        scores = [("bitrate", bitrate(tokens)), *(row for row in quality if not row[1].startswith(_MISSING))]
+        _draw(plot, tokenizer, reference, decoded, tokens, source.name, scores)
         rows.append(("plot", str(plot)))
     return rows
 
@@ -112,7 +116,7 @@ def _quality(reference: Tensor, decoded: Tensor, sample_rate: int) -> Rows:
         else:
             rows.append((label, "n/a" if math.isnan(score) else f"{score:.{digits}f}"))
     if missing:
-        rows.append((", ".join(missing), f"not installed: {install_hint('bench')}"))
+        rows.append((", ".join(missing), f"{_MISSING}: {install_hint('bench')}"))
     return rows
 
 
@@ -123,10 +127,19 @@ def _require_matplotlib() -> None:
         raise SpeechtokError(f"--plot needs matplotlib: {install_hint('plot')}") from error
 
 
-def _draw(path: Path, reference: Tensor, decoded: Tensor, tokens: SpeechTokens) -> None:
-    from speechtok.plot import roundtrip_figure  # which imports matplotlib
+def _draw(
+    path: Path,
+    tokenizer: Tokenizer,
+    reference: Tensor,
+    decoded: Tensor,
+    tokens: SpeechTokens,
+    title: str,
+    scores: Rows,
+) -> None:
+    from speechtok.plot import codebook_vectors, roundtrip_figure  # which imports matplotlib
 
-    figure = roundtrip_figure(reference, decoded, tokens)
+    vectors = codebook_vectors(tokenizer.embed, tokens)
+    figure = roundtrip_figure(reference, decoded, tokens, title, scores, vectors)
     make_folder(path.parent)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")

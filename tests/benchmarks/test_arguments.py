@@ -21,7 +21,7 @@ NOWHERE = "a/tokenizer/that/is/nowhere"
         (training_speed.main, ["--config", "x", "--steps", "0", "data=x"]),
     ],
 )
-def test_a_number_that_cannot_be_is_wrong_usage(main, arguments, capsys):
+def test_a_number_out_of_range_is_a_usage_error(main, arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
@@ -29,7 +29,7 @@ def test_a_number_that_cannot_be_is_wrong_usage(main, arguments, capsys):
 
 
 @pytest.mark.parametrize("main", [speed.main, exactness.main])
-def test_a_tokenizer_that_is_not_there_is_told_in_a_line(main, capsys):
+def test_a_missing_tokenizer_is_reported_on_one_line(main, capsys):
     assert main(["--model", NOWHERE, *(["--data", "x"] if main is exactness.main else [])]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -37,7 +37,7 @@ def test_a_tokenizer_that_is_not_there_is_told_in_a_line(main, capsys):
     assert "Traceback" not in error
 
 
-def test_so_it_is_by_the_vocabularies(monkeypatch, capsys):
+def test_the_vocabulary_benchmark_reports_a_missing_tokenizer_on_one_line(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["vocabulary", "--model", NOWHERE])
     assert vocabulary.main() == 1
     assert capsys.readouterr().err.startswith("error: ")

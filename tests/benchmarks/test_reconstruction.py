@@ -6,11 +6,11 @@ import pytest
 import soundfile
 
 import speechtok
-from benchmarks import evaluate
-from benchmarks.reconstruction import main, read_manifest
-from speechtok.errors import InputError
+from benchmarks.evaluation import pool
+from benchmarks.evaluation.delay import remove_delay
+from benchmarks.reconstruction import main
 from speechtok.metrics import pesq_wb, stoi
-from tests.benchmarks.test_evaluate import Here
+from tests.benchmarks.evaluation.conftest import InProcess
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +37,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are tested with the evaluation; here they would only take time."""
+    """Worker processes are tested in evaluation/; here they would only take time."""
 
-    def start(*arguments: object) -> Here:
-        evaluate._start_worker(*arguments[3])  # type: ignore[index]
-        return Here()
+    def start(*arguments: object) -> InProcess:
+        pool._start_worker(*arguments[3])  # type: ignore[index]
+        return InProcess()
 
-    monkeypatch.setattr(evaluate, "ProcessPoolExecutor", start)
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", start)
 
 
-def test_without_codecs_the_tokenizer_is_scored_with_its_numbers_of_codebooks(model, data, capsys):
+def test_without_codecs_the_model_is_scored_with_each_number_of_codebooks(model, data, capsys):
     arguments = ["--data", str(data), "--model", model, "--num-codebooks", "4", "1", "--workers", "1"]
     assert main(arguments) == 1
     captured = capsys.readouterr()
@@ -60,7 +60,7 @@ def test_without_codecs_the_tokenizer_is_scored_with_its_numbers_of_codebooks(mo
     assert "perplexity of the codebooks (of 32)" in captured.out
 
 
-def test_scores_are_those_of_the_functions_without_the_benchmark(model, data, tmp_path, capsys):
+def test_scores_equal_those_of_the_metric_functions(model, data, tmp_path, capsys):
     arguments = ["--data", str(data), "--model", model, "--num-codebooks", "4", "--limit", "2", "--metric", "pesq"]
     assert main([*arguments, "--metric", "stoi", "--out", str(tmp_path), "--examples", "1"]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
@@ -69,14 +69,14 @@ def test_scores_are_those_of_the_functions_without_the_benchmark(model, data, tm
     waveform, _ = speechtok.read_audio(data / "0.wav")
     decoded = tokenizer.decode(tokenizer.encode(waveform, 16_000))[0]
     delay = round(row["delay_ms"] * 16)
-    before, after = evaluate.align(waveform, decoded, delay)
+    before, after = remove_delay(waveform, decoded, delay)
     assert row["scores"]["pesq"][0] == pytest.approx(pesq_wb(before, after, 16_000), abs=1e-6)
     assert row["scores"]["stoi"][0] == pytest.approx(stoi(before, after, 16_000), abs=1e-6)
     assert (tmp_path / "report.html").read_text().count("<audio") == 2
     assert report["command"].endswith("--examples 1")
 
 
-def test_unknown_codecs_and_metrics_are_named_and_the_rest_is_done(data, tmp_path, capsys):
+def test_unknown_codecs_and_metrics_are_named_and_the_rest_is_measured(data, tmp_path, capsys):
     arguments = ["--data", str(data), "--limit", "2", "--codec", "identity", "--codec", "nosuch", "--metric", "stoi"]
     assert main([*arguments, "--metric", "nope", "--out", str(tmp_path), "--examples", "0"]) == 1
     captured = capsys.readouterr()
@@ -92,16 +92,21 @@ def test_unknown_codecs_and_metrics_are_named_and_the_rest_is_done(data, tmp_pat
     ("arguments", "says"),
     [
         (["--codec", "nosuch"], "none of 1 codecs can be used"),
-        (["--codec", "identity", "--model", "x"], "--model is 'x' beside --codec"),
+        (["--codec", "identity", "--model", "x"], "got both --codec and --model 'x'"),
     ],
 )
-def test_options_that_make_no_sense_are_told(data, arguments, says, capsys):
+def test_contradictory_options_are_refused(data, arguments, says, capsys):
     assert main(["--data", str(data), *arguments]) == 1
     assert says in capsys.readouterr().err
 
 
 def test_a_missing_manifest_is_named(tmp_path, capsys):
-    with pytest.raises(InputError, match=r"test\.jsonl"):
-        read_manifest(str(tmp_path))
     assert main(["--data", str(tmp_path / "none")]) == 1
     assert "none" in capsys.readouterr().err
+
+
+def test_any_folder_of_audio_is_data(data, tmp_path, capsys):
+    for name in ("0.wav", "1.wav"):
+        (tmp_path / name).symlink_to(data / name)
+    assert main(["--data", str(tmp_path), "--codec", "identity", "--metric", "stoi"]) == 0
+    assert "2 utterances, 0.1 minutes" in capsys.readouterr().out

@@ -3,7 +3,17 @@ import torch
 
 import speechtok
 from benchmarks import speed
-from benchmarks.speed import ChunkLatency, OfflineSpeed, chunk_latency, noise, offline, ours, peers, plot, seconds_of
+from benchmarks.speed import (
+    ChunkLatency,
+    OfflineSpeed,
+    chunk_latency,
+    median_seconds,
+    noise,
+    offline,
+    ours,
+    peers,
+    plot,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -20,33 +30,35 @@ def model(tiny, tmp_path_factory) -> str:
     return str(directory)
 
 
-def test_a_real_time_factor_is_audio_over_time(monkeypatch):
+def test_throughput_is_seconds_of_audio_per_second(monkeypatch):
     times = iter([10.0, 2.0])
-    monkeypatch.setattr(speed, "seconds_of", lambda work: (work(), next(times))[1])
+    monkeypatch.setattr(speed, "median_seconds", lambda call: (call(), next(times))[1])
     codec = speed.Codec("x", 100, lambda x: x.shape, lambda shape: shape)
     assert offline(codec, 1, 4, 5.0) == OfflineSpeed("x", 1, 4, encode=2.0, decode=10.0)
 
 
-def test_work_is_repeated_after_a_warm_up():
+def test_calls_are_timed_after_one_run_of_warm_up():
     runs = []
-    assert seconds_of(lambda: runs.append(1), least_runs=5, least_seconds=0.0) >= 0
+    assert median_seconds(lambda: runs.append(1), min_runs=5, min_seconds=0.0) >= 0
     assert len(runs) == 6
 
 
-def test_every_chunk_is_encoded_and_decoded(model):
+def test_every_chunk_after_the_warm_up_is_timed(model):
     latency = chunk_latency(speechtok.load(model), 1, 2, 40, 7)
     assert latency.milliseconds.shape == (7,)
     assert 0 < latency.percentile(50) <= latency.percentile(99) <= latency.percentile(100)
 
 
-def test_the_peers_encode_and_decode_a_second():
+@pytest.mark.slow
+def test_the_peers_encode_and_decode():
     pytest.importorskip("transformers")
     for codec in peers():
         decoded = codec.decode(codec.encode(noise(1, codec.sample_rate)))
         assert abs(decoded.audio_values.shape[-1] - codec.sample_rate) < codec.sample_rate // 10, codec.name
 
 
-def test_an_hour_is_measured_in_processes_of_their_own(model):
+@pytest.mark.slow
+def test_a_stream_holds_little_and_does_not_grow(model):
     held, grown = speed.streamed_hour_megabytes(model, seconds=120)
     assert 0 < held < 1
     assert grown < 50

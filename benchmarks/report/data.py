@@ -1,0 +1,145 @@
+"""The data of a report, as ``report.json`` holds it."""
+
+import math
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from benchmarks.bootstrap import Estimate, estimate
+from benchmarks.codecs.interface import Codec
+from benchmarks.evaluation.scoring import Result
+from benchmarks.metrics.load import version, versions
+from benchmarks.metrics.metric import Metric
+from benchmarks.metrics.speech import SAMPLE_RATE
+from benchmarks.unit_metrics import perplexity
+from training.manifest import Utterance
+
+Report = dict[str, Any]
+"""The content of ``report.json``: JSON values; NaN is stored as null."""
+
+FORMAT = 1
+"""Version of the format."""
+
+BITRATE = "kbit/s"
+"""Name of the bitrate among the metrics."""
+
+
+def build_report(
+    command: str,
+    utterances: Sequence[Utterance],
+    results: Sequence[Result],
+    codecs: dict[str, Codec],
+    metrics: dict[str, Metric],
+    delays: dict[str, int],
+    absent_codecs: dict[str, str],
+    absent_metrics: dict[str, str],
+) -> Report:
+    """Collect everything that was measured.
+
+    Args:
+        command: the command line.
+        utterances: the utterances.
+        results: results of every utterance and codec.
+        codecs: codecs by specification.
+        metrics: metrics by name.
+        delays: delay of each codec, in samples at 16 kHz.
+        absent_codecs: error messages of the requested codecs that cannot be used.
+        absent_metrics: error messages of the requested metrics that cannot be measured.
+    """
+    found = {(result.utterance, result.codec): result for result in results}
+    rows: dict[str, Any] = {}
+    for spec, codec in codecs.items():
+        mine = [found[utterance.id, spec] for utterance in utterances]
+        scored = [result for result in mine if result.failure is None]
+        codes = [np.array(result.codes) for result in scored if result.codes is not None]
+        joined = np.concatenate(codes, 1) if codes else np.empty((0, 0), int)
+        rows[spec] = {
+            "identity": codec.identity,
+            "sample_rate": codec.sample_rate,
+            "delay_ms": 1000 * delays[spec] / SAMPLE_RATE,
+            "codebook_size": codec.codebook_size,
+            "perplexity": [perplexity(row) for row in joined],
+            "failures": {result.utterance: result.failure for result in mine if result.failure is not None},
+            "seconds": [None if r.failure is not None else r.seconds for r in mine],
+            "bits": [None if r.failure is not None else r.bits for r in mine],
+            "scores": {name: [_value(r, name) for r in mine] for name in metrics},
+            "weights": {name: [_weight(r, name) for r in mine] for name in metrics},
+        }
+    return {
+        "format": FORMAT,
+        "command": command,
+        "machine": machine(),
+        "versions": {
+            "speechtok": version("speechtok"),
+            "Python": platform.python_version(),
+            "PyTorch": torch.__version__,
+            "NumPy": np.__version__,
+            "libsndfile": soundfile.__libsndfile_version__,
+            **versions(metrics),
+        },
+        "utterances": [{"id": u.id, "speaker": u.speaker, "language": u.lang} for u in utterances],
+        "metrics": {
+            name: {"title": m.title, "better": m.better, "digits": m.digits, "about": m.definition, "slow": m.slow}
+            for name, m in metrics.items()
+        },
+        "absent": {"codecs": absent_codecs, "metrics": absent_metrics},
+        "codecs": rows,
+    }
+
+
+def _value(result: Result, name: str) -> float | None:
+    value = result.scores.get(name, (math.nan, 0.0))[0]
+    return None if math.isnan(value) else value
+
+
+def _weight(result: Result, name: str) -> float:
+    return result.scores.get(name, (math.nan, 0.0))[1]
+
+
+def machine() -> str:
+    """Processor, number of cores and operating system."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].split(":", 1)[1].strip() if lines else name
+    return f"{name}, {os.cpu_count()} cores, {platform.system()}"
+
+
+def estimates(report: Report, spec: str, selected: Sequence[bool] | None = None) -> dict[str, Estimate]:
+    """Mean and confidence interval of the bitrate and of each metric of a codec.
+
+    Args:
+        report: see :func:`build_report`.
+        spec: specification of the codec.
+        selected: whether each utterance counts; all do by default.
+    """
+    row = report["codecs"][spec]
+    keep = np.ones(len(report["utterances"]), bool) if selected is None else np.array(selected)
+    seconds = to_array(row["seconds"])
+    found = {BITRATE: estimate((to_array(row["bits"]) / seconds / 1000)[keep], seconds[keep])}
+    for name in report["metrics"]:
+        found[name] = estimate(to_array(row["scores"][name])[keep], to_array(row["weights"][name])[keep])
+    return found
+
+
+def to_array(values: Sequence[float | None]) -> np.ndarray:
+    """Convert to float64, with NaN for ``None``."""
+    return np.array([math.nan if value is None else value for value in values], float)
+
+
+def group_by(report: Report, key: str) -> dict[str, list[bool]]:
+    """Group the utterances by ``speaker`` or ``language``.
+
+    Returns:
+        For each value, whether each utterance has it; empty if there are fewer than two values.
+    """
+    values = [utterance[key] for utterance in report["utterances"]]
+    names = sorted({value for value in values if value is not None})
+    return {name: [value == name for value in values] for name in names} if len(names) > 1 else {}

@@ -1,0 +1,111 @@
+"""Figures of a report."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from benchmarks.report.data import BITRATE, Report, estimates, to_array
+
+_COLUMNS = 3
+
+
+def rate_distortion(report: Report) -> Figure:
+    """Every metric over the bitrate, with 95 % confidence intervals; a line joins the codecs of one family."""
+    names = list(report["metrics"])
+    figure, axes = _grid(len(names), 3.3)
+    found = {spec: estimates(report, spec) for spec in report["codecs"]}
+    sources = short_sources([spec.partition("@")[2] for spec in found])
+    families: dict[str, list[str]] = {}
+    for spec in found:
+        name, _, source = spec.partition("@")
+        families.setdefault(name.split(":")[0] + ("@" + sources[source] if source else ""), []).append(spec)
+    for axis, name in zip(axes, names, strict=False):
+        for colour, (family, specs) in enumerate(families.items()):
+            measured = [(found[s][BITRATE].mean, found[s][name]) for s in specs if found[s][name].count]
+            points = sorted(measured, key=lambda point: point[0])  # estimates of equal bitrate have no order
+            if not points:
+                continue
+            rates, values = [p[0] for p in points], [p[1] for p in points]
+            means, lows, highs = ([getattr(v, part) for v in values] for part in ("mean", "low", "high"))
+            axis.plot(rates, means, "o-", ms=4, color=f"C{colour}", label=family)
+            axis.fill_between(rates, lows, highs, color=f"C{colour}", alpha=0.2)
+            axis.vlines(rates, lows, highs, color=f"C{colour}", alpha=0.5)
+        metric = report["metrics"][name]
+        axis.set(xscale="log", xlabel="kbit/s", title=f"{metric['title']} ({metric['better']} is better)")
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def distributions(report: Report) -> Figure:
+    """Every metric over the utterances: one box for each codec (quartiles, whiskers from 5 to 95 %)."""
+    names, specs = list(report["metrics"]), list(report["codecs"])
+    figure, axes = _grid(len(names), 1.0 + 0.28 * len(specs))
+    for axis, name in zip(axes, names, strict=False):
+        values = [to_array(report["codecs"][spec]["scores"][name]) for spec in specs]
+        present = [(row, v[~np.isnan(v)]) for row, v in enumerate(values) if (~np.isnan(v)).any()]
+        if present:
+            axis.boxplot(
+                [v for _, v in present],
+                positions=[row for row, _ in present],
+                orientation="horizontal",
+                whis=(5, 95),
+                flierprops={"ms": 2},
+                widths=0.6,
+            )
+        axis.set_yticks(range(len(specs)), [_short_spec(spec) for spec in specs], fontsize=7)
+        axis.invert_yaxis()
+        axis.set_title(report["metrics"][name]["title"], fontsize=10)
+        axis.grid(alpha=0.3, axis="x")
+    return figure
+
+
+def _grid(count: int, height: float) -> tuple[Figure, list[Any]]:
+    """A figure with ``count`` visible axes, each ``height`` inches high."""
+    columns = min(_COLUMNS, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(4.6 * columns, height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes
+
+
+def short_sources(sources: list[str]) -> dict[str, str]:
+    """Shorten each path to the fewest trailing parts that keep all paths distinct."""
+    parts = 1
+    while True:
+        names = {source: "/".join(Path(source).parts[-parts:]) for source in sources}
+        if len(set(names.values())) == len(names) or parts > max(len(Path(source).parts) for source in sources):
+            return names
+        parts += 1
+
+
+def _short_spec(spec: str) -> str:
+    name, _, source = spec.partition("@")
+    return name + ("@" + Path(source).name if source else "")
+
+
+def spectrogram(waveform: Tensor) -> bytes:
+    """PNG of the spectrogram of ``(S,)`` at 16 kHz: 0 to 8 kHz, 80 dB below the maximum, without axes."""
+    figure = Figure(figsize=(3.6, 1.4), dpi=90)
+    axis = figure.subplots()
+    padded = torch.nn.functional.pad(waveform, (0, max(0, 512 - len(waveform))))
+    spectrum = torch.stft(padded, 512, 128, window=torch.hann_window(512), return_complex=True).abs()
+    decibels = 20 * torch.log10(spectrum.clamp_min(1e-5))
+    axis.imshow(decibels.numpy(), origin="lower", aspect="auto", vmin=float(decibels.max()) - 80, cmap="magma")
+    axis.set_axis_off()
+    figure.subplots_adjust(0, 0, 1, 1)
+    return png(figure)
+
+
+def png(figure: Figure) -> bytes:
+    """Content of a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

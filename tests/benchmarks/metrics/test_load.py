@@ -1,0 +1,51 @@
+import math
+
+import pytest
+import torch
+
+from benchmarks.metrics.load import METRICS, load_metrics, version
+from benchmarks.metrics.metric import Metric
+from benchmarks.metrics.speech import Speech
+from speechtok.errors import InputError
+from tests.conftest import make_speech
+
+
+def test_a_copy_is_perfect_and_noise_makes_every_metric_worse(clean, noisy):
+    best = {
+        "pesq": 4.64, "stoi": 1, "estoi": 1, "si_sdr": 100, "mel": 0, "stft": 0, "f0_correlation": 1,
+        "voicing_f1": 1, "speaker": 1,
+    }  # fmt: skip
+    assert best.keys() == METRICS.keys() - {"dnsmos"}
+    for name, perfect in best.items():
+        metric = METRICS[name]
+        assert metric.unavailable is None, metric.unavailable
+        same, weight = metric.measure(clean, Speech(clean.waveform.clone()))
+        assert same == pytest.approx(perfect, abs=0.01), name
+        assert weight == 1.0
+        worse = metric.measure(clean, noisy)[0]
+        assert worse < same if metric.better == "higher" else worse > same, name
+
+
+@pytest.mark.slow
+def test_audio_without_speech_has_no_value_and_breaks_nothing():
+    empty, silent, short = (Speech(torch.zeros(n)) for n in (0, 16_000, 1_600))
+    click = Speech(torch.from_numpy(make_speech(0.1)))
+    for name, metric in METRICS.items():
+        for speech in (empty, silent, short):
+            value, _ = metric.measure(speech, speech)
+            assert math.isnan(value), (name, len(speech.waveform), value)
+        value, _ = metric.measure(click, click)
+        assert isinstance(value, float), name
+        value, _ = metric.measure(click, short)
+        assert isinstance(value, float), name
+
+
+def test_unknown_names_are_refused_and_missing_libraries_named():
+    with pytest.raises(InputError, match="metric 'nope' is unknown; expected one of pesq"):
+        load_metrics(["nope"])
+    with pytest.raises(InputError, match="recogniser is 'ear'"):
+        load_metrics(["wer"], "ear")
+    unavailable = Metric("X", "higher", 1, METRICS["pesq"].measure, ("no_such_library",), "").unavailable
+    assert unavailable is not None
+    assert "needs no_such_library" in unavailable
+    assert version("no_such_library") == "absent"

@@ -1,0 +1,15 @@
+from benchmarks.report.plots import rate_distortion, short_sources
+
+
+def test_codecs_of_equal_bitrate_are_drawn_and_distinguished_by_their_source(report):
+    names = ["speechtok:8@runs/a/tokenizer", "speechtok:8@runs/b/tokenizer", "speechtok:8", "speechtok:7"]
+    report["codecs"] = dict.fromkeys(names, report["codecs"]["identity"])
+    labels = rate_distortion(report).axes[0].get_legend_handles_labels()[1]
+    assert labels == ["speechtok@a/tokenizer", "speechtok@b/tokenizer", "speechtok"]
+
+
+def test_sources_are_shortened_as_far_as_they_stay_distinct():
+    assert short_sources(["x/a", "y/b"]) == {"x/a": "a", "y/b": "b"}
+    assert short_sources(["x/a", "y/a"]) == {"x/a": "x/a", "y/a": "y/a"}
+    assert short_sources(["a", "/y/a"]) == {"a": "a", "/y/a": "y/a"}
+    assert short_sources(["a", "a"]) == {"a": "a"}
