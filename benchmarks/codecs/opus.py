@@ -10,6 +10,7 @@ from benchmarks.codecs.interface import Reconstruction
 from benchmarks.codecs.spec import Spec
 from speechtok.audio import resample
 from speechtok.errors import InputError
+from speechtok.extras import install_hint
 
 
 class Opus:
@@ -32,7 +33,7 @@ class Opus:
         try:
             import av
         except ImportError as error:
-            raise InputError(f"codec 'opus' needs PyAV ({error}): pip install 'speechtok[bench]'") from error
+            raise InputError(f"codec 'opus' needs PyAV ({error}): {install_hint('bench')}") from error
         self.bitrate = bitrate
         self.identity = f"opus {bitrate:g} PyAV {av.__version__}"
 

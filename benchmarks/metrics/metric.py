@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.metrics.speech import Speech
+from speechtok.extras import install_hint
 
 Value = tuple[float, float]
 """A value and its weight."""
@@ -41,5 +42,5 @@ class Metric:
             try:
                 importlib.import_module(module)
             except ImportError as error:
-                return f"needs {module}, which cannot be imported ({error}): pip install speechtok[bench]"
+                return f"needs {module}, which cannot be imported ({error}): {install_hint('bench')}"
         return None

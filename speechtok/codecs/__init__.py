@@ -8,6 +8,7 @@ import torch
 
 from speechtok.codecs.wrapper import WrappedCodec
 from speechtok.errors import InputError
+from speechtok.extras import install_hint
 from speechtok.hub import locate
 
 CODECS = {"encodec": "EncodecTokenizer", "dac": "DacTokenizer", "mimi": "MimiTokenizer"}
@@ -37,7 +38,7 @@ def load_codec(
     try:
         importlib.import_module("transformers")
     except ImportError as error:
-        raise InputError(f"the codec {codec!r} needs transformers: pip install speechtok[lm]") from error
+        raise InputError(f"the codec {codec!r} needs transformers: {install_hint('lm')}") from error
     kind: type[WrappedCodec] = getattr(importlib.import_module(f"speechtok.codecs.{codec}"), CODECS[codec])
     if not os.fspath(where):
         raise InputError(f"{codec}: lacks a place; expected a directory or a name on the hub, as {kind.EXAMPLE}")
