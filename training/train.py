@@ -13,6 +13,7 @@ import torch
 
 import speechtok
 from speechtok.errors import CheckpointError
+from speechtok.extras import install_hint
 from training.checkpoints import make_folder
 from training.command import run_command
 from training.config import TrainingConfig, load_config
@@ -53,7 +54,7 @@ def _train(config: TrainingConfig, world: World) -> Path:
         trainer.load_tokenizer(start)
     if world.writes:
         for name, library in missing_scores().items():
-            print(f"validation skips {name}; it needs: pip install {library}")
+            print(f"validation skips {name}; it needs {library}: {install_hint('bench')}")
     fit(trainer, run, lambda: validation_report(trainer, splits))
     exported = run.out / "tokenizer"
     if world.writes:
