@@ -17,7 +17,7 @@ TINY = ConvNeXtConfig(latent_dim=8, codebook_size=32, num_codebooks=4, encoder=S
 
 
 def make_speech(seconds: float, seed: int = 0, sample_rate: int = 16_000) -> np.ndarray:
-    """Float32 ``(S,)``, somewhat like speech: syllables of gliding harmonics, and bursts of noise between them."""
+    """Synthetic speech, float32 ``(S,)``: syllables of gliding harmonics, with bursts of noise between them."""
     rng = np.random.default_rng(seed)
     t = np.arange(max(1, round(seconds * sample_rate))) / sample_rate
     pitch = 120 + 60 * rng.random() + 30 * np.sin(2 * np.pi * (0.7 * t + rng.random()))
@@ -30,7 +30,7 @@ def make_speech(seconds: float, seed: int = 0, sample_rate: int = 16_000) -> np.
 
 
 def make_tokenizer(seed: int = 0, config: ConvNeXtConfig = TINY) -> ConvNeXtTokenizer:
-    """A tokenizer with seeded random weights; the random state of the process stays as it was."""
+    """Make a tokenizer with random weights from a seed, without changing the random state of the process."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return ConvNeXtTokenizer(config)
@@ -38,12 +38,13 @@ def make_tokenizer(seed: int = 0, config: ConvNeXtConfig = TINY) -> ConvNeXtToke
 
 @pytest.fixture(scope="session")
 def tiny() -> ConvNeXtTokenizer:
-    """One tokenizer for all tests; a test that changes its weights makes its own with ``new_tokenizer``."""
+    """One tokenizer for all tests. A test that changes weights makes a tokenizer of its own with ``new_tokenizer``."""
     return make_tokenizer()
 
 
 @pytest.fixture(scope="session")
 def new_tokenizer() -> Callable[..., ConvNeXtTokenizer]:
+    """``new_tokenizer(seed=0, config=TINY)``: see :func:`make_tokenizer`."""
     return make_tokenizer
 
 

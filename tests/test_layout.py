@@ -15,14 +15,15 @@ Layers = list[list[str]]
 """From the lowest to the highest; a package stands for its modules. Entries of one layer do not import each other."""
 
 LAYERS: Layers = [
-    ["speechtok.errors", "speechtok.version", "speechtok.extras", "speechtok.shadowing", "speechtok.hashing"],
-    ["speechtok.files", "speechtok.config", "speechtok.device"],
-    ["speechtok.nn", "speechtok.audio", "speechtok.hub"],
-    ["speechtok.checkpoint", "speechtok.tokens"],
-    ["speechtok.streaming", "speechtok.metrics", "speechtok.plot"],
+    ["speechtok.errors", "speechtok.version", "speechtok.extras", "speechtok.shadowing"],
+    ["speechtok.hashing", "speechtok.fingerprints", "speechtok.card"],
+    ["speechtok.files", "speechtok.config", "speechtok.device", "speechtok.hub"],
+    ["speechtok.audio", "speechtok.tokens", "speechtok.checkpoint"],
+    ["speechtok.nn", "speechtok.metrics", "speechtok.plot"],
+    ["speechtok.streaming"],
     ["speechtok.tokenizer"],
-    ["speechtok.interop"],
     ["speechtok.convnext", "speechtok.seanet", "speechtok.codecs"],
+    ["speechtok.interop"],
     ["speechtok.loaders"],
     ["speechtok.lm"],
     ["speechtok.__init__"],
