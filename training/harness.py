@@ -164,7 +164,7 @@ def resume(trainer: Trainer[Any], run: Run) -> bool:
     return True
 
 
-def fit(trainer: Trainer[Any], run: Run, validate: Callable[[], Report] | None = None) -> None:
+def fit(trainer: Trainer[Any], run: Run, validate: Callable[[], Report] | None = None) -> bool:
     """Train from the trainer's current step to the last step of the run.
 
     Args:
@@ -172,11 +172,15 @@ def fit(trainer: Trainer[Any], run: Run, validate: Callable[[], Report] | None =
         run: folder, length and intervals.
         validate: measures the trainer's current weights; called in the first process only.
 
+    Returns:
+        Whether a stop was requested during the last step; the run is complete then.
+
     Raises:
         CheckpointError: the last checkpoint cannot be written.
         KeyboardInterrupt: a stop was requested by Ctrl-C or SIGTERM, and the state was saved.
     """
     world = trainer.world
+    stop = False
     batches = prefetch(trainer.batch, trainer.step, run.steps, run.workers, trainer.device.type == "cuda")
     with (
         Log(
@@ -221,3 +225,4 @@ def fit(trainer: Trainer[Any], run: Run, validate: Callable[[], Report] | None =
             if stop and not last:
                 log.write(f"interrupted; step {trainer.step} is saved to {run.checkpoint}")
                 raise KeyboardInterrupt
+    return stop

@@ -15,9 +15,9 @@ from speechtok.metrics import pesq_wb, phone_score, stoi
 from speechtok.plot import spectrogram_figure
 from speechtok.tokenizer import Tokenizer
 from training.dataset import Corpus
-from training.features import frame_centres
 from training.losses import ReconstructionLoss
 from training.manifest import Phone, phones_at
+from training.teachers.frames import frame_centres
 
 SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor, int], float]]] = {
     "pesq_wb": ("pesq", pesq_wb),

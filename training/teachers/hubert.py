@@ -1,9 +1,9 @@
-"""A small HuBERT (Hsu et al. 2021, arXiv 2106.07447) on log-mel spectra, with a phone classifier on top."""
+"""A small HuBERT (Hsu et al. 2021, arXiv 2106.07447) on log-mel spectra, with a phone classifier."""
 
 import dataclasses
-import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,26 @@ from torch import Tensor, nn
 from speechtok.config import from_mapping
 from speechtok.errors import CheckpointError, ConfigError, MissingFileError
 from speechtok.files import replacing
-from training.features import LogMel
+from training.teachers.log_mel import LogMel
+from training.teachers.teacher import AVERAGE, Layer, Teacher
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
 class HubertConfig:
-    """The network, complete but for its weights.
+    """Architecture of the network.
 
     Attributes:
         sample_rate: in hertz.
-        hop_length: samples a frame; two log-mel spectra are stacked in one.
-        bands: of the log-mel spectra.
+        hop_length: samples per frame, a multiple of 4. A frame is two stacked log-mel spectra.
+        bands: mel bands of a spectrum.
         dim: width ``D``.
-        depth: blocks.
-        heads: of the attention; divides ``dim``.
-        kernel_size: frames that the convolution of a block sees, odd.
-        expansion: hidden width of a block, in multiples of ``dim``.
-        dropout: of every branch.
+        depth: number of blocks.
+        heads: attention heads; must divide ``dim``.
+        kernel_size: kernel size of the convolution in a block, in frames; odd.
+        expansion: hidden width of the feed-forward networks, in multiples of ``dim``.
+        dropout: dropout of each residual branch.
     """
 
     sample_rate: int = 16_000
@@ -56,42 +57,56 @@ class HubertConfig:
         if self.dim % self.heads:
             raise ConfigError(f"dim is {self.dim}; expected a multiple of heads ({self.heads})")
         if not self.kernel_size % 2:
-            raise ConfigError(f"kernel_size is {self.kernel_size}; expected an odd number of frames")
+            raise ConfigError(f"kernel_size is {self.kernel_size}; expected an odd number")
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout is {self.dropout}; expected 0 to below 1")
+            raise ConfigError(f"dropout is {self.dropout}; expected at least 0 and below 1")
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second, in hertz."""
+        """In hertz."""
         return self.sample_rate / self.hop_length
 
 
-class Block(nn.Module):
-    """Attention over all frames, then a depthwise convolution and a feed-forward network, each around a residual."""
+class HubertBlock(nn.Module):
+    """Self-attention over all frames, then a depthwise convolution and a feed-forward network, both residual.
 
-    def __init__(self, config: HubertConfig) -> None:
+    Args:
+        dim: width ``D``.
+        heads: attention heads.
+        kernel_size: kernel size of the convolution, in frames.
+        expansion: hidden width of the feed-forward network, in multiples of ``dim``.
+        dropout: dropout of each residual branch.
+        depth: blocks of the network. It scales the initial weights, so that the output starts as loud as the input.
+    """
+
+    def __init__(self, dim: int, heads: int, kernel_size: int, expansion: int, dropout: float, depth: int) -> None:
         super().__init__()
-        dim, self.heads = config.dim, config.heads
+        self.heads = heads
         self.attention_norm = nn.LayerNorm(dim)
         self.attention_in = nn.Linear(dim, 3 * dim)
         self.attention_out = nn.Linear(dim, dim)
-        self.convolution = nn.Conv1d(dim, dim, config.kernel_size, padding="same", groups=dim)
+        self.convolution = nn.Conv1d(dim, dim, kernel_size, padding="same", groups=dim)
         self.forward_norm = nn.LayerNorm(dim)
-        self.expand = nn.Linear(dim, config.expansion * dim)
-        self.contract = nn.Linear(config.expansion * dim, dim)
-        self.dropout = nn.Dropout(config.dropout)
-        with torch.no_grad():  # the sum of the branches starts as loud as the input
+        self.expand = nn.Linear(dim, expansion * dim)
+        self.contract = nn.Linear(expansion * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        with torch.no_grad():
             for linear in (self.attention_out, self.contract):
-                linear.weight.mul_((2 * config.depth) ** -0.5)
+                linear.weight.mul_((2 * depth) ** -0.5)
                 linear.bias.zero_()
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """``x``: ``(B, T, D)``; ``valid``: bool ``(B, T)``, false where a row is padding."""
+        """Compute the block.
+
+        Args:
+            x: ``(B, T, D)``.
+            valid: bool ``(B, T)``, false in padding.
+        """
         batch, frames, dim = x.shape
         qkv = self.attention_in(self.attention_norm(x)).view(batch, frames, 3, self.heads, dim // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        heard = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=valid[:, None, None, :])
-        x = x + self.dropout(self.attention_out(heard.transpose(1, 2).reshape(batch, frames, dim)))
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=valid[:, None, None, :])
+        x = x + self.dropout(self.attention_out(attended.transpose(1, 2).reshape(batch, frames, dim)))
         mixed = self.convolution((x * valid[..., None]).transpose(1, 2)).transpose(1, 2)
         hidden = nn.functional.gelu(self.expand(self.forward_norm(mixed)))
         return x + self.dropout(self.contract(hidden))
@@ -101,8 +116,8 @@ class Hubert(nn.Module):
     """Log-mel front end, bidirectional blocks, phone classifier.
 
     Args:
-        config: its sizes.
-        phones: names of the phones that the classifier tells apart; may be empty.
+        config: architecture.
+        phones: names of the classes of the phone classifier; may be empty.
     """
 
     def __init__(self, config: HubertConfig, phones: tuple[str, ...] = ()) -> None:
@@ -111,37 +126,40 @@ class Hubert(nn.Module):
         self.log_mel = LogMel(config.sample_rate, config.hop_length // 2, config.bands)
         self.embed = nn.Linear(2 * config.bands, config.dim)
         self.mask_vector = nn.Parameter(torch.randn(config.dim))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            HubertBlock(config.dim, config.heads, config.kernel_size, config.expansion, config.dropout, config.depth)
+            for _ in range(config.depth)
+        )
         self.norm = nn.LayerNorm(config.dim)
         self.phone_head = nn.Linear(config.dim, len(phones))
 
     def spectra(self, waveform: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Log-mel spectra of ``(B, S)``, two a frame, each band with mean 0 and variance 1 over its row.
+        """Log-mel spectra, two per frame; each band of a row has mean 0 and variance 1 over time.
 
         Args:
             waveform: ``(B, S)``.
-            valid: bool ``(B, T)``, false where a row is padding, which the mean and variance leave out.
+            valid: bool ``(B, T)``, false in padding. Mean and variance leave padding out.
 
         Returns:
-            ``(B, T, 2 * bands)``, float32.
+            Float32 ``(B, T, 2 * bands)``.
         """
         frames = -(-waveform.shape[1] // self.config.hop_length)
         waveform = nn.functional.pad(waveform, (0, frames * self.config.hop_length - waveform.shape[1]))
         mel = self.log_mel(waveform)
         counted = mel.new_ones(mel.shape[:2]) if valid is None else valid.repeat_interleave(2, 1).float()
-        share = (counted / counted.sum(1, keepdim=True).clamp_min(1))[..., None]
-        mean = (mel * share).sum(1, keepdim=True)
-        deviation = ((mel - mean).square() * share).sum(1, keepdim=True).sqrt()
+        weight = (counted / counted.sum(1, keepdim=True).clamp_min(1))[..., None]
+        mean = (mel * weight).sum(1, keepdim=True)
+        deviation = ((mel - mean).square() * weight).sum(1, keepdim=True).sqrt()
         mel = (mel - mean) / (deviation + 0.1)
         return mel.reshape(len(mel), frames, 2 * self.config.bands)
 
     def forward(self, spectra: Tensor, valid: Tensor, masked: Tensor | None = None) -> list[Tensor]:
-        """Output of every block, ``(B, T, D)`` each, the last one normalised.
+        """Outputs of the blocks, each ``(B, T, D)``; layer norm is applied to the last one.
 
         Args:
-            spectra: of :meth:`spectra`, ``(B, T, 2 * bands)``.
-            valid: bool ``(B, T)``, false where a row is padding.
-            masked: bool ``(B, T)``, true where the frame is hidden from the network.
+            spectra: output of :meth:`spectra`, ``(B, T, 2 * bands)``.
+            valid: bool ``(B, T)``, false in padding.
+            masked: bool ``(B, T)``, true where a frame is replaced by the mask vector.
         """
         x = self.embed(spectra)
         if masked is not None:
@@ -165,38 +183,55 @@ class Hubert(nn.Module):
                 config.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def hash_weights(module: nn.Module) -> str:
-    """Short hash of the names and values of a module's weights, the same on every device."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
-
-
 def load_hubert(directory: str | os.PathLike[str]) -> Hubert:
-    """Load what :meth:`Hubert.save` wrote, in evaluation mode.
+    """Load what :meth:`Hubert.save` wrote, in evaluation mode and without gradients.
 
     Raises:
-        MissingFileError: the directory or one of its files is missing.
-        ConfigError: the config does not describe such a network.
-        CheckpointError: the description or the weights are damaged, or do not belong together.
+        MissingFileError: the directory or one of its files does not exist.
+        ConfigError: the config is not a valid :class:`HubertConfig`.
+        CheckpointError: the description or the weights are damaged, or do not fit each other.
     """
     config_path, weights_path = Path(directory) / CONFIG_NAME, Path(directory) / WEIGHTS_NAME
     for path in (config_path, weights_path):
         if not path.is_file():
             raise MissingFileError(
-                f"there is no file {path}; a teacher needs {CONFIG_NAME} and {WEIGHTS_NAME}: "
-                "make one with training/pretrain_teacher.py"
+                f"{path} does not exist; a teacher is a folder with {CONFIG_NAME} and {WEIGHTS_NAME}: "
+                "train one with python -m training.teachers.pretrain"
             )
     try:
         description: Any = json.loads(config_path.read_text(encoding="utf-8"))
         values, phones = description["teacher"], tuple(map(str, description["phones"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{config_path} is no teacher's description ({error!r}); export it again") from error
+        raise CheckpointError(f"{config_path} does not describe a teacher ({error!r}); export it again") from error
     network = Hubert(from_mapping(HubertConfig, values, "teacher"), phones)
     try:
         network.load_state_dict(safetensors.torch.load_file(weights_path))
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{weights_path} does not fit {config_path} ({error}); export both again") from error
     return network.eval().requires_grad_(False)
+
+
+class HubertTeacher(Teacher):
+    """A :class:`Hubert` as a teacher."""
+
+    def __init__(self, network: Hubert, layer: Layer = AVERAGE) -> None:
+        config = network.config
+        offset = config.hop_length / 2 / config.sample_rate
+        super().__init__(config.sample_rate, config.dim, config.frame_rate, offset, config.depth, layer, network.phones)
+        self.network = network
+
+    def layers(self, waveform: Tensor) -> Sequence[Tensor]:
+        """See :class:`Teacher`."""
+        spectra = self.network.spectra(waveform)
+        return self.network(spectra, torch.ones(spectra.shape[:2], dtype=torch.bool, device=spectra.device))
+
+    def phone_logits(self, waveform: Tensor) -> Tensor:
+        """See :class:`Teacher`."""
+        if not self.phones:
+            return super().phone_logits(waveform)
+        return self.network.phone_head(self.layers(waveform)[-1])
+
+
+def load(directory: str, layer: Layer) -> Teacher:
+    """Load a teacher that ``python -m training.teachers.pretrain`` trained; errors as in :func:`load_hubert`."""
+    return HubertTeacher(load_hubert(directory), layer)

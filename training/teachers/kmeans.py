@@ -1,4 +1,4 @@
-"""k-means: the targets of masked prediction, and the discrete units that teachers are compared by."""
+"""k-means: targets of masked prediction, and discrete units that benchmarks compare."""
 
 import numpy as np
 import torch
@@ -7,8 +7,16 @@ from torch import Tensor
 from speechtok.errors import InputError
 
 
-def fit_clusters(features: np.ndarray, clusters: int, seed: int) -> Tensor:
-    """Centroids of ``(frames, D)`` by mini-batch k-means, ``(clusters, D)``.
+def fit_kmeans(features: np.ndarray, clusters: int, seed: int) -> Tensor:
+    """Fit k-means on mini-batches (Sculley 2010).
+
+    Args:
+        features: ``(T, D)``.
+        clusters: number of clusters ``N``.
+        seed: of the initialization and the mini-batches.
+
+    Returns:
+        Centroids, float32 ``(N, D)``.
 
     Raises:
         InputError: there are fewer frames than clusters.
@@ -24,6 +32,14 @@ def fit_clusters(features: np.ndarray, clusters: int, seed: int) -> Tensor:
     return torch.from_numpy(kmeans.cluster_centers_)
 
 
-def assign(features: Tensor, centroids: Tensor) -> Tensor:
-    """Nearest centroid of each of ``(frames, D)``, int64 ``(frames,)``."""
+def assign_clusters(features: Tensor, centroids: Tensor) -> Tensor:
+    """Index of the nearest centroid of each frame.
+
+    Args:
+        features: ``(T, D)``.
+        centroids: ``(N, D)``.
+
+    Returns:
+        Int64 ``(T,)``.
+    """
     return torch.addmm(centroids.square().sum(1), features, centroids.T, alpha=-2).argmin(1)
