@@ -1,8 +1,8 @@
 """Noise in frequency bands, equal to the bit everywhere: whole numbers that depend on the position alone.
 
-The waveform above some 2 kHz cannot be predicted from a few kilobits per second. A decoder that writes a waveform there
-repeats one pattern at the rate of its patches, which is heard as a buzz. Noise whose bands have predicted gains does not
-(Valin and Skoglund 2019, LPCNet, arXiv 1810.11846, discuss the alternatives).
+Above some 2 kHz, a few kilobits per second do not determine the waveform. A decoder that writes a waveform there all
+the same repeats one pattern at the rate of its patches, which is heard as a buzz. Noise has no pattern: only its gain in
+each band is predicted, as in harmonic plus noise models of speech (Stylianou 2001, doi 10.1109/89.890068).
 """
 
 import math
@@ -24,7 +24,8 @@ TAPS = 255
 LOWEST_FREQUENCY = 2_000.0
 """Lower edge of the first band, in hertz."""
 
-_MAX_VALUE = 2**15 - 1
+_MAX_VALUE = 2**24
+"""float32 holds whole numbers up to this."""
 _TAP_SCALE = 2.0**14
 
 
@@ -88,7 +89,7 @@ class BandNoise(nn.Module):
         return torch.zeros(batch_size, 1, dtype=torch.float32, device=self.filters.device)
 
     def table(self) -> Tensor:
-        """The noise of each band, patch by patch: whole numbers of at most 16 bits, float32 ``(bands, PERIOD, S)``.
+        """The noise of each band, patch by patch: whole numbers, float32 ``(bands, PERIOD, patch_length)``.
 
         Raises:
             ConfigError: the filters are not whole numbers, or too large.
@@ -99,7 +100,7 @@ class BandNoise(nn.Module):
         taps = filters.cpu().double()
         if not torch.equal(taps, taps.round()) or float(taps.abs().sum(1).max()) > _MAX_VALUE:
             raise ConfigError(
-                "the filters of the noise are not whole numbers, or their sizes add up to more than 32767; save the "
+                "the filters of the noise are not whole numbers, or their sizes add up to more than 2**24; save the "
                 "tokenizer again"
             )
         signs = random_signs(PERIOD * self.patch_length)
