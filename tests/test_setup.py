@@ -1,5 +1,6 @@
 """Compiling, wheels, and installed copies of the package."""
 
+import configparser
 import os
 import runpy
 import shutil
@@ -11,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from speechtok.nn import native
-from speechtok.nn.native import Native
+from speechtok.nn.native import NativeCache, NativeDecoder, NativeEncoder, library
 
 setuptools = pytest.importorskip("setuptools")
 ROOT = Path(__file__).parents[1]
@@ -25,16 +25,17 @@ def test_every_compiler_gives_the_same_bits_whatever_its_flags(compiler, tiny, t
         pytest.skip(f"{compiler} is not installed")
     build = [sys.executable, "setup.py", "-q", "build_ext", f"--build-lib={tmp_path}", f"--build-temp={tmp_path}/temp"]
     subprocess.run(build, cwd=ROOT, env=os.environ | {"CC": compiler, "CFLAGS": "-Ofast -ffast-math"}, check=True)
-    (path,) = (tmp_path / "speechtok" / "nn").iterdir()
+    (path,) = (tmp_path / "speechtok" / "nn" / "native").iterdir()
     # a library linked with -ffast-math disables subnormal numbers in its process
     twice = "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print(2 * float(sys.argv[2]))"
     run = subprocess.run([sys.executable, "-c", twice, path, "1e-320"], check=True, capture_output=True, text=True)
     assert run.stdout == "2e-320\n"
-    monkeypatch.setattr(native, "__file__", str(path.with_name("native.py")))
-    library = native.library.__wrapped__()
-    assert library is not None
-    monkeypatch.setattr(native, "library", lambda: library)
-    assert Native()(tiny.encoder, tiny.quantizer, tiny.decoder) is not None
+    monkeypatch.setattr(library, "__file__", str(path.with_name("library.py")))
+    compiled = library.load_library.__wrapped__()
+    assert compiled is not None
+    monkeypatch.setattr(library, "load_library", lambda: compiled)
+    assert NativeCache(NativeEncoder)(tiny.encoder, tiny.quantizer) is not None
+    assert NativeCache(NativeDecoder)(tiny.quantizer, tiny.decoder) is not None
 
 
 @pytest.mark.parametrize("free_threaded", [False, True])
@@ -49,6 +50,14 @@ def test_only_a_free_threaded_python_needs_a_wheel_of_its_own(free_threaded, mon
     assert extension.py_limited_api is not free_threaded
     assert arguments["options"] == ({} if free_threaded else {"bdist_wheel": {"py_limited_api": "cp310"}})
     assert "py_limited_api" not in (ROOT / "setup.cfg").read_text()  # it would apply to every Python
+
+
+def test_fairseq2_which_needs_one_version_of_pytorch_has_an_extra_of_its_own():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = dict(setup["options.extras_require"])
+    assert [name for name, libraries in extras.items() if "fairseq2" in libraries] == ["fairseq2"]
+    assert "==" not in extras["train"]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +100,7 @@ def run_python(python: Path, *words: object, cwd: Path) -> subprocess.CompletedP
     return subprocess.run([python, *words], cwd=cwd, env=environment, capture_output=True, text=True, check=True)
 
 
-WHERE = "from speechtok.nn import native; native.library(); print(native.library() is not None, native.__file__)"
+WHERE = "from speechtok.nn.native import library as x; print(x.load_library() is not None, x.__file__)"
 
 
 @pytest.mark.slow
