@@ -18,7 +18,7 @@ from torch import Tensor
 
 from speechtok.errors import CheckpointError, MissingFileError, OutputError
 from speechtok.files import as_path, replacing
-from speechtok.version import version
+from speechtok.version import __version__
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 
@@ -63,7 +63,7 @@ def write_checkpoint(
         raise OutputError(f"cannot make the folder {directory}: {reason}; choose a writable place") from error
     values = {
         "format": FORMAT,
-        "speechtok": version(),
+        "speechtok": __version__,
         "fingerprint": description.fingerprint,
         "decoder_fingerprint": description.decoder_fingerprint,
         "aliases": list(description.aliases),
