@@ -17,8 +17,8 @@ else:
     link_args = ["-O3", "-fno-fast-math"]
 
 native = Extension(
-    "speechtok.nn._native",
-    ["speechtok/nn/native.c"],
+    "speechtok.nn.native._native",
+    ["speechtok/nn/native/native.c"],
     extra_compile_args=compile_args,
     extra_link_args=link_args,
     optional=True,

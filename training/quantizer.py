@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechtok.nn.quantizer import first_largest
+from speechtok.nn.quantizer import first_argmax
 from training.config import QuantizerConfig
 from training.distributed import World
 
@@ -223,4 +223,4 @@ class TrainingQuantizer(nn.Module):
 def nearest(frames: Tensor, codebook: Tensor) -> Tensor:
     """Index of the codebook vector, of ``(N, D)``, nearest to each of ``(M, D)``, int64 ``(M,)``."""
     # |f - c|² = |f|² - 2 (f·c - |c|² / 2), and |f|² is the same for every c
-    return first_largest(torch.addmm(codebook.square().sum(1) / -2, frames, codebook.T))
+    return first_argmax(torch.addmm(codebook.square().sum(1) / -2, frames, codebook.T))

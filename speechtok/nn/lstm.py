@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from speechtok.nn.exact import WeightCache
 from speechtok.nn.packed_linear import Product, pack
+from speechtok.nn.weight_cache import WeightCache
 
 PIECE_STEPS = 2048
 """Steps that are run at a time: memory stays bounded."""

@@ -4,25 +4,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechtok.nn.exact import WeightCache, prepare, sums, to_levels, weight_levels
+from speechtok.nn.exact import prepare, sums, to_levels, weight_levels
 from speechtok.nn.packed_linear import Product, pack
+from speechtok.nn.weight_cache import WeightCache
+
+Stage = tuple[Tensor, Tensor, Tensor, Tensor]
+"""What encoding with one codebook needs.
+
+In this order: the part of the vectors that is subtracted from the residual, ``(N, D - semantic_dim)``; the levels that
+are compared with the query; two divided by their scale; and their squared norms, ``(N,)``.
+"""
 
 
 class ResidualQuantizer(nn.Module):
-    """Codes of a latent and back (Zeghidour et al. 2021, SoundStream, arXiv 2107.03312, algorithm 1).
+    """Residual vector quantizer (Zeghidour et al. 2021, SoundStream, arXiv 2107.03312, algorithm 1).
 
-    Stage ``q`` takes the codebook vector nearest to what stages ``0 … q-1`` left over, so any prefix of the codebooks
-    is a coarser description of the same latent. Which one is nearest is decided the same everywhere (see
-    :mod:`speechtok.nn.exact`): for the residual and the vectors rounded to levels; the first of equals.
+    Stage ``q`` chooses the codebook vector nearest to the residual of the stages before it, so any prefix of the
+    codebooks is a coarser description of the same latent. The choice is the same on every machine: residual and vectors
+    are rounded to levels (see :mod:`speechtok.nn.exact`), and the first of equally near vectors is taken.
 
-    With a ``semantic_dim``, stage 0 looks at the first ``semantic_dim`` numbers of the latent alone, and the other
-    stages at the rest: what stage 0 says of the rest is what is usual for its code.
+    With a ``semantic_dim``, stage 0 compares only the first ``semantic_dim`` dimensions of the latent, and the other
+    stages compare the rest, from which stage 0 subtracts the mean for its code.
 
     Args:
         num_codebooks: stages ``Q``.
         codebook_size: vectors ``N`` of each stage.
         dim: width ``D`` of latent and vectors.
-        semantic_dim: see above; if 0, all stages look at all of the latent.
+        semantic_dim: see above; if 0, all stages compare all dimensions.
     """
 
     codebooks: Tensor
@@ -33,48 +41,50 @@ class ResidualQuantizer(nn.Module):
         self.register_buffer("codebooks", torch.empty(num_codebooks, codebook_size, dim))
         nn.init.normal_(self.codebooks)
         if semantic_dim:
-            self.codebooks[1:, :, :semantic_dim] = 0.0  # they add nothing there
-        self._stages: WeightCache[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = WeightCache()
+            self.codebooks[1:, :, :semantic_dim] = 0.0  # later stages do not change the semantic dimensions
+        self._stages: WeightCache[list[Stage]] = WeightCache()
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
         """``latent``: ``(B, T, D)``. Returns the codes of the first ``num_codebooks`` stages, int64 ``(B, Q, T)``."""
         residual = latent.flatten(0, 1)
-        looked_at, residual = residual[:, : self.semantic_dim or None], residual[:, self.semantic_dim :]
-        codes = []
-        for usual, vectors, per_size, squared in self._stages(self._prepare, self.codebooks)[:num_codebooks]:
-            levels, size = to_levels(looked_at)
+        query, residual = residual[:, : self.semantic_dim or None], residual[:, self.semantic_dim :]
+        codes, stages = [], self._stages(self._prepare, self.codebooks)
+        for vectors, levels, inverse_scale, squared_norms in stages[:num_codebooks]:
+            query_levels, scale = to_levels(query)
             # |r - c|² = |r|² - (2 r·c - |c|²), and |r|² is the same for every c
-            code = first_largest(sums(levels, vectors).float().mul_(size.mul_(per_size)).sub_(squared))
-            looked_at = residual = residual - usual.index_select(0, code)
+            scores = sums(query_levels, levels).float().mul_(scale.mul_(inverse_scale)).sub_(squared_norms)
+            code = first_argmax(scores)
+            query = residual = residual - vectors.index_select(0, code)
             codes.append(code)
         return torch.stack(codes).view(num_codebooks, *latent.shape[:2]).transpose(0, 1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """``codes``: int64 ``(B, Q, T)``, ``Q`` any prefix. Returns the sum of their vectors, ``(B, T, D)``."""
-        return sum_of_vectors(self.codebooks, codes)
+        """``codes``: int64 ``(B, Q, T)``, any first ``Q`` codebooks. Returns their vectors' sums, ``(B, T, D)``."""
+        return sum_vectors(self.codebooks, codes)
 
-    def levels(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """For each stage: what it takes away; the levels that choose it; two over their size; their squares."""
+    def levels(self) -> list[Stage]:
+        """Stages with the levels as float32 matrices ``(N, K)``."""
         return self._levels(self.codebooks)
 
-    def _levels(self, codebooks: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    def _levels(self, codebooks: Tensor) -> list[Stage]:
         stages = []
         for stage, codebook in enumerate(codebooks.float()):
-            usual = codebook[:, self.semantic_dim :].contiguous()
-            looked_at = usual if stage else codebook[:, : self.semantic_dim or None]
-            levels, size = weight_levels(looked_at, one_size=True)
-            squared = levels.to(torch.int32).square().sum(1, dtype=torch.int32).float()
-            stages.append((usual, levels, size[0].reciprocal() * 2, squared))
+            vectors = codebook[:, self.semantic_dim :].contiguous()
+            compared = vectors if stage else codebook[:, : self.semantic_dim or None]
+            levels, scale = weight_levels(compared, one_scale=True)
+            squared_norms = levels.to(torch.int32).square().sum(1, dtype=torch.int32).float()
+            stages.append((vectors, levels, scale[0].reciprocal() * 2, squared_norms))
         return stages
 
-    def _prepare(self, codebooks: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    def _prepare(self, codebooks: Tensor) -> list[Stage]:
         return [
-            (usual, prepare(levels), per_size, squared) for usual, levels, per_size, squared in self._levels(codebooks)
+            (vectors, prepare(levels), inverse_scale, squared_norms)
+            for vectors, levels, inverse_scale, squared_norms in self._levels(codebooks)
         ]
 
 
 class FloatQuantizer(nn.Module):
-    """As :class:`ResidualQuantizer`, in float32: for codebooks that were trained so, and published.
+    """Residual vector quantizer in float32, for published codebooks that were trained so.
 
     Args:
         num_codebooks: stages ``Q``.
@@ -96,22 +106,30 @@ class FloatQuantizer(nn.Module):
         codes = []
         scores = self._scores(self._prepare, self.codebooks)[:num_codebooks]
         for score, codebook in zip(scores, self.codebooks.float(), strict=False):
-            code = first_largest(score(residual))
+            code = first_argmax(score(residual))
             residual = residual - codebook.index_select(0, code)
             codes.append(code)
         return torch.stack(codes).view(num_codebooks, *latent.shape[:2]).transpose(0, 1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """``codes``: int64 ``(B, Q, T)``, ``Q`` any prefix. Returns the sum of their vectors, ``(B, T, D)``."""
-        return sum_of_vectors(self.codebooks, codes)
+        """``codes``: int64 ``(B, Q, T)``, any first ``Q`` codebooks. Returns their vectors' sums, ``(B, T, D)``."""
+        return sum_vectors(self.codebooks, codes)
 
     def _prepare(self, codebooks: Tensor) -> list[Product]:
         # |r - c|² = |r|² - (2 r·c - |c|²), and |r|² is the same for every c
         return [pack(2 * codebook, -codebook.square().sum(1)) for codebook in codebooks.float()]
 
 
-def sum_of_vectors(codebooks: Tensor, codes: Tensor) -> Tensor:
-    """``codebooks``: ``(Q, N, D)``; ``codes``: int64 ``(B, Q, T)``, ``Q`` any prefix. Returns ``(B, T, D)``."""
+def sum_vectors(codebooks: Tensor, codes: Tensor) -> Tensor:
+    """Sum codebook vectors.
+
+    Args:
+        codebooks: ``(Q, N, D)``.
+        codes: int64 ``(B, Q, T)``, with any number of the codebooks from the first.
+
+    Returns:
+        ``(B, T, D)``.
+    """
     _, size, dim = codebooks.shape
     first = torch.arange(0, codes.shape[1] * size, size, device=codes.device)[:, None]
     latent, *rest = F.embedding(codes + first, codebooks.float().view(-1, dim)).unbind(1)
@@ -120,10 +138,11 @@ def sum_of_vectors(codebooks: Tensor, codes: Tensor) -> Tensor:
     return latent
 
 
-def first_largest(scores: Tensor) -> Tensor:
-    """Where each row of ``(M, N)`` is largest, ``(M,)``; the first of equals.
+def first_argmax(scores: Tensor) -> Tensor:
+    """Index of the largest value in each row of ``(M, N)``, the first of equals: ``(M,)``.
 
-    As ``argmax``, which reads one value at a time: here it reads one of the columns of a table, and one of its rows.
+    ``argmax`` reads one value at a time. With each row as a table, it reads the maxima of the table's rows, and then
+    one of these rows.
     """
     rows, size = scores.shape
     side = 32

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechtok.nn.exact import WeightCache
 from speechtok.nn.lstm import PIECE_STEPS, LSTMState, ResidualLSTM
 from speechtok.nn.packed_linear import Product, pack
+from speechtok.nn.weight_cache import WeightCache
 
 
 class MatmulLayer(nn.Module):

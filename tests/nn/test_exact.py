@@ -13,7 +13,8 @@ from torch import Tensor
 
 from speechtok.errors import ConfigError
 from speechtok.nn import exact
-from speechtok.nn.exact import ExactLinear, WeightCache, prepare, sums, to_levels, weight_levels
+from speechtok.nn.exact import ExactLinear, prepare, sums, to_levels, weight_levels
+from speechtok.nn.weight_cache import WeightCache
 
 
 def levels(*shape: int, seed: int = 0) -> Tensor:

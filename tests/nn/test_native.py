@@ -1,5 +1,3 @@
-"""The compiled steps give what the modules give, to the bit, and only where they do are they used."""
-
 import copy
 import dataclasses
 import pickle
@@ -11,16 +9,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, ConvNeXtTokenizer
-from speechtok.errors import TokensError
-from speechtok.nn import native
-from speechtok.nn.native import Native, NativeSteps, library
+from speechtok.errors import InputError, TokensError
+from speechtok.nn.native import NativeCache, NativeDecoder, NativeEncoder, library, threads, use_isa
 
-needs_library = pytest.mark.skipif(library() is None, reason="installed without its compiled steps")
-WAYS = range(library().speechtok_ways()) if library() else []
+needs_library = pytest.mark.skipif(library.load_library() is None, reason="installed without its compiled library")
+ISAS = library.available_isas()
 
-halves = st.builds(
+stacks = st.builds(
     ConvNeXtStackConfig,
     patch_dim=st.integers(1, 40),
     patch_depth=st.integers(1, 2),
@@ -37,35 +35,52 @@ configs = st.builds(
     latent_dim=st.integers(2, 70),
     num_codebooks=st.integers(1, 3),
     codebook_size=st.sampled_from([2, 3, 64, 65, 200]),
-    encoder=halves,
-    decoder=halves,
+    encoder=stacks,
+    decoder=stacks,
 )
 
 
-def test_where_there_is_a_compiler_the_steps_were_compiled():
-    assert library() is not None or shutil.which("cc") is None
+class Native:
+    """Encoder and decoder of a tokenizer, as they are used: compiled code where it agrees with the modules."""
+
+    def __init__(self, tok: ConvNeXtTokenizer) -> None:
+        self.tok = tok
+        self.caches = NativeCache(NativeEncoder), NativeCache(NativeDecoder)
+
+    @property
+    def encoder(self) -> NativeEncoder | None:
+        return self.caches[0](self.tok.encoder, self.tok.quantizer)
+
+    @property
+    def decoder(self) -> NativeDecoder | None:
+        return self.caches[1](self.tok.quantizer, self.tok.decoder)
 
 
-def modules(tok: ConvNeXtTokenizer):
-    return tok.encoder, tok.quantizer, tok.decoder
+def compiled(tok: ConvNeXtTokenizer) -> tuple[NativeEncoder, NativeDecoder]:
+    return NativeEncoder(tok.encoder, tok.quantizer), NativeDecoder(tok.quantizer, tok.decoder)
 
 
 def noise(tok: ConvNeXtTokenizer, batch: int, frames: int, seed: int = 0):
     return torch.randn(batch, frames * tok.hop_length, generator=torch.Generator().manual_seed(seed))
 
 
+def initial(tok: ConvNeXtTokenizer, batch: int = 1):
+    return tok.encoder.initial_state(batch), tok.decoder.initial_state(batch)
+
+
 @torch.no_grad()
-def by_modules(tok, x, heard, said, num_codebooks):
-    latent, heard = tok.encoder(x, heard)
+def with_modules(tok, x, states, num_codebooks):
+    latent, encoder_state = tok.encoder(x, states[0])
     codes = tok.quantizer.encode(latent, num_codebooks)
-    audio, said = tok.decoder(tok.quantizer.decode(codes), said)
-    return codes, audio, heard, said
+    audio, decoder_state = tok.decoder(tok.quantizer.decode(codes), states[1])
+    return codes, audio, encoder_state, decoder_state
 
 
-def by_steps(steps, x, heard, said, num_codebooks, frames):
-    codes, heard = steps.encode(x, heard, num_codebooks)
-    audio, said = steps.decode(codes, said, frames)
-    return codes, audio, heard, said
+def with_library(halves, x, states, num_codebooks):
+    encoder, decoder = halves
+    codes, encoder_state = encoder(x, states[0], num_codebooks)
+    audio, decoder_state = decoder(codes, states[1], codes.shape[2])
+    return codes, audio, encoder_state, decoder_state
 
 
 def assert_equal(results, expected):
@@ -74,8 +89,12 @@ def assert_equal(results, expected):
             assert torch.equal(x, y)
 
 
+def test_the_library_is_compiled_where_there_is_a_compiler():
+    assert library.load_library() is not None or shutil.which("cc") is None
+
+
 @needs_library
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("isa", ISAS)
 @settings(max_examples=30)
 @given(
     config=configs,
@@ -85,29 +104,29 @@ def assert_equal(results, expected):
     scale=st.sampled_from([0.0, 1e-38, 1e-6, 0.1, 1e4]),
     seed=st.integers(0, 9),
 )
-def test_steps_give_codes_audio_and_states_of_the_modules_to_the_bit(
-    new_tokenizer, way, config, semantic, batch, pieces, scale, seed
+def test_codes_audio_and_states_equal_those_of_the_modules(
+    new_tokenizer, isa, config, semantic, batch, pieces, scale, seed
 ):
     if semantic:
         config = dataclasses.replace(config, semantic_dim=config.latent_dim // 2)
     tok = new_tokenizer(seed, config)
-    steps = NativeSteps(*modules(tok), way)
-    states = tok.encoder.initial_state(batch), tok.decoder.initial_state(batch)
-    states_expected = states
+    halves = compiled(tok)
+    states = states_expected = initial(tok, batch)
     num_codebooks = 1 + seed % config.num_codebooks
     for frames in pieces:
         x = scale * noise(tok, batch, frames, seed)
-        before = [[state.clone() for state in half] for half in states]
-        *results, heard, said = by_steps(steps, x, *states, num_codebooks, frames)
-        assert_equal(map(tuple, states), map(tuple, before))  # what was passed in is as it was
-        *expected, heard_expected, said_expected = by_modules(tok, x, *states_expected, num_codebooks)
-        assert_equal((*results, heard, said), (*expected, heard_expected, said_expected))
-        states, states_expected = (heard, said), (heard_expected, said_expected)
+        before = [tuple(tensor.clone() for tensor in state) for state in states]
+        with use_isa(isa):
+            result = with_library(halves, x, states, num_codebooks)
+        assert_equal(states, before)  # what was passed in is unchanged
+        expected = with_modules(tok, x, states_expected, num_codebooks)
+        assert_equal(result, expected)
+        states, states_expected = result[2:], expected[2:]
 
 
 @needs_library
-@pytest.mark.parametrize("way", WAYS)
-def test_the_largest_levels_of_every_sign_are_multiplied_exactly(new_tokenizer, way):
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_largest_levels_of_each_sign_are_multiplied_exactly(new_tokenizer, isa):
     # pairs of products are added in 16 bits, which just hold them
     tok = new_tokenizer()
     with torch.no_grad():
@@ -115,80 +134,80 @@ def test_the_largest_levels_of_every_sign_are_multiplied_exactly(new_tokenizer, 
             for weight in (parameter for parameter in half.parameters() if parameter.ndim == 2):
                 weight.copy_(torch.where(weight < 0, -0.05, 0.05))
         tok.quantizer.codebooks.copy_(torch.where(tok.quantizer.codebooks < 0, -1.0, 1.0))
-    x = torch.where(noise(tok, 2, 3) < 0, -1.0, 1.0)
-    states = tok.encoder.initial_state(2), tok.decoder.initial_state(2)
+    x, states = torch.where(noise(tok, 2, 3) < 0, -1.0, 1.0), initial(tok, 2)
     for num_codebooks in (1, tok.num_codebooks):
-        expected = by_modules(tok, x, *states, num_codebooks)
-        assert_equal(by_steps(NativeSteps(*modules(tok), way), x, *states, num_codebooks, 3), expected)
+        with use_isa(isa):
+            result = with_library(compiled(tok), x, states, num_codebooks)
+        assert_equal(result, with_modules(tok, x, states, num_codebooks))
 
 
 @needs_library
-@pytest.mark.parametrize("way", WAYS)
-def test_of_equal_vectors_the_first_is_chosen(new_tokenizer, way):
-    config = ConvNeXtConfig(latent_dim=6, codebook_size=150, num_codebooks=2)
-    tok = new_tokenizer(0, config)
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_first_of_equal_vectors_is_chosen(new_tokenizer, isa):
+    tok = new_tokenizer(0, ConvNeXtConfig(latent_dim=6, codebook_size=150, num_codebooks=2))
     with torch.no_grad():
         tok.quantizer.codebooks[:] = tok.quantizer.codebooks[:, torch.arange(150) % 7]
-    codes, _ = NativeSteps(*modules(tok), way).encode(noise(tok, 2, 9), tok.encoder.initial_state(2), 2)
+    with use_isa(isa):
+        codes, _ = compiled(tok)[0](noise(tok, 2, 9), tok.encoder.initial_state(2), 2)
     assert codes.max() < 7
     assert len(codes.unique()) > 1
 
 
 @needs_library
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("isa", ISAS)
 @given(lengths=st.lists(st.integers(0, 3), min_size=3, max_size=3), more=st.integers(0, 2))
-def test_what_follows_the_codes_is_a_latent_of_zeros(tiny, way, lengths, more):
+def test_latents_of_zeros_follow_the_codes(tiny, isa, lengths, more):
     codes = torch.arange(36).view(3, 4, 3) % tiny.config.codebook_size
-    kept = torch.arange(3) < torch.tensor(lengths)[:, None]
-    latent = tiny.quantizer.decode(codes) * kept[..., None]
-    latent = torch.nn.functional.pad(latent, (0, 0, 0, more))
+    counted = torch.arange(3) < torch.tensor(lengths)[:, None]
+    latent = tiny.quantizer.decode(codes) * counted[..., None]
+    latent = nn.functional.pad(latent, (0, 0, 0, more))
     with torch.no_grad():
         expected, state_expected = tiny.decoder(latent, tiny.decoder.initial_state(3))
-    steps = NativeSteps(*modules(tiny), way)
-    audio, state = steps.decode(codes, tiny.decoder.initial_state(3), 3 + more, torch.tensor(lengths))
-    assert_equal((audio, state), (expected, state_expected))
-    if not any(lengths):
-        assert torch.equal(steps.decode(None, tiny.decoder.initial_state(3), 3 + more)[0], expected)
+    _, decoder = compiled(tiny)
+    with use_isa(isa):
+        audio, state = decoder(codes, tiny.decoder.initial_state(3), 3 + more, torch.tensor(lengths))
+        assert_equal((audio, state), (expected, state_expected))
+        if not any(lengths):
+            assert torch.equal(decoder(None, tiny.decoder.initial_state(3), 3 + more)[0], expected)
 
 
 @needs_library
-def test_steps_in_several_threads_at_once_do_not_meet(tiny):
-    steps = NativeSteps(*modules(tiny))
+def test_threads_share_compiled_code(tiny):
+    halves = compiled(tiny)
     signals = [noise(tiny, 1, 40, seed) for seed in range(8)]
-    expected = [by_modules(tiny, x, *initial(tiny), 4)[:2] for x in signals]
+    expected = [with_modules(tiny, x, initial(tiny), 4) for x in signals]
     results: list = [None] * len(signals)
 
     def run(i):
         for _ in range(5):
-            results[i] = by_steps(steps, signals[i], *initial(tiny), 4, 40)[:2]
+            results[i] = with_library(halves, signals[i], initial(tiny), 4)
 
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(signals))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    workers = [threading.Thread(target=run, args=(i,)) for i in range(len(signals))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
     for result, other in zip(results, expected, strict=True):
         assert_equal(result, other)
 
 
-def initial(tok):
-    return tok.encoder.initial_state(1), tok.decoder.initial_state(1)
-
-
 @needs_library
-def test_signals_and_codes_that_are_not_contiguous(tiny):
+def test_inputs_and_states_need_not_be_contiguous(tiny):
+    encoder, decoder = compiled(tiny)
     x = noise(tiny, 4, 3)
-    steps = NativeSteps(*modules(tiny))
     state = tuple(s.repeat_interleave(2, 0)[::2] for s in tiny.encoder.initial_state(2))
-    codes, _ = steps.encode(x[::2], state, 4)
-    expected, _ = steps.encode(x[::2].clone(), tiny.encoder.initial_state(2), 4)
+    codes, _ = encoder(x[::2], state, 4)
+    expected, _ = encoder(x[::2].clone(), tiny.encoder.initial_state(2), 4)
     assert torch.equal(codes, expected)
-    audio, _ = steps.decode(codes.repeat_interleave(2, 0)[::2], tiny.decoder.initial_state(2), 3)
-    assert torch.equal(audio, steps.decode(expected, tiny.decoder.initial_state(2), 3)[0])
+    assert torch.equal(encoder(x[::2].t().contiguous().t(), state, 4)[0], expected)
+    audio, _ = decoder(expected, tiny.decoder.initial_state(2), 3)
+    lengths = torch.full((4,), 3)[::2]
+    for other in (codes.repeat_interleave(2, 0)[::2], codes.transpose(1, 2).contiguous().transpose(1, 2)):
+        assert torch.equal(decoder(other, tiny.decoder.initial_state(2), 3, lengths)[0], audio)
 
 
-def test_what_tensors_are_made_of_by_default_does_not_matter(new_tokenizer, speech):
-    # a program of a GPU may say torch.set_default_device("cuda") and keep its tokenizer on the CPU
+def test_default_device_and_dtype_do_not_matter(new_tokenizer, speech):
+    # a program on a GPU may call torch.set_default_device("cuda") and keep its tokenizer on the CPU
     for device, dtype in (("meta", torch.float32), ("cpu", torch.float64)):
         tok, other, audio = new_tokenizer(), new_tokenizer(), torch.from_numpy(speech(0.5))
         tokens = other.encode(audio, other.sample_rate)
@@ -210,110 +229,215 @@ def test_what_tensors_are_made_of_by_default_does_not_matter(new_tokenizer, spee
 
 @needs_library
 @pytest.mark.parametrize("code", [-1, 32, 2**40])
-def test_codes_out_of_range_are_refused_before_any_is_looked_up(tiny, code):
+def test_codes_out_of_range_are_refused(tiny, code):
     codes = torch.zeros(1, 4, 3, dtype=torch.int64)
     codes[0, 2, 1] = code
     with pytest.raises(TokensError, match="a code is out of range; expected codes from 0 to 31"):
-        NativeSteps(*modules(tiny)).decode(codes, tiny.decoder.initial_state(1), 3)
+        compiled(tiny)[1](codes, tiny.decoder.initial_state(1), 3)
+
+
+@needs_library
+def test_inputs_that_do_not_fit_the_weights_are_refused(tiny):
+    encoder, decoder = compiled(tiny)
+    x, codes = noise(tiny, 2, 3), torch.zeros(2, 4, 3, dtype=torch.int64)
+    encoder_state, decoder_state = initial(tiny, 2)
+    for waveform in (x.double(), x[:, 1:], x.to("meta")):
+        with pytest.raises(InputError, match="the waveform is"):
+            encoder(waveform, encoder_state, 4)
+    for num_codebooks in (0, 5):
+        with pytest.raises(InputError, match=f"num_codebooks is {num_codebooks}; expected 1 to 4"):
+            encoder(x, encoder_state, num_codebooks)
+    for wrong in (codes.int(), codes.repeat(1, 2, 1), codes.to("meta")):
+        with pytest.raises(InputError, match="the codes are"):
+            decoder(wrong, decoder_state, 3)
+    for lengths in (torch.tensor([3]), torch.tensor([3.0, 3.0]), torch.tensor([3, 3], device="meta")):
+        with pytest.raises(InputError, match="the lengths are"):
+            decoder(codes, decoder_state, 3, lengths)
+    for wrong in (
+        encoder_state[:-1],
+        decoder_state,
+        tuple(s[:1] for s in encoder_state),
+        tuple(s.half() for s in encoder_state),
+        tuple(s.to("meta") for s in encoder_state),
+    ):
+        with pytest.raises(InputError, match="state"):
+            encoder(x, wrong, 4)
+
+
+@needs_library
+def test_a_state_of_layers_that_were_replaced_is_refused(new_tokenizer, speech):
+    small = ConvNeXtConfig(latent_dim=8, codebook_size=32, num_codebooks=4, encoder=ConvNeXtStackConfig(16, 1, 48, 1))
+    tok, audio = new_tokenizer(), torch.from_numpy(speech(0.1))
+    with tok.stream() as s:
+        s.encode(audio)
+        tok.encoder = new_tokenizer(config=small).encoder
+        with pytest.raises(InputError, match="start anew after replacing layers of the model"):
+            s.encode(audio)
+
+
+def replace_codebooks(tok):
+    tok.quantizer.codebooks = torch.zeros(4, 32, 12)
+
+
+def replace_convolution(tok):
+    tok.encoder.patch_blocks.blocks[0].conv.weight = nn.Parameter(torch.zeros(7, 4))
+
+
+def replace_linear(tok):
+    tok.encoder.merge.weight = nn.Parameter(torch.zeros(32, 8))
+
+
+def replace_bias(tok):
+    tok.decoder.head.bias = nn.Parameter(torch.zeros(3))
+
+
+def replace_hidden_layer(tok):
+    tok.decoder.frame_blocks.blocks[0].contract = copy.deepcopy(tok.decoder.split)
+
+
+def replace_split(tok):
+    tok.decoder.split = copy.deepcopy(tok.decoder.project)
+
+
+@needs_library
+@pytest.mark.parametrize(
+    "change",
+    [replace_codebooks, replace_convolution, replace_linear, replace_bias, replace_hidden_layer, replace_split],
+    ids=lambda change: change.__name__,
+)
+def test_weights_that_do_not_fit_each_other_are_never_used(new_tokenizer, change):
+    tok = new_tokenizer()
+    native = Native(tok)
+    assert None not in (native.encoder, native.decoder)
+    change(tok)
+    assert None in (native.encoder, native.decoder)
+    with pytest.raises(InputError, match="does not fit the rest of the model"):
+        compiled(tok)
 
 
 @needs_library
 def test_a_library_of_another_version_is_not_used(monkeypatch):
-    monkeypatch.setattr(native, "_STRUCTURES", (*native._STRUCTURES[:-1], native._Linear))
-    assert library.__wrapped__() is None
+    monkeypatch.setattr(library, "_STRUCTURES", (*library._STRUCTURES[:-1], library.Linear))
+    assert library.load_library.__wrapped__() is None
 
 
 @needs_library
-class TestNative:
-    def test_steps_are_kept_until_the_weights_change(self, new_tokenizer):
-        tok, kept = new_tokenizer(), Native()
-        steps = kept(*modules(tok))
-        assert steps is not None
-        assert kept(*modules(tok)) is steps
+def test_one_instruction_set_can_be_chosen(new_tokenizer, speech):
+    tok, audio = new_tokenizer(), torch.from_numpy(speech(0.5))
+    expected = tok.encode(audio, tok.sample_rate).codes
+    with use_isa(None):
+        assert Native(tok).encoder is None
+        assert not library.is_faster(1, 1)
+        assert torch.equal(tok.encode(audio, tok.sample_rate).codes, expected)
+    for isa in ISAS:
+        with use_isa(isa):
+            assert library.ISAS[library.current_isa()] == isa
+            assert library.is_faster(1000, 1000)
+            assert torch.equal(tok.encode(audio, tok.sample_rate).codes, expected)
+    assert library.current_isa() == len(ISAS) - 1
+    with pytest.raises(ValueError, match="the instruction set is 'sse9'; expected one of generic"), use_isa("sse9"):
+        pass
+
+
+@needs_library
+class TestCache:
+    def test_compiled_code_is_kept_until_the_weights_change(self, new_tokenizer):
+        tok = new_tokenizer()
+        native = Native(tok)
+        encoder, decoder = native.encoder, native.decoder
+        assert encoder is not None
+        assert decoder is not None
+        assert (native.encoder, native.decoder) == (encoder, decoder)
         with torch.no_grad():
             tok.decoder.head.bias.add_(1.0)
-        again = kept(*modules(tok))
-        assert again is not None
-        assert again is not steps
-        assert kept(*modules(new_tokenizer())) is not again
+        assert native.encoder is encoder
+        assert native.decoder not in (None, decoder)
 
-    def test_a_block_more_is_another_model(self, new_tokenizer):
-        tok, kept = new_tokenizer(), Native()
-        steps = kept(*modules(tok))
+    def test_an_added_block_is_noticed(self, new_tokenizer):
+        tok = new_tokenizer()
+        native = Native(tok)
+        encoder = native.encoder
         tok.encoder.frame_blocks.blocks.append(copy.deepcopy(tok.encoder.frame_blocks.blocks[0]))
-        again = kept(*modules(tok))
-        assert again is not None
-        assert again is not steps
-        x = noise(tok, 1, 2)
-        assert_equal(by_steps(again, x, *initial(tok), 4, 2), by_modules(tok, x, *initial(tok), 4))
+        assert native.encoder not in (None, encoder)
+        result = with_library((native.encoder, native.decoder), noise(tok, 1, 2), initial(tok), 4)
+        assert_equal(result, with_modules(tok, noise(tok, 1, 2), initial(tok), 4))
 
-    def test_a_forward_of_a_modules_own_runs(self, new_tokenizer):
-        tok, kept = new_tokenizer(), Native()
+    def test_a_method_set_on_one_module_is_called(self, new_tokenizer):
+        tok = new_tokenizer()
+        native = Native(tok)
         forward = tok.encoder.merge.forward
-        assert kept(*modules(tok)) is not None
+        assert native.encoder is not None
         tok.encoder.merge.forward = lambda x: 2 * forward(x)
-        assert kept(*modules(tok)) is None
+        assert native.encoder is None
+        assert native.decoder is not None
         del tok.encoder.merge.forward
+        assert native.encoder is not None
         tok.quantizer.encode = tok.quantizer.encode
-        assert kept(*modules(tok)) is None
+        assert native.encoder is None
         del tok.quantizer.encode
-        assert kept(*modules(tok)) is not None
+        assert native.encoder is not None
 
-    def test_hooks_of_all_modules_run(self, new_tokenizer):
-        tok, kept, called = new_tokenizer(), Native(), []
-        assert kept(*modules(tok)) is not None
+    def test_hooks_of_one_module_are_called(self, new_tokenizer):
+        tok, called = new_tokenizer(), []
+        native = Native(tok)
+        for register in (tok.decoder.head.register_forward_hook, tok.decoder.head.register_forward_pre_hook):
+            assert native.decoder is not None
+            handle = register(lambda module, *_: called.append(module))
+            assert native.decoder is None
+            assert native.encoder is not None
+            tok.decode(torch.zeros(1, 4, 2, dtype=torch.int64))
+            handle.remove()
+            assert called.pop() is tok.decoder.head
+        assert native.decoder is not None
+
+    def test_hooks_of_all_modules_are_called(self, new_tokenizer):
+        tok, called = new_tokenizer(), []
+        native = Native(tok)
+        assert native.encoder is not None
         for register in (
-            torch.nn.modules.module.register_module_forward_hook,
-            torch.nn.modules.module.register_module_forward_pre_hook,
+            nn.modules.module.register_module_forward_hook,
+            nn.modules.module.register_module_forward_pre_hook,
         ):
             handle = register(lambda module, *_: called.append(module))
             try:
-                assert kept(*modules(tok)) is None
+                assert native.encoder is None
                 tok.encode(noise(tok, 1, 2), tok.sample_rate)
             finally:
                 handle.remove()
             assert tok.encoder.merge in called
             called.clear()
-        assert kept(*modules(tok)) is not None
+        assert native.encoder is not None
 
-    def test_other_weights_never_have_the_address_of_the_old_ones(self, new_tokenizer):
-        tok, kept = new_tokenizer().half(), Native()
-        weight = tok.encoder.frame_blocks.blocks[0].conv.weight
-        memory = weight.detach().numpy().copy()
-        weight.data = torch.from_numpy(memory)
-        assert kept(*modules(tok)) is not None
-        weight.data = torch.zeros_like(weight)
-        alive = weakref.ref(memory)
-        del memory
-        assert alive() is not None  # so nothing else can be there
+    def test_compiled_code_is_not_held_after_its_weights_moved(self, new_tokenizer):
+        native = Native(new_tokenizer())
+        encoder = weakref.ref(native.encoder)
+        assert encoder() is not None
+        native.tok.to("meta")
+        assert native.encoder is None
+        assert encoder() is None
 
-    def test_weights_that_went_elsewhere_are_not_held(self, new_tokenizer):
-        tok, kept = new_tokenizer(), Native()
-        steps = weakref.ref(kept(*modules(tok)))
-        assert steps() is not None
-        assert kept(*modules(tok.to("meta"))) is None
-        assert steps() is None
+    def test_compiled_code_that_disagrees_is_not_used(self, new_tokenizer, monkeypatch):
+        call = NativeEncoder.__call__
+        monkeypatch.setattr(NativeEncoder, "__call__", lambda *args: (call(*args)[0] ^ 1, call(*args)[1]))
+        native = Native(new_tokenizer())
+        assert native.encoder is None
+        assert native.decoder is not None
 
-    def test_steps_that_give_something_else_are_not_used(self, new_tokenizer, monkeypatch):
-        encode = NativeSteps.encode
-        monkeypatch.setattr(NativeSteps, "encode", lambda *args: (encode(*args)[0] ^ 1, encode(*args)[1]))
-        assert Native()(*modules(new_tokenizer())) is None
-
-    def test_without_a_library_the_modules_run(self, new_tokenizer, speech, monkeypatch):
+    def test_the_modules_compute_without_a_library(self, new_tokenizer, speech, monkeypatch):
         tok, audio = new_tokenizer(), torch.from_numpy(speech(0.5))
         with tok.stream() as s:
             codes = s.encode(audio)
             expected = codes, s.decode(codes)
-        monkeypatch.setattr(native, "library", lambda: None)
-        assert tok.native_steps(1, 1) is None
+        monkeypatch.setattr(library, "load_library", lambda: None)
+        assert Native(tok).encoder is None
         with tok.stream() as s:
             codes = s.encode(audio)
             assert_equal((codes, s.decode(codes)), expected)
-        with pytest.raises(OSError, match="installed without its compiled steps"):
-            NativeSteps(*modules(tok))
+        with pytest.raises(OSError, match="installed without its compiled library"):
+            compiled(tok)
 
-    def test_modules_of_other_kinds_run_themselves(self, new_tokenizer):
-        class Louder(torch.nn.Module):
+    def test_modules_of_other_classes_compute_for_themselves(self, new_tokenizer):
+        class Louder(nn.Module):
             def __init__(self, inner):
                 super().__init__()
                 self.inner = inner
@@ -323,94 +447,98 @@ class TestNative:
 
         tok = new_tokenizer()
         tok.encoder.project = Louder(tok.encoder.project)
-        assert Native()(*modules(tok)) is None
+        assert Native(tok).encoder is None
 
-    def test_weights_that_count_no_versions_run_themselves(self, new_tokenizer):
+    def test_inference_tensors_are_not_used_because_their_changes_are_not_counted(self, new_tokenizer):
         with torch.inference_mode():
             tok = new_tokenizer()
-        assert Native()(*modules(tok)) is None
+        assert Native(tok).encoder is None
 
-    def test_half_precision_weights_too(self, new_tokenizer):
-        assert Native()(*modules(new_tokenizer().half())) is not None
+    def test_weights_may_have_half_precision(self, new_tokenizer):
+        native = Native(new_tokenizer().half())
+        assert native.encoder is not None
+        assert native.decoder is not None
 
     def test_copies_and_pickles_make_their_own(self, new_tokenizer):
         tok = new_tokenizer()
-        x = noise(tok, 1, 2)
-        expected = tok.encode(x, tok.sample_rate).codes
-        for other in (copy.deepcopy(tok), pickle.loads(pickle.dumps(tok))):
-            assert torch.equal(other.encode(x, tok.sample_rate).codes, expected)
-            assert other.native_steps(1, 1) is not tok.native_steps(1, 1) is not None
+        native = Native(tok)
+        for other in (copy.deepcopy(native), pickle.loads(pickle.dumps(native))):
+            assert other.encoder not in (None, native.encoder)
+            x = noise(tok, 1, 2)
+            assert torch.equal(other.tok.encode(x, tok.sample_rate).codes, tok.encode(x, tok.sample_rate).codes)
 
-    def test_what_can_not_be_shared_by_the_threads_goes_to_pytorch_unless_it_is_little(self):
+    def test_it_is_empty_where_compiled_code_would_not_be_used(self, new_tokenizer, speech):
+        tok = new_tokenizer()
         try:
             torch.set_num_threads(8)
-            assert native.faster(1, 1)
-            assert not native.faster(2, 127)
-            assert native.faster(2, 512) is (len(WAYS) > 1)
+            tok.encode(speech(2), tok.sample_rate)
+            assert tok._native_encoder._cache._entry is None
+        finally:
+            torch.set_num_threads(1)
+
+
+@needs_library
+class TestThreads:
+    def test_pytorch_computes_what_threads_cannot_share_unless_it_is_little(self):
+        try:
+            torch.set_num_threads(8)
+            assert library.is_faster(1, 1)
+            assert not library.is_faster(2, 127)
+            assert library.is_faster(2, 512) is (len(ISAS) > 1)
         finally:
             torch.set_num_threads(1)
 
     @pytest.mark.parametrize("rows", [1, 2, 5])
-    def test_rows_and_long_rows_are_shared_by_the_threads(self, new_tokenizer, rows):
+    def test_threads_share_rows_and_long_rows(self, new_tokenizer, rows):
         tok = new_tokenizer()
-        steps = NativeSteps(*modules(tok))
-        frames = 3 * native._FRAMES_A_SEGMENT
-        assert len(native._shares(rows, frames, steps._heard_frames, 3)) >= 3
+        encoder, decoder = compiled(tok)
+        frames = 3 * library.MIN_SEGMENT_FRAMES
+        assert len(threads.split(rows, frames, encoder._warmup, 3)) >= 3
         x, lengths = noise(tok, rows, frames), torch.arange(rows, 0, -1) * frames // rows
         found = []
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
+        for count in (1, 3):
+            torch.set_num_threads(count)
             try:
-                codes, heard = steps.encode(x, tok.encoder.initial_state(rows), tok.num_codebooks)
-                audio, said = steps.decode(codes, tok.decoder.initial_state(rows), frames, lengths)
-                found.append((codes, audio, *heard, *said))
+                codes, encoder_state = encoder(x, tok.encoder.initial_state(rows), tok.num_codebooks)
+                audio, decoder_state = decoder(codes, tok.decoder.initial_state(rows), frames, lengths)
+                found.append((codes, audio, encoder_state, decoder_state))
                 wrong = codes.clone()
                 wrong[-1, 0, 0] = tok.codebook_size
                 with pytest.raises(TokensError, match="out of range"):
-                    steps.decode(wrong, tok.decoder.initial_state(rows), frames)
+                    decoder(wrong, tok.decoder.initial_state(rows), frames)
             finally:
                 torch.set_num_threads(1)
         assert_equal(*found)
 
     @settings(max_examples=40)
-    @given(config=configs, rows=st.integers(1, 3), frames=st.integers(1, 70), threads=st.integers(2, 6), data=st.data())
+    @given(config=configs, rows=st.integers(1, 3), frames=st.integers(1, 70), count=st.integers(2, 6), data=st.data())
     def test_threads_that_begin_in_the_middle_of_a_row_have_its_state(
-        self, new_tokenizer, config, rows, frames, threads, data
+        self, new_tokenizer, config, rows, frames, count, data
     ):
         tok = new_tokenizer(frames, config)
-        steps = NativeSteps(*modules(tok))
+        encoder, decoder = compiled(tok)
         x, past = noise(tok, rows, frames), noise(tok, rows, 2, 1)
         lengths = torch.tensor(data.draw(st.lists(st.integers(0, frames), min_size=rows, max_size=rows)))
-        codes, heard = steps.encode(past, tok.encoder.initial_state(rows), config.num_codebooks)
-        _, said = steps.decode(codes, tok.decoder.initial_state(rows), 2)
+        states = with_library((encoder, decoder), past, initial(tok, rows), config.num_codebooks)[2:]
         found = []
-        for count in (1, threads):
+        for number in (1, count):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(native, "_FRAMES_A_THREAD", 1)
-                patch.setattr(native, "_FRAMES_A_SEGMENT", 1)
-                patch.setattr(torch, "get_num_threads", lambda count=count: count)
-                codes, heard_next = steps.encode(x, heard, config.num_codebooks)
-                audio, said_next = steps.decode(codes, said, frames, lengths)
-            found.append((codes, audio, *heard_next, *said_next))
+                patch.setattr(threads, "MIN_FRAMES_PER_THREAD", 1)
+                patch.setattr(threads, "MIN_SEGMENT_FRAMES", 1)
+                patch.setattr(torch, "get_num_threads", lambda number=number: number)
+                codes, encoder_state = encoder(x, states[0], config.num_codebooks)
+                audio, decoder_state = decoder(codes, states[1], frames, lengths)
+            found.append((codes, audio, encoder_state, decoder_state))
         assert_equal(*found)
 
     @given(st.integers(1, 9), st.integers(1, 3000), st.integers(0, 60), st.integers(1, 64))
-    def test_shares_are_of_every_frame_once_and_of_about_as_much_work(self, rows, frames, before, threads):
-        shares = native._shares(rows, frames, before, threads)
-        counted = torch.zeros(rows, frames, dtype=torch.int64)
+    def test_shares_keep_each_frame_once_and_are_of_equal_work(self, rows, frames, warmup, count):
+        shares = threads.split(rows, frames, warmup, count)
+        kept = torch.zeros(rows, frames, dtype=torch.int64)
         for share in shares:
-            counted[share.rows, share.first : share.last] += 1
-            assert share.start == max(0, share.first - before)
-            assert share.last - share.start >= before or not share.start
-        assert (counted == 1).all()
-        work = [(share.last - share.start) * len(counted[share.rows]) for share in shares]
-        assert max(work) - min(work) <= max(1, frames if rows > threads else 1)
-
-    def test_steps_are_not_made_where_they_would_not_be_used(self, new_tokenizer, speech):
-        tok = new_tokenizer()
-        try:
-            torch.set_num_threads(8)
-            tok.encode(speech(2), tok.sample_rate)
-            assert tok._native._kept is None
-        finally:
-            torch.set_num_threads(1)
+            kept[share.first_row : share.stop_row, share.first : share.stop] += 1
+            assert share.start == max(0, share.first - warmup)
+            assert share.stop - share.start >= warmup or not share.start
+        assert (kept == 1).all()
+        work = [(share.stop - share.start) * (share.stop_row - share.first_row) for share in shares]
+        assert max(work) - min(work) <= max(1, frames if rows > count else 1)

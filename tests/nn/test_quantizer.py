@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from speechtok.nn.exact import to_levels
-from speechtok.nn.quantizer import ResidualQuantizer, first_largest
+from speechtok.nn.quantizer import ResidualQuantizer, first_argmax
 
 shapes = {
     "stages": st.integers(1, 5), "size": st.integers(2, 40), "dim": st.integers(1, 12), "batch": st.integers(1, 3),
@@ -67,7 +67,7 @@ def test_codebook_0_looks_at_the_semantic_numbers_alone_and_the_others_at_the_re
 def test_the_first_of_equals_is_taken(rows, size):
     scores = torch.randint(0, 4, (rows, size), generator=torch.Generator().manual_seed(size), dtype=torch.int32)
     expected = torch.tensor([row.index(max(row)) for row in scores.tolist()])
-    assert torch.equal(first_largest(scores), expected)
+    assert torch.equal(first_argmax(scores), expected)
 
 
 @settings(max_examples=50)

@@ -1,0 +1,615 @@
+/* The convnext family in compiled code: exact.py, convolution.py, convnext.py and quantizer.py, operation by operation,
+ * so that the results are equal to the bit.
+ *
+ * Sums of integers and maxima do not depend on their order and may run in any. Everything else is a float32 operation
+ * that IEEE 754 defines, in the order of the Python modules. Compile without contraction (-ffp-contract=off) and
+ * without -ffast-math. The code keeps no data between calls: Python owns the memory, and library.py mirrors the
+ * structures below.
+ *
+ * Shapes: B batch, S samples, T frames, Q codebooks, D width, N codebook size; of a matrix product, M rows, K inputs.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(_MSC_VER)
+#define EXPORT __declspec(dllexport)
+#define INLINE static __forceinline
+#define NOINLINE static __declspec(noinline)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#define INLINE static inline __attribute__((always_inline))
+#define NOINLINE static __attribute__((noinline)) /* shared by all callers: six times as fast to compile */
+#endif
+#define GENERIC
+#if defined(__x86_64__) && defined(__GNUC__)
+#define X86 1
+#include <immintrin.h>
+#define AVX2 __attribute__((target("avx2")))
+#if defined(__clang__) /* clang ignores the whole target if it does not know one part */
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+#else
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,prefer-vector-width=512")))
+#endif
+#endif
+
+enum { MAX_LEVEL = 127, FINE_FACTOR = 128, TILE = 64, ROWS = 4 };
+enum { OK = 0, NO_MEMORY = -1, CODE_OUT_OF_RANGE = -2 };
+
+typedef struct { /* int8 levels of a matrix, [N / TILE][K / 4][TILE][4], both axes padded with zeros */
+    int64_t inputs, outputs;
+    const int8_t *levels;
+    const int32_t *offset; /* [N] 128 times the sum of each output's levels */
+} Matrix;
+
+typedef struct { /* exact.ExactLinear */
+    Matrix matrix;
+    int64_t normed, fine;
+    float floor; /* 0 if the input has no lower bound */
+    const float *scale, *bias;
+} Linear;
+
+typedef struct { /* convolution.CausalConvNeXtBlock */
+    int64_t dim, kernel_size;
+    const float *weight, *bias; /* of the convolution */
+    Linear expand, contract;
+} Block;
+
+typedef struct { /* a codebook, as quantizer.ResidualQuantizer.encode uses it */
+    Matrix matrix;
+    float scale;                /* two divided by the scale of the levels */
+    const float *squared_norms; /* [N] of the levels */
+    const float *vectors;       /* [N][D - semantic_dim] what the stage subtracts from the residual */
+} Stage;
+
+typedef struct {
+    int64_t num_codebooks, codebook_size, dim, semantic_dim;
+    const Stage *stages;
+} Quantizer;
+
+typedef struct {
+    int64_t patches_per_frame, patch_length, window_length, patch_depth, frame_depth;
+    float gain;
+    Linear embed, merge, project;
+    const Block *patch_blocks, *frame_blocks;
+    Quantizer quantizer;
+} Encoder;
+
+typedef struct {
+    int64_t num_codebooks, codebook_size, dim;
+    const float *vectors; /* [Q][N][D] */
+} Codebooks;
+
+typedef struct {
+    int64_t patches_per_frame, patch_length, patch_depth, frame_depth;
+    Linear project, split, head;
+    const Block *patch_blocks, *frame_blocks;
+    const float *window; /* [2 * patch_length] */
+    Codebooks codebooks;
+} Decoder;
+
+/* Products of at most ROWS rows of levels, `stride` apart, with one tile of a matrix: integers [ROWS][TILE]. */
+typedef void (*Product)(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
+                        const int32_t *offset, int32_t *sums);
+
+typedef struct Isa Isa;
+
+typedef struct {
+    int8_t *coarse, *rest; /* [M][K] levels; fine levels are split into multiples of FINE_FACTOR and the rest */
+    float *scales;         /* [M] of the levels of each row */
+    float *hidden;         /* [M][N] the hidden layer of a block */
+    float *branch;         /* [M][D] the output of a block's convolution, then that of its last layer */
+    const Isa *isa;
+} Workspace;
+
+#define LINEAR_ARGUMENTS \
+    const Linear *l, const float *x, int64_t stride, int64_t rows, int hard_swish, float *out, Workspace *work
+#define BLOCKS_ARGUMENTS \
+    const Block *block, int64_t depth, float *x, int64_t batch, int64_t frames, const float *const *state, \
+        float *const *next, Workspace *work
+
+struct Isa { /* the functions compiled for one instruction set */
+    Product product;
+    void (*linear)(LINEAR_ARGUMENTS);
+    void (*blocks)(BLOCKS_ARGUMENTS);
+};
+
+static void product_generic(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
+                            const int32_t *offset, int32_t *sums) {
+    (void)offset;
+    memset(sums, 0, sizeof(int32_t) * ROWS * TILE);
+    for (int64_t m = 0; m < rows; m++) {
+        int32_t *sum = sums + m * TILE;
+        for (int64_t g = 0; g < groups; g++) {
+            const int8_t *w = tile + g * 4 * TILE, *v = x + m * stride + 4 * g;
+            for (int n = 0; n < TILE; n++)
+                sum[n] += v[0] * w[4 * n] + v[1] * w[4 * n + 1] + v[2] * w[4 * n + 2] + v[3] * w[4 * n + 3];
+        }
+    }
+}
+
+#ifdef X86
+/* The instruction multiplies unsigned by signed bytes and adds pairs of products in 16 bits. Magnitudes of the weights
+ * times inputs with the weights' signs are the products wanted; a pair is at most 2 * MAX_LEVEL**2, which fits. */
+AVX2 INLINE void product_avx2_rows(const int8_t *x, int64_t stride, const int rows, int64_t groups, const int8_t *tile,
+                                   int32_t *sums) {
+    const int parts = rows == 1 ? 8 : rows == 2 ? 4 : 2; /* of 8 outputs: the registers hold their sums for all rows */
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (int first = 0; first < TILE; first += 8 * parts) {
+        __m256i sum[ROWS][8];
+        for (int m = 0; m < rows; m++)
+            for (int part = 0; part < parts; part++) sum[m][part] = _mm256_setzero_si256();
+        const int8_t *w = tile + 4 * first;
+        for (int64_t g = 0; g < groups; g++, w += 4 * TILE) {
+            __m256i v[ROWS];
+            for (int m = 0; m < rows; m++) {
+                int32_t four;
+                memcpy(&four, x + m * stride + 4 * g, 4);
+                v[m] = _mm256_set1_epi32(four);
+            }
+            for (int part = 0; part < parts; part++) {
+                const __m256i weights = _mm256_loadu_si256((const __m256i *)w + part);
+                const __m256i magnitudes = _mm256_abs_epi8(weights);
+                for (int m = 0; m < rows; m++) {
+                    const __m256i pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(v[m], weights));
+                    sum[m][part] = _mm256_add_epi32(sum[m][part], _mm256_madd_epi16(pairs, ones));
+                }
+            }
+        }
+        for (int m = 0; m < rows; m++)
+            for (int part = 0; part < parts; part++)
+                _mm256_storeu_si256((__m256i *)(sums + m * TILE + first + 8 * part), sum[m][part]);
+    }
+}
+
+AVX2 static void product_avx2(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
+                              const int32_t *offset, int32_t *sums) {
+    (void)offset;
+    switch (rows) {
+    case 1: product_avx2_rows(x, stride, 1, groups, tile, sums); break;
+    case 2: product_avx2_rows(x, stride, 2, groups, tile, sums); break;
+    case 3: product_avx2_rows(x, stride, 3, groups, tile, sums); break;
+    default: product_avx2_rows(x, stride, 4, groups, tile, sums);
+    }
+}
+
+/* The instruction multiplies unsigned by signed bytes: inputs are raised by 128, and the sums start at -offset. */
+VNNI INLINE void product_vnni_rows(const int8_t *x, int64_t stride, const int rows, int64_t groups,
+                                   const int8_t *tile, const int32_t *offset, int32_t *sums) {
+    __m512i sum[ROWS][4];
+    for (int part = 0; part < 4; part++) {
+        const __m512i start = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_loadu_si512(offset + 16 * part));
+        for (int m = 0; m < rows; m++) sum[m][part] = start;
+    }
+    for (int64_t g = 0; g < groups; g++) {
+        __m512i w[4];
+        for (int part = 0; part < 4; part++) w[part] = _mm512_loadu_si512(tile + (g * TILE + 16 * part) * 4);
+        for (int m = 0; m < rows; m++) {
+            uint32_t four;
+            memcpy(&four, x + m * stride + 4 * g, 4);
+            const __m512i v = _mm512_set1_epi32((int32_t)(four ^ 0x80808080u));
+            for (int part = 0; part < 4; part++) sum[m][part] = _mm512_dpbusd_epi32(sum[m][part], v, w[part]);
+        }
+    }
+    for (int m = 0; m < rows; m++)
+        for (int part = 0; part < 4; part++) _mm512_storeu_si512(sums + m * TILE + 16 * part, sum[m][part]);
+}
+
+VNNI static void product_vnni(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
+                              const int32_t *offset, int32_t *sums) {
+    switch (rows) {
+    case 1: product_vnni_rows(x, stride, 1, groups, tile, offset, sums); break;
+    case 2: product_vnni_rows(x, stride, 2, groups, tile, offset, sums); break;
+    case 3: product_vnni_rows(x, stride, 3, groups, tile, offset, sums); break;
+    default: product_vnni_rows(x, stride, 4, groups, tile, offset, sums);
+    }
+}
+#endif
+
+/* An empty array may have a null address: the state of a convolution with kernel size 1 is one. */
+INLINE void copy(float *to, const float *from, int64_t count) {
+    if (count && to != from) memcpy(to, from, sizeof(float) * (size_t)count);
+}
+
+INLINE void copy_or_zero(float *to, const float *from, int64_t count) {
+    if (from) copy(to, from, count);
+    else if (count) memset(to, 0, sizeof(float) * (size_t)count);
+}
+
+INLINE int64_t padded(int64_t inputs) { return (inputs + 3) / 4 * 4; }
+
+/* The nearest integer, ties to even, for |x| < 2**22. */
+INLINE float rounded(float x) { return (x + 12582912.0f) - 12582912.0f; }
+
+/* exact.to_levels of one row. Returns the scale of its levels; if `normed`, the inverse of their root sum of squares. */
+INLINE float to_levels(const float *x, int64_t inputs, int normed, int fine, float floor, int8_t *coarse,
+                       int8_t *rest) {
+    const int max_level = fine ? FINE_FACTOR * MAX_LEVEL : MAX_LEVEL;
+    const float min_peak = floor > 0.0f ? floor : 1e-30f;
+    /* as integers, non-negative floats keep their order, and negative ones are less than all of them */
+    const int32_t mask = floor > 0.0f ? -1 : 0x7fffffff;
+    int32_t peak;
+    memcpy(&peak, &min_peak, 4);
+    for (int64_t k = 0; k < inputs; k++) {
+        int32_t bits;
+        memcpy(&bits, x + k, 4);
+        bits &= mask;
+        peak = bits > peak ? bits : peak;
+    }
+    float scale;
+    memcpy(&scale, &peak, 4);
+    scale = scale * (float)(1.0 / max_level);
+    int64_t squares = 0;
+    if (fine) {
+        for (int64_t k = 0; k < inputs; k++) {
+            const float level = rounded(x[k] / scale), high = rounded(level / FINE_FACTOR);
+            coarse[k] = (int8_t)(int32_t)high;
+            rest[k] = (int8_t)(int32_t)(level - FINE_FACTOR * high);
+            squares += (int64_t)level * (int64_t)level;
+        }
+        memset(rest + inputs, 0, (size_t)(padded(inputs) - inputs));
+    } else {
+        for (int64_t k = 0; k < inputs; k++) coarse[k] = (int8_t)(int32_t)rounded(x[k] / scale);
+    }
+    memset(coarse + inputs, 0, (size_t)(padded(inputs) - inputs));
+    if (!normed) return scale;
+    if (!fine)
+        for (int64_t k = 0; k < inputs; k++) squares += coarse[k] * coarse[k];
+    const float root = (float)sqrt((double)squares);
+    return 1.0f / (root > 1.0f ? root : 1.0f);
+}
+
+INLINE float hardswish(float x) {
+    float gate = x + 3.0f;
+    gate = gate > 0.0f ? gate : 0.0f;
+    gate = gate < 6.0f ? gate : 6.0f;
+    return x * gate / 6.0f;
+}
+
+/* exact.ExactLinear: rows of x, `stride` apart, to [M][N]. */
+INLINE void linear(LINEAR_ARGUMENTS) {
+    const int64_t inputs = l->matrix.inputs, outputs = l->matrix.outputs, width = padded(inputs);
+    for (int64_t m = 0; m < rows; m++) {
+        int8_t *coarse = work->coarse + m * width, *rest = work->rest + m * width;
+        if (l->fine) work->scales[m] = to_levels(x + m * stride, inputs, (int)l->normed, 1, l->floor, coarse, rest);
+        else work->scales[m] = to_levels(x + m * stride, inputs, (int)l->normed, 0, l->floor, coarse, rest);
+    }
+    int32_t sums[ROWS * TILE], rest_sums[ROWS * TILE];
+    for (int64_t first = 0; first < outputs; first += TILE) {
+        const int count = (int)(outputs - first < TILE ? outputs - first : TILE);
+        const int8_t *tile = l->matrix.levels + first * width;
+        const int32_t *offset = l->matrix.offset + first;
+        const float *scale = l->scale + first, *bias = l->bias + first;
+        for (int64_t m = 0; m < rows; m += ROWS) {
+            const int64_t some = rows - m < ROWS ? rows - m : ROWS;
+            work->isa->product(work->coarse + m * width, width, some, width / 4, tile, offset, sums);
+            if (l->fine) work->isa->product(work->rest + m * width, width, some, width / 4, tile, offset, rest_sums);
+            for (int64_t i = 0; i < some; i++) {
+                float *y = out + (m + i) * outputs + first;
+                const float row = work->scales[m + i];
+                if (l->fine)
+                    for (int n = 0; n < count; n++)
+                        y[n] = ((float)FINE_FACTOR * (float)sums[i * TILE + n] + (float)rest_sums[i * TILE + n]) * row *
+                                   scale[n] + bias[n];
+                else
+                    for (int n = 0; n < count; n++) y[n] = (float)sums[i * TILE + n] * row * scale[n] + bias[n];
+                if (hard_swish)
+                    for (int n = 0; n < count; n++) y[n] = hardswish(y[n]);
+            }
+        }
+    }
+}
+
+/* convolution.CausalDepthwiseConv over the frames of one utterance; updates the state, [kernel_size - 1][D]. */
+INLINE void convolve(const Block *b, const float *x, int64_t frames, float *state, float *out) {
+    const int64_t dim = b->dim, last = b->kernel_size - 1;
+    for (int64_t t = 0; t < frames; t++, x += dim, out += dim) {
+        if (last == 0)
+            for (int64_t d = 0; d < dim; d++) out[d] = (0.0f + x[d] * b->weight[d]) + b->bias[d];
+        else
+            for (int64_t d = 0; d < dim; d++) out[d] = (state[d] + x[d] * b->weight[d]) + b->bias[d];
+        for (int64_t lag = 1; lag < last; lag++) {
+            float *sum = state + (lag - 1) * dim;
+            const float *weight = b->weight + lag * dim;
+            for (int64_t d = 0; d < dim; d++) sum[d] = sum[dim + d] + x[d] * weight[d];
+        }
+        if (last) {
+            float *sum = state + (last - 1) * dim;
+            const float *weight = b->weight + last * dim;
+            for (int64_t d = 0; d < dim; d++) sum[d] = 0.0f + x[d] * weight[d];
+        }
+    }
+}
+
+/* convnext.BlockStack: updates x, (B, T, D), and writes each block's next state, (B, kernel_size - 1, D). Without a
+ * state, it is zero. */
+INLINE void blocks(BLOCKS_ARGUMENTS) {
+    const int64_t rows = batch * frames;
+    for (int64_t i = 0; i < depth; i++, block++) {
+        const int64_t dim = block->dim, size = (block->kernel_size - 1) * dim;
+        copy_or_zero(next[i], state ? state[i] : NULL, batch * size);
+        for (int64_t b = 0; b < batch; b++)
+            convolve(block, x + b * frames * dim, frames, next[i] + b * size, work->branch + b * frames * dim);
+        work->isa->linear(&block->expand, work->branch, dim, rows, 1, work->hidden, work);
+        work->isa->linear(&block->contract, work->hidden, block->expand.matrix.outputs, rows, 0, work->branch, work);
+        for (int64_t j = 0; j < rows * dim; j++) x[j] = x[j] + work->branch[j];
+    }
+}
+
+/* quantizer.ResidualQuantizer.encode: latent (M, D) to codes [M][Q]. */
+INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int64_t num_codebooks, int64_t *codes,
+                     float *residual, Workspace *work) {
+    const int64_t dim = q->dim - q->semantic_dim, size = q->codebook_size;
+    for (int64_t m = 0; m < rows; m++)
+        copy(residual + m * dim, latent + m * q->dim + q->semantic_dim, dim);
+    int32_t sums[ROWS * TILE];
+    for (int64_t s = 0; s < num_codebooks; s++) {
+        const Stage *stage = q->stages + s;
+        const int64_t inputs = stage->matrix.inputs, width = padded(inputs);
+        const float *query = s ? residual : latent;
+        const int64_t stride = s ? dim : q->dim;
+        for (int64_t m = 0; m < rows; m++) {
+            int8_t *levels = work->coarse + m * width;
+            const float scale = to_levels(query + m * stride, inputs, 0, 0, 0.0f, levels, levels);
+            work->scales[m] = scale * stage->scale;
+        }
+        for (int64_t m = 0; m < rows; m += ROWS) {
+            const int64_t some = rows - m < ROWS ? rows - m : ROWS;
+            float best[ROWS][TILE];
+            int32_t best_tile[ROWS][TILE]; /* first code of the tile in which each column is largest */
+            for (int64_t first = 0; first < size; first += TILE) {
+                const int count = (int)(size - first < TILE ? size - first : TILE);
+                work->isa->product(work->coarse + m * width, width, some, width / 4,
+                                   stage->matrix.levels + first * width, stage->matrix.offset + first, sums);
+                for (int64_t i = 0; i < some; i++) {
+                    const float row = work->scales[m + i];
+                    const int32_t *sum = sums + i * TILE;
+                    const float *squared_norms = stage->squared_norms + first;
+                    if (first == 0) {
+                        for (int n = 0; n < TILE; n++) best[i][n] = -INFINITY, best_tile[i][n] = 0;
+                    }
+                    for (int n = 0; n < count; n++) {
+                        const float score = (float)sum[n] * row - squared_norms[n];
+                        best_tile[i][n] = score > best[i][n] ? (int32_t)first : best_tile[i][n];
+                        best[i][n] = score > best[i][n] ? score : best[i][n];
+                    }
+                }
+            }
+            for (int64_t i = 0; i < some; i++) { /* the largest score; the first of equals */
+                int64_t code = best_tile[i][0];
+                float maximum = best[i][0];
+                for (int n = 1; n < (size < TILE ? size : TILE); n++) {
+                    const int64_t other = best_tile[i][n] + n;
+                    if (best[i][n] > maximum || (best[i][n] == maximum && other < code))
+                        code = other, maximum = best[i][n];
+                }
+                codes[(m + i) * num_codebooks + s] = code;
+                const float *vector = stage->vectors + code * dim;
+                float *rest = residual + (m + i) * dim;
+                for (int64_t d = 0; d < dim; d++) rest[d] = rest[d] - vector[d];
+            }
+        }
+    }
+}
+
+INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* The largest hidden width of some blocks; raises `dim` to their largest width. */
+INLINE int64_t max_hidden(const Block *block, int64_t depth, int64_t *dim) {
+    int64_t hidden = 0;
+    for (; depth; depth--, block++) {
+        hidden = larger(hidden, block->expand.matrix.outputs);
+        *dim = larger(*dim, block->dim);
+    }
+    return hidden;
+}
+
+/* Allocate for `rows` rows of at most `inputs` inputs; free(work->hidden) releases it. */
+static int allocate(Workspace *work, int64_t rows, int64_t inputs, int64_t dim, int64_t hidden) {
+    const size_t m = (size_t)rows, levels = m * (size_t)padded(inputs);
+    char *memory = malloc(sizeof(float) * m * (size_t)(dim + hidden + 1) + 2 * levels);
+    if (!memory) return NO_MEMORY;
+    work->hidden = (float *)memory;
+    work->branch = work->hidden + m * (size_t)hidden;
+    work->scales = work->branch + m * (size_t)dim;
+    work->coarse = (int8_t *)(work->scales + m);
+    work->rest = work->coarse + levels;
+    return OK;
+}
+
+#define ENCODE_ARGUMENTS \
+    const Encoder *e, int64_t batch, int64_t start, int64_t first, int64_t stop, const float *waveform, \
+        int64_t waveform_stride, int64_t num_codebooks, const float *const *state, float *const *next, int64_t *codes, \
+        const int64_t *codes_strides
+#define DECODE_ARGUMENTS \
+    const Decoder *d, int64_t batch, int64_t start, int64_t first, int64_t stop, const int64_t *codes, \
+        const int64_t *codes_strides, int64_t num_codebooks, int64_t num_frames, const int64_t *lengths, \
+        const float *const *state, float *const *next, float *waveform, int64_t waveform_stride
+#define ENCODE_VALUES \
+    e, batch, start, first, stop, waveform, waveform_stride, num_codebooks, state, next, codes, codes_strides
+#define DECODE_VALUES \
+    d, batch, start, first, stop, codes, codes_strides, num_codebooks, num_frames, lengths, state, next, waveform, \
+        waveform_stride
+
+INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
+    const Quantizer *q = &e->quantizer;
+    const int64_t frames = stop - start, patches = frames * e->patches_per_frame;
+    const int64_t hop = e->patches_per_frame * e->patch_length, samples = frames * hop;
+    const int64_t past = e->window_length - e->patch_length, length = past + samples;
+    const int64_t rows = batch * patches, frame_rows = batch * frames;
+    const int64_t patch_dim = e->embed.matrix.outputs, frame_dim = e->merge.matrix.outputs;
+    int64_t dim = larger(patch_dim, frame_dim);
+    const int64_t hidden =
+        larger(max_hidden(e->patch_blocks, e->patch_depth, &dim), max_hidden(e->frame_blocks, e->frame_depth, &dim));
+    const int64_t inputs =
+        larger(larger(e->window_length, larger(dim, hidden)), larger(e->patches_per_frame * patch_dim, q->dim));
+    Workspace work = {.isa = isa};
+    if (allocate(&work, rows, inputs, dim, hidden)) return NO_MEMORY;
+    float *signal = malloc(sizeof(float) * (size_t)(batch * length + rows * (patch_dim + frame_dim + 2 * q->dim)) +
+                           sizeof(int64_t) * (size_t)(frame_rows * num_codebooks) + sizeof(int64_t));
+    if (!signal) {
+        free(work.hidden);
+        return NO_MEMORY;
+    }
+    float *patch = signal + batch * length, *frame = patch + rows * patch_dim, *latent = frame + rows * frame_dim;
+    float *residual = latent + frame_rows * q->dim, *end = residual + frame_rows * q->dim;
+    int64_t *found = (int64_t *)(end + (end - signal) % 2); /* aligned as malloc is */
+    for (int64_t b = 0; b < batch; b++) {
+        float *x = signal + b * length;
+        const float *given = waveform + b * waveform_stride + start * hop;
+        copy_or_zero(x, state ? state[0] + b * past : NULL, past);
+        for (int64_t s = 0; s < samples; s++) x[past + s] = given[s] * e->gain;
+        copy(next[0] + b * past, x + samples, past);
+        isa->linear(&e->embed, x, e->patch_length, patches, 0, patch + b * patches * patch_dim, &work);
+    }
+    isa->blocks(e->patch_blocks, e->patch_depth, patch, batch, patches, state ? state + 1 : NULL, next + 1, &work);
+    isa->linear(&e->merge, patch, e->patches_per_frame * patch_dim, frame_rows, 0, frame, &work);
+    isa->blocks(e->frame_blocks, e->frame_depth, frame, batch, frames, state ? state + 1 + e->patch_depth : NULL,
+                next + 1 + e->patch_depth, &work);
+    isa->linear(&e->project, frame, frame_dim, frame_rows, 0, latent, &work);
+    quantize(q, latent, frame_rows, num_codebooks, found, residual, &work);
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t t = first; t < stop; t++)
+            for (int64_t s = 0; s < num_codebooks; s++)
+                codes[b * codes_strides[0] + s * codes_strides[1] + t * codes_strides[2]] =
+                    found[(b * frames + t - start) * num_codebooks + s];
+    free(signal);
+    free(work.hidden);
+    return OK;
+}
+
+/* quantizer.ResidualQuantizer.decode: codes to the latent, (B, T, D), which is zero where a row has no codes. */
+INLINE int dequantize(const Codebooks *c, int64_t batch, int64_t start, int64_t stop, const int64_t *codes,
+                      const int64_t *strides, int64_t num_codebooks, int64_t num_frames, const int64_t *lengths,
+                      float *latent) {
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t t = start; t < stop; t++, latent += c->dim) {
+            memset(latent, 0, sizeof(float) * (size_t)c->dim);
+            for (int64_t s = 0; t < num_frames && s < num_codebooks; s++) {
+                const int64_t code = codes[b * strides[0] + s * strides[1] + t * strides[2]];
+                if (code < 0 || code >= c->codebook_size) return CODE_OUT_OF_RANGE;
+                if (lengths && t >= lengths[b]) continue;
+                const float *vector = c->vectors + (s * c->codebook_size + code) * c->dim;
+                for (int64_t i = 0; i < c->dim; i++) latent[i] = s ? latent[i] + vector[i] : vector[i];
+            }
+        }
+    return OK;
+}
+
+INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
+    const int64_t frames = stop - start, patches = frames * d->patches_per_frame;
+    const int64_t rows = batch * patches, frame_rows = batch * frames, length = d->patch_length;
+    const int64_t latent_dim = d->codebooks.dim, frame_dim = d->project.matrix.outputs;
+    const int64_t patch_dim = d->split.matrix.outputs / d->patches_per_frame, head_dim = d->head.matrix.outputs;
+    int64_t dim = larger(frame_dim, patch_dim);
+    const int64_t hidden =
+        larger(max_hidden(d->frame_blocks, d->frame_depth, &dim), max_hidden(d->patch_blocks, d->patch_depth, &dim));
+    const int64_t inputs = larger(larger(dim, hidden), latent_dim);
+    Workspace work = {.isa = isa};
+    if (allocate(&work, rows, inputs, dim, hidden)) return NO_MEMORY;
+    float *latent = malloc(sizeof(float) * (size_t)(frame_rows * latent_dim + rows * (frame_dim + patch_dim + head_dim)));
+    if (!latent) {
+        free(work.hidden);
+        return NO_MEMORY;
+    }
+    float *frame = latent + frame_rows * latent_dim, *patch = frame + rows * frame_dim, *pieces = patch + rows * patch_dim;
+    int status =
+        dequantize(&d->codebooks, batch, start, stop, codes, codes_strides, num_codebooks, num_frames, lengths, latent);
+    if (status) goto end;
+    isa->linear(&d->project, latent, latent_dim, frame_rows, 0, frame, &work);
+    isa->blocks(d->frame_blocks, d->frame_depth, frame, batch, frames, state ? state + 1 : NULL, next + 1, &work);
+    isa->linear(&d->split, frame, frame_dim, frame_rows, 0, patch, &work);
+    isa->blocks(d->patch_blocks, d->patch_depth, patch, batch, patches, state ? state + 1 + d->frame_depth : NULL,
+                next + 1 + d->frame_depth, &work);
+    isa->linear(&d->head, patch, patch_dim, rows, 0, pieces, &work);
+    const int64_t first_patch = (first - start) * d->patches_per_frame;
+    for (int64_t b = 0; b < batch; b++) { /* overlap and add */
+        float *piece = pieces + b * patches * head_dim, *tail = next[0] + b * length;
+        float *y = waveform + b * waveform_stride + first * d->patches_per_frame * length;
+        copy_or_zero(tail, state ? state[0] + b * length : NULL, length);
+        for (int64_t p = 0; p < patches; p++, piece += head_dim) {
+            const float gain = piece[2 * length] * piece[2 * length];
+            for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * gain * d->window[i];
+            if (p >= first_patch) {
+                for (int64_t i = 0; i < length; i++) y[i] = piece[i] + tail[i];
+                y += length;
+            }
+            copy(tail, piece + length, length);
+        }
+    }
+end:
+    free(latent);
+    free(work.hidden);
+    return status;
+}
+
+#define COMPILE_FOR(ISA, TARGET) \
+    TARGET NOINLINE void linear_##ISA(LINEAR_ARGUMENTS) { linear(l, x, stride, rows, hard_swish, out, work); } \
+    TARGET NOINLINE void blocks_##ISA(BLOCKS_ARGUMENTS) { \
+        blocks(block, depth, x, batch, frames, state, next, work); \
+    } \
+    static const Isa ISA = {product_##ISA, linear_##ISA, blocks_##ISA}; \
+    TARGET static int encode_##ISA(ENCODE_ARGUMENTS) { \
+        return encode(ENCODE_VALUES, &ISA); \
+    } \
+    TARGET static int decode_##ISA(DECODE_ARGUMENTS) { \
+        return decode(DECODE_VALUES, &ISA); \
+    }
+
+COMPILE_FOR(generic, GENERIC)
+#ifdef X86
+COMPILE_FOR(avx2, AVX2)
+COMPILE_FOR(vnni, VNNI)
+#endif
+
+/* Sizes of the structures, by which a caller notices that it was written for another version. */
+EXPORT void speechtok_sizes(int64_t *sizes) {
+    sizes[0] = sizeof(Linear);
+    sizes[1] = sizeof(Block);
+    sizes[2] = sizeof(Stage);
+    sizes[3] = sizeof(Encoder);
+    sizes[4] = sizeof(Decoder);
+}
+
+/* Number of instruction sets that this processor has: the first ones of generic, AVX2, AVX-512 with VNNI, from the
+ * slowest to the fastest. All give equal results. */
+EXPORT int64_t speechtok_num_isas(void) {
+#ifdef X86
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2")) return 1;
+    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+                   __builtin_cpu_supports("avx512vl")
+               ? 3
+               : 2;
+#else
+    return 1;
+#endif
+}
+
+/* Encode frames start ≤ t < stop of a waveform, (B, S), whose rows are `waveform_stride` apart. Codes are written from
+ * frame `first` on, at the given strides of row, codebook and frame. A null state is zero. Returns OK or NO_MEMORY. */
+EXPORT int speechtok_encode(int64_t isa, ENCODE_ARGUMENTS) {
+#ifdef X86
+    if (isa == 2) return encode_vnni(ENCODE_VALUES);
+    if (isa == 1) return encode_avx2(ENCODE_VALUES);
+#endif
+    (void)isa;
+    return encode_generic(ENCODE_VALUES);
+}
+
+/* Decode frames start ≤ t < stop to a waveform, (B, S), which is late by one frame and written from frame `first` on.
+ * `codes` has `num_frames` frames, of which the first lengths[b] of row b count; all count if `lengths` is null. The
+ * latent of other frames is zero, and so is a null state. Returns OK, NO_MEMORY, or CODE_OUT_OF_RANGE before anything
+ * is written. */
+EXPORT int speechtok_decode(int64_t isa, DECODE_ARGUMENTS) {
+#ifdef X86
+    if (isa == 2) return decode_vnni(DECODE_VALUES);
+    if (isa == 1) return decode_avx2(DECODE_VALUES);
+#endif
+    (void)isa;
+    return decode_generic(DECODE_VALUES);
+}
+
+/* setuptools builds the library as a Python extension, for which some linkers require this symbol; ctypes loads it. */
+EXPORT void *PyInit__native(void) { return 0; }
