@@ -1,7 +1,7 @@
 """Noise in frequency bands, equal to the bit everywhere: whole numbers that depend on the position alone.
 
-Above some 2 kHz, a few kilobits per second do not determine the waveform. A decoder that writes a waveform there all
-the same repeats one pattern at the rate of its patches, which is heard as a buzz. Noise has no pattern: only its gain in
+Above some 2 kHz, a few kilobits per second do not determine the waveform. A decoder that writes a waveform there
+anyway repeats one pattern at the rate of its patches, which is heard as a buzz. Noise has no pattern: only its gain in
 each band is predicted, as in harmonic plus noise models of speech (Stylianou 2001, doi 10.1109/89.890068).
 """
 

@@ -12,6 +12,7 @@ from speechtok.nn.convolution import CausalConvNeXtBlock, CausalDepthwiseConv
 from speechtok.nn.exact import ExactLinear
 from speechtok.nn.native import library
 from speechtok.nn.native.steps import NativeDecoder, NativeEncoder
+from speechtok.nn.noise import BandNoise
 from speechtok.nn.quantizer import ResidualQuantizer
 from speechtok.nn.weight_cache import WeightCache, forward_hooks
 
@@ -25,6 +26,7 @@ _SUPPORTED = {
     CausalConvNeXtBlock,
     CausalDepthwiseConv,
     ExactLinear,
+    BandNoise,
     nn.ModuleList,
 }
 """Modules that ``native.c`` implements. Subclasses and other modules compute for themselves."""

@@ -99,6 +99,12 @@ class Codebooks(ctypes.Structure):
     _fields_ = (("num_codebooks", _Int), ("codebook_size", _Int), ("dim", _Int), ("vectors", _Pointer))
 
 
+class Noise(ctypes.Structure):
+    """A :class:`~speechtok.nn.noise.BandNoise`; without bands, none."""
+
+    _fields_ = (("bands", _Int), ("period", _Int), ("gain_scale", _Float), ("table", _Pointer))
+
+
 class Decoder(ctypes.Structure):
     """A :class:`~speechtok.nn.convnext.ConvNeXtDecoder` and the codebooks before it."""
 
@@ -113,6 +119,7 @@ class Decoder(ctypes.Structure):
         ("patch_blocks", _Pointer),
         ("frame_blocks", _Pointer),
         ("window", _Pointer),
+        ("noise", Noise),
         ("codebooks", Codebooks),
     )
 
@@ -122,7 +129,7 @@ NO_MEMORY, CODE_OUT_OF_RANGE = -1, -2
 
 _STRUCTURES: tuple[type[ctypes.Structure], ...] = (Linear, Block, Stage, Encoder, Decoder)
 _ENCODE: tuple[Any, ...] = (_Int, _Pointer, *[_Int] * 4, _Pointer, _Int, _Int, *[_Pointer] * 4)
-_DECODE: tuple[Any, ...] = (_Int, _Pointer, *[_Int] * 4, _Pointer, _Pointer, _Int, _Int, *[_Pointer] * 4, _Int)
+_DECODE: tuple[Any, ...] = (_Int, _Pointer, *[_Int] * 4, _Pointer, _Pointer, _Int, _Int, *[_Pointer] * 5, _Int)
 
 _forced_isa: int | None = None
 

@@ -81,11 +81,18 @@ typedef struct {
     const float *vectors; /* [Q][N][D] */
 } Codebooks;
 
+typedef struct { /* noise.BandNoise: the noise of each band, [bands][period][patch_length] */
+    int64_t bands, period;
+    float gain_scale;
+    const float *table;
+} Noise;
+
 typedef struct {
     int64_t patches_per_frame, patch_length, patch_depth, frame_depth;
     Linear project, split, head;
     const Block *patch_blocks, *frame_blocks;
     const float *window; /* [2 * patch_length] */
+    Noise noise;
     Codebooks codebooks;
 } Decoder;
 
@@ -425,12 +432,12 @@ static int allocate(Workspace *work, int64_t rows, int64_t inputs, int64_t dim, 
 #define DECODE_ARGUMENTS \
     const Decoder *d, int64_t batch, int64_t start, int64_t first, int64_t stop, const int64_t *codes, \
         const int64_t *codes_strides, int64_t num_codebooks, int64_t num_frames, const int64_t *lengths, \
-        const float *const *state, float *const *next, float *waveform, int64_t waveform_stride
+        const float *position, const float *const *state, float *const *next, float *waveform, int64_t waveform_stride
 #define ENCODE_VALUES \
     e, batch, start, first, stop, waveform, waveform_stride, num_codebooks, state, next, codes, codes_strides
 #define DECODE_VALUES \
-    d, batch, start, first, stop, codes, codes_strides, num_codebooks, num_frames, lengths, state, next, waveform, \
-        waveform_stride
+    d, batch, start, first, stop, codes, codes_strides, num_codebooks, num_frames, lengths, position, state, next, \
+        waveform, waveform_stride
 
 INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
     const Quantizer *q = &e->quantizer;
@@ -497,6 +504,18 @@ INLINE int dequantize(const Codebooks *c, int64_t batch, int64_t start, int64_t 
     return OK;
 }
 
+/* noise.BandNoise.forward: adds noise to one piece, [2 * length], at a position in patches. */
+INLINE void add_noise(const Noise *noise, const float *roots, int64_t position, int64_t length, float *piece) {
+    const int64_t next = (position + 1) % noise->period;
+    for (int64_t band = 0; band < noise->bands; band++) {
+        const float *values = noise->table + band * noise->period * length;
+        const float *first = values + position * length, *second = values + next * length;
+        const float gain = roots[band] * roots[band] * noise->gain_scale;
+        for (int64_t i = 0; i < length; i++) piece[i] = piece[i] + gain * first[i];
+        for (int64_t i = 0; i < length; i++) piece[length + i] = piece[length + i] + gain * second[i];
+    }
+}
+
 INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
     const int64_t frames = stop - start, patches = frames * d->patches_per_frame;
     const int64_t rows = batch * patches, frame_rows = batch * frames, length = d->patch_length;
@@ -530,7 +549,14 @@ INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
         copy_or_zero(tail, state ? state[0] + b * length : NULL, length);
         for (int64_t p = 0; p < patches; p++, piece += head_dim) {
             const float gain = piece[2 * length] * piece[2 * length];
-            for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * gain * d->window[i];
+            for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * gain;
+            if (d->noise.bands) {
+                const float given = position[b];
+                const int64_t at = given >= 0.0f && given < (float)d->noise.period ? (int64_t)given : 0;
+                add_noise(&d->noise, piece + 2 * length + 1,
+                          (at + start * d->patches_per_frame + p) % d->noise.period, length, piece);
+            }
+            for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * d->window[i];
             if (p >= first_patch) {
                 for (int64_t i = 0; i < length; i++) y[i] = piece[i] + tail[i];
                 y += length;
@@ -600,7 +626,8 @@ EXPORT int speechtok_encode(int64_t isa, ENCODE_ARGUMENTS) {
 
 /* Decode frames start ≤ t < stop to a waveform, (B, S), which is late by one frame and written from frame `first` on.
  * `codes` has `num_frames` frames, of which the first lengths[b] of row b count; all count if `lengths` is null. The
- * latent of other frames is zero, and so is a null state. Returns OK, NO_MEMORY, or CODE_OUT_OF_RANGE before anything
+ * latent of other frames is zero, and so is a null state. `position` of each row, from 0 to below the period of the noise,
+ * is that of frame 0; it is read only if there is noise. Returns OK, NO_MEMORY, or CODE_OUT_OF_RANGE before anything
  * is written. */
 EXPORT int speechtok_decode(int64_t isa, DECODE_ARGUMENTS) {
 #ifdef X86

@@ -17,6 +17,7 @@ from speechtok.nn.convnext import BlockStack, ConvNeXtDecoder, ConvNeXtEncoder, 
 from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.exact import ExactLinear
 from speechtok.nn.native import library
+from speechtok.nn.noise import GAIN_SCALE, PERIOD, BandNoise
 from speechtok.nn.quantizer import ResidualQuantizer
 
 _TILE = 64
@@ -75,12 +76,19 @@ class Packer:
             len(c.frame_blocks.blocks),
             self._linear(c.project, latent_dim, frame_dim),
             self._linear(c.split, frame_dim, c.patches_per_frame * patch_dim),
-            self._linear(c.head, patch_dim, 2 * c.patch_length + 1),
+            self._linear(c.head, patch_dim, 2 * c.patch_length + 1 + (0 if c.noise is None else len(c.noise.filters))),
             self._blocks(c.patch_blocks, patch_dim),
             self._blocks(c.frame_blocks, frame_dim),
             self._address(hann_window(2 * c.patch_length, torch.device("cpu"))),
+            library.Noise() if c.noise is None else self._noise(c.noise, c.patch_length),
             library.Codebooks(num_codebooks, codebook_size, latent_dim, self._address(quantizer.codebooks.float())),
         )
+
+    def _noise(self, noise: BandNoise, patch_length: int) -> library.Noise:
+        bands = len(noise.filters)
+        table = noise.table()
+        _check(table.shape == (bands, PERIOD, patch_length), f"the noise of {bands} bands")
+        return library.Noise(bands, PERIOD, GAIN_SCALE, self._address(table))
 
     def _address(self, tensor: Tensor) -> int:
         tensor = tensor.detach().contiguous()

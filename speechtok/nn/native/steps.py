@@ -12,6 +12,7 @@ from speechtok.errors import InputError, TokensError
 from speechtok.nn.convnext import ConvNeXtDecoder, ConvNeXtEncoder, State
 from speechtok.nn.native import library, threads
 from speechtok.nn.native.packing import Packer, receptive_field, state_shapes
+from speechtok.nn.noise import PERIOD
 from speechtok.nn.quantizer import ResidualQuantizer
 
 _TRIAL_FRAMES = 1, 2, 1
@@ -205,6 +206,7 @@ class NativeDecoder(_Steps):
             state_shapes(decoder.patch_length, decoder.frame_blocks, decoder.patch_blocks),
             receptive_field(decoder.frame_blocks) + -(-patches // decoder.patches_per_frame),
         )
+        self._patches_per_frame, self._has_noise = decoder.patches_per_frame, decoder.noise is not None
         packer = Packer()
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             self._decoder = packer.decoder(quantizer, decoder)
@@ -246,6 +248,8 @@ class NativeDecoder(_Steps):
                     f"({batch},) on cpu"
                 )
             lengths = lengths.contiguous()
+        position, next_position = self._split_position(state, frames)
+        state = state[: len(self._state_shapes)]
         waveform = torch.empty((batch, frames * self.hop_length), dtype=torch.float32, device="cpu")
         target, target_stride, isa = waveform.data_ptr(), waveform.stride(0), library.current_isa()
         length_source = None if lengths is None else lengths.data_ptr()
@@ -264,6 +268,7 @@ class NativeDecoder(_Steps):
                 num_codebooks,
                 num_frames,
                 None if length_source is None else length_source + 8 * row,
+                None if position is None else position.data_ptr() + 4 * row,
                 state,
                 next_state,
                 target + 4 * row * target_stride,
@@ -271,7 +276,19 @@ class NativeDecoder(_Steps):
             )
             return status
 
-        return waveform, self._run(compute, batch, frames, state)
+        return waveform, (*self._run(compute, batch, frames, state), *next_position)
+
+    def _split_position(self, state: State, frames: int) -> tuple[Tensor | None, State]:
+        """The position of the noise, which is last in a state, and that after ``frames``; without noise, none."""
+        if not self._has_noise:
+            return None, ()
+        position = state[-1]
+        if position.dtype is not torch.float32 or not position.is_cpu or position.shape != (len(state[0]), 1):
+            raise InputError(
+                f"the state ends in {position.dtype} {tuple(position.shape)} on {position.device}; expected the "
+                f"position of the noise, torch.float32 ({len(state[0])}, 1) on cpu"
+            )
+        return position.contiguous(), ((position + frames * self._patches_per_frame) % PERIOD,)
 
     def agrees_with(self, quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> bool:
         """Whether the modules give the same audio and states, to the bit, for some codes and several states."""
