@@ -1,4 +1,4 @@
-"""Waveforms in and out: files, sample rates, and what counts as a waveform."""
+"""Waveforms: checks and conversions, sample rates, audio files."""
 
 import io
 import os
@@ -11,17 +11,17 @@ import soxr
 import torch
 from torch import Tensor
 
-from speechtok.errors import AudioError, MissingFileError
+from speechtok.errors import AudioError, MissingFileError, quoted
 from speechtok.files import as_path, replacing
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
-"""What a folder of audio is searched for; a file that is named itself may have any suffix."""
+"""Suffixes of the files that are taken from a folder. A file given by its own name may have any suffix."""
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
-"""Sample rates outside these bounds are taken for a mistake."""
+"""Sample rates outside these bounds are refused as a mistake, in hertz."""
 
 MAX_PEAK = 32.0
-"""A floating-point waveform above this is taken for unscaled integers; below it, what exceeds 1 is clipped."""
+"""A floating-point waveform with a larger peak is refused as unscaled PCM; smaller peaks above 1 are clipped."""
 
 _PCM: dict[torch.dtype, tuple[float, float]] = {  # dtype -> (offset, full scale)
     torch.uint8: (128.0, 128.0),
@@ -31,7 +31,7 @@ _PCM: dict[torch.dtype, tuple[float, float]] = {  # dtype -> (offset, full scale
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-_FORMATS = {  # suffix -> libsndfile's format and subtype
+_FORMATS = {  # libsndfile's format and subtype by suffix
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
     ".ogg": ("OGG", "VORBIS"),
@@ -45,7 +45,7 @@ _FORMATS = {  # suffix -> libsndfile's format and subtype
 }
 
 _WRITE_BLOCK = 65_536
-"""Samples given to libsndfile at a time: its Vorbis encoder overflows the stack on long ones."""
+"""Samples per call of libsndfile, whose Vorbis encoder overflows the stack on long arrays."""
 
 
 def check_sample_rate(sample_rate: int) -> int:
@@ -53,41 +53,49 @@ def check_sample_rate(sample_rate: int) -> int:
     usable = isinstance(sample_rate, (int, np.integer)) or (isinstance(sample_rate, float) and sample_rate.is_integer())
     if not usable or isinstance(sample_rate, bool) or not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise AudioError(
-            f"sample_rate is {sample_rate!r}; expected whole hertz from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}: "
+            f"sample_rate is {quoted(sample_rate)}; expected whole hertz from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}: "
             "pass the rate that the waveform was recorded at"
         )
     return int(sample_rate)
 
 
-def check_lengths(lengths: Any, batch: int, samples: int, least: int = 1) -> list[int]:
-    """Samples of each of ``batch`` rows, from ``least`` to ``samples``; all of them if ``lengths`` is None.
+def check_lengths(lengths: Any, batch: int, samples: int, minimum: int = 1) -> list[int]:
+    """Return the samples of each row that count.
+
+    Args:
+        lengths: ``(B,)`` whole numbers, or ``None`` for all samples.
+        batch: rows ``B``.
+        samples: samples of a row, the largest allowed length.
+        minimum: the smallest allowed length.
 
     Raises:
-        AudioError: ``lengths`` are not such numbers.
+        AudioError: the lengths are of another number or type, or out of range.
     """
     if lengths is None:
         return [samples] * batch
     try:
         array = lengths.detach().cpu().numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples, one a row") from error
+        raise AudioError(
+            f"lengths is {quoted(lengths)}; expected {batch} whole numbers of samples, one a row"
+        ) from error
     if array.shape != (batch,) or array.dtype.kind not in "iu":
-        raise AudioError(f"lengths is {lengths!r}; expected {batch} whole numbers of samples, one a row")
+        raise AudioError(f"lengths is {quoted(lengths)}; expected {batch} whole numbers, one for each row")
     values: list[int] = array.tolist()
-    if min(values) < least or max(values) > samples:
-        raise AudioError(f"lengths is {values}; expected values from {least} to {samples}, the samples of a row")
+    if min(values) < minimum or max(values) > samples:
+        raise AudioError(f"lengths is {quoted(values)}; expected {minimum} to {samples}, the samples of a row")
     return values
 
 
 def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> Tensor:
-    """Check and convert what a caller passed as audio.
+    """Check and convert a waveform passed by a caller.
 
     Args:
         waveform: tensor, array or list of samples, ``(S,)`` or ``(B, S)``. Floating point is taken as is, clipped to
             [-1, 1]; int16, int32 and uint8 are PCM and scaled to that range.
-        rows: how many it must have, if that is known, as for a chunk of a stream; it may then be empty.
-        lengths: ``(B,)``, samples of each row that count, as :func:`check_lengths` takes them; what follows may be
-            anything, and becomes 0.
+        rows: number of rows that it must have, as a chunk of a stream; it may then be empty.
+        lengths: ``(B,)``, samples of each row that count, as in :func:`check_lengths`. The samples after them may have
+            any value, and become 0.
 
     Returns:
         float32 of shape ``(B, S)`` in [-1, 1], on the device of the input.
@@ -99,7 +107,7 @@ def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> 
     if not isinstance(waveform, Tensor):
         try:
             array = np.asarray(waveform)
-            # torch takes neither foreign byte orders nor negative strides nor read-only memory
+            # torch does not take foreign byte orders, negative strides or read-only memory
             x = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True))
         except (TypeError, ValueError, RuntimeError) as error:
             raise AudioError(
@@ -110,14 +118,14 @@ def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> 
         x = waveform.detach()
     if x.layout is not torch.strided or x.is_nested or x.is_meta:
         kind = "without values (device meta)" if x.is_meta else f"sparse or nested ({x.layout})"
-        raise AudioError(f"waveform is a tensor that is {kind}; expected a dense one, (S,) or (B, S)")
+        raise AudioError(f"waveform is {kind}; expected a dense tensor, (S,) or (B, S)")
     if x.ndim not in (1, 2):
         raise AudioError(
             f"waveform has shape {tuple(x.shape)}; expected (S,) or (B, S): average the channels of stereo audio first"
         )
     if rows is not None and (1 if x.ndim == 1 else x.shape[0]) != rows:
-        also = " or (S,)" if rows == 1 else ""
-        raise AudioError(f"waveform has shape {tuple(x.shape)}; expected ({rows}, S){also}: a row for each utterance")
+        vector = " or (S,)" if rows == 1 else ""
+        raise AudioError(f"waveform has shape {tuple(x.shape)}; expected ({rows}, S){vector}: a row for each utterance")
     if rows is None and x.ndim == 2 and x.shape[1] <= 8 and x.shape[0] > 1_000:
         raise AudioError(
             f"waveform has shape {tuple(x.shape)}, which looks like (samples, channels); expected (S,) or (B, S): "
@@ -130,7 +138,7 @@ def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> 
     if x.dtype not in _PCM and x.dtype not in _FLOATS:
         raise AudioError(f"waveform has dtype {x.dtype}; expected floating point in [-1, 1], int16, int32 or uint8")
     if lengths is not None:
-        counts = check_lengths(lengths, x.shape[0], x.shape[1], least=1 if rows is None else 0)
+        counts = check_lengths(lengths, x.shape[0], x.shape[1], minimum=1 if rows is None else 0)
         if min(counts) < x.shape[1]:
             past_end = torch.arange(x.shape[1], device=x.device) >= torch.tensor(counts, device=x.device)[:, None]
             x = x.masked_fill(past_end, int(_PCM.get(x.dtype, (0.0, 1.0))[0]))
@@ -154,9 +162,15 @@ def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> 
 
 
 def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """Change the sample rate of ``(B, S)`` with soxr (high quality), keeping the device.
+    """Change the sample rate of a waveform with soxr, in its quality ``HQ``.
 
-    The result has ``ceil(S * to_rate / from_rate)`` samples.
+    Args:
+        waveform: ``(B, S)``, on any device.
+        from_rate: its sample rate, in hertz.
+        to_rate: the sample rate of the result, in hertz.
+
+    Returns:
+        ``(B, ceil(S * to_rate / from_rate))`` in [-1, 1], on the same device.
     """
     if from_rate == to_rate:
         return waveform
@@ -169,20 +183,20 @@ def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
 
 
 def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
-    """Length that :func:`resample` gives to ``samples`` samples."""
+    """Samples of the result of :func:`resample` for ``samples`` samples."""
     return -(-samples * to_rate // from_rate)
 
 
 def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
-    """Read an audio file of any format that libsndfile knows (WAV, FLAC, Ogg Vorbis and Opus, MP3, AIFF, …).
+    """Read an audio file in any format of libsndfile: WAV, FLAC, Ogg Vorbis and Opus, MP3, AIFF and others.
 
     Returns:
-        The waveform, float32 ``(S,)`` in [-1, 1], several channels averaged into one; and its sample rate in hertz.
+        The waveform, float32 ``(S,)`` in [-1, 1], with channels averaged; and its sample rate, in hertz.
 
     Raises:
-        MissingFileError: there is no such file.
-        AudioError: the file is no audio, is damaged or truncated, holds no samples, or floating-point samples that are
-            not finite or have a peak over ``MAX_PEAK``.
+        MissingFileError: the file does not exist.
+        AudioError: the file is not audio, is damaged or truncated, or is empty; or its floating-point samples are not
+            finite or have a peak over :data:`MAX_PEAK`.
     """
     path = as_path(path)
     if not os.path.exists(path):
@@ -193,8 +207,8 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         with soundfile.SoundFile(path) as file:
             expected, sample_rate, log = file.frames, file.samplerate, file.extra_info
             samples = file.read(dtype="float32", always_2d=True)
-            log += file.extra_info  # where it ends, too
-    # TypeError: headerless .raw; ValueError, MemoryError: a header that gives no length, or an absurd one
+            log += file.extra_info  # now of the end of the file too
+    # TypeError: headerless .raw; ValueError, MemoryError: a header with no length, or an absurd one
     except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
         raise AudioError(f"{path} cannot be read as audio ({error}); expected an undamaged audio file") from error
     if len(samples) == 0:
@@ -217,22 +231,22 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
 
 
 def _truncation(log: str) -> str | None:
-    """What libsndfile's log of an opened file says of a missing end; it reads on without an error."""
+    """Find the signs of a missing end in libsndfile's log, which reads such files without an error."""
     if re.search("lacks an end-of-stream bit|Ogg ?: Junk after|without an End-Of-Stream flag", log):
         return "its last Ogg page is missing"
     sizes = re.search(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    if sizes and int(sizes[1]) < 0x7FFF_0000:  # writers to a pipe announce more than that, not knowing better
+    if sizes and int(sizes[1]) < 0x7FFF_0000:  # a writer to a pipe does not know the size, and announces more
         return f"it announces {sizes[1]} bytes of samples and holds {sizes[2]}"
     return None
 
 
 def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -> None:
-    """Write one mono waveform, ``(S,)`` or ``(1, S)``; its suffix chooses the format (WAV and FLAC: 16 bits).
+    """Write a mono waveform, ``(S,)`` or ``(1, S)``. The suffix chooses the format; WAV and FLAC have 16 bits.
 
-    The file appears under its name only once it is whole.
+    The file appears under its name only when it is complete.
 
     Raises:
-        AudioError: the waveform cannot be used, or the suffix names no format that can be written at this rate.
+        AudioError: the waveform cannot be used, or no format with this suffix can be written at this rate.
         OutputError: the file cannot be written.
     """
     path = as_path(path)
@@ -244,7 +258,7 @@ def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -
         raise AudioError(f"{path} has the suffix {path.suffix!r}; expected one of {', '.join(_FORMATS)}")
     kind, subtype = _FORMATS[path.suffix.lower()]
     samples = x[0].cpu().numpy()
-    if subtype == "PCM_16":  # libsndfile rounds down, half a step of bias
+    if subtype == "PCM_16":  # libsndfile rounds down, which biases by half a step
         samples = np.rint(samples * 32_768.0).clip(-32_768, 32_767).astype(np.int16)
     encoded = io.BytesIO()  # in memory first: libsndfile does not report a disk that fills up
     try:

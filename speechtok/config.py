@@ -1,4 +1,4 @@
-"""What a tokenizer is made of, as frozen dataclasses: the ``config`` part of ``config.json``."""
+"""Architectures of tokenizers as frozen dataclasses: the field ``config`` of ``config.json``."""
 
 import dataclasses
 import difflib
@@ -8,26 +8,31 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
-from speechtok.errors import ConfigError
+from speechtok.errors import ConfigError, quoted
 
 _D = TypeVar("_D")
 
 
 def from_mapping(cls: type[_D], values: Mapping[str, Any], where: str = "config") -> _D:
-    """Build the dataclass ``cls`` from plain values, nested dataclasses included.
+    """Build a dataclass from plain values, with its nested dataclasses.
+
+    Args:
+        cls: the dataclass.
+        values: its fields by name.
+        where: name of the table, for error messages.
 
     Raises:
-        ConfigError: a field is unknown (the nearest known one is named), missing, or of the wrong type.
+        ConfigError: a field is missing, of the wrong type or unknown; the message names the nearest known field.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{where} is {values!r}; expected a table of fields")
+        raise ConfigError(f"{where} is {quoted(values)}; expected a table of fields")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
             near = difflib.get_close_matches(str(name), fields, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(fields)}"
-            raise ConfigError(f"{where} has an unknown field {name!r}; {hint}")
+            raise ConfigError(f"{where} has an unknown field {quoted(name)}; {hint}")
         kind = fields[name].type
         path = f"{where}.{name}"
         if isinstance(kind, UnionType):
@@ -37,7 +42,7 @@ def from_mapping(cls: type[_D], values: Mapping[str, Any], where: str = "config"
         elif kind is float and type(value) is int:
             value = float(value)
         elif isinstance(kind, type) and get_origin(kind) is None and type(value) is not kind:
-            raise ConfigError(f"{path} is {value!r}; expected a value of type {kind.__name__}")
+            raise ConfigError(f"{path} is {quoted(value)}; expected a value of type {kind.__name__}")
         arguments[name] = value
     missing = [
         name
@@ -50,30 +55,30 @@ def from_mapping(cls: type[_D], values: Mapping[str, Any], where: str = "config"
 
 
 def _of_family(kinds: tuple[Any, ...], values: Any, where: str) -> Any:
-    """The one of ``kinds`` whose ``family`` the values name; the first if they name none."""
+    """Return the dataclass whose ``family`` is that of the values; the first by default."""
     families = {kind.family: kind for kind in kinds}
     name = values.get("family", kinds[0].family) if isinstance(values, Mapping) else kinds[0].family
     if not isinstance(name, str) or name not in families:
-        raise ConfigError(f"{where}.family is {name!r}; expected {' or '.join(map(repr, families))}")
+        raise ConfigError(f"{where}.family is {quoted(name)}; expected {' or '.join(map(repr, families))}")
     return families[name]
 
 
-def _check_whole(name: str, value: int, least: int, most: int) -> None:
-    """The upper bounds keep a damaged or hostile config from asking for more than any machine has."""
-    if type(value) is not int or not least <= value <= most:
-        raise ConfigError(f"{name} is {value!r}; expected a whole number from {least} to {most}")
+def _check_whole(name: str, value: int, minimum: int, maximum: int) -> None:
+    """Check a field. The maxima keep a damaged or hostile config from asking for more memory than any machine has."""
+    if type(value) is not int or not minimum <= value <= maximum:
+        raise ConfigError(f"{name} is {quoted(value)}; expected a whole number from {minimum} to {maximum}")
 
 
 @dataclass(frozen=True)
 class ConvNeXtStackConfig:
-    """Size of one half (encoder or decoder) of the ``convnext`` family.
+    """Widths and depths of an encoder or decoder of the ``convnext`` family.
 
     Attributes:
         patch_dim: width at the patch rate.
         patch_depth: blocks at the patch rate.
         frame_dim: width at the frame rate.
         frame_depth: blocks at the frame rate.
-        kernel_size: frames (or patches) that one block sees, its own included.
+        kernel_size: frames (or patches) that one block sees, including its own.
         expansion: hidden width of a block, in multiples of its width.
     """
 
@@ -93,22 +98,22 @@ class ConvNeXtStackConfig:
 
 @dataclass(frozen=True)
 class ConvNeXtConfig:
-    """A tokenizer, complete: two tokenizers of one config differ only in their weights.
+    """Architecture of a tokenizer of the ``convnext`` family.
 
     Attributes:
-        family: architecture of encoder and decoder; ``"convnext"``.
+        family: ``"convnext"``.
         sample_rate: in hertz.
-        hop_length: samples a frame; ``sample_rate / hop_length`` is the frame rate in hertz.
-        patch_length: samples a patch, the finer step inside a frame; divides ``hop_length``.
+        hop_length: samples per frame; ``sample_rate / hop_length`` is the frame rate, in hertz.
+        patch_length: samples per patch, the finer step inside a frame; divides ``hop_length``.
         window_length: samples that one patch sees, its own last; a multiple of ``patch_length``.
         latent_dim: width ``D`` of the latent and of every codebook vector.
-        semantic_dim: numbers of the latent, the first ones, that choose the code of codebook 0; the rest are for the
-            other codebooks. If 0, all codebooks look at all numbers.
+        semantic_dim: dimensions of the latent, from the first, that decide the code of codebook 0. The other codebooks
+            quantize the rest. If 0, all codebooks quantize all dimensions.
         num_codebooks: residual-VQ stages ``Q``.
         codebook_size: entries ``N`` of each codebook.
         noise_bands: frequency bands in which the decoder adds noise, from 2 kHz up; 0 for none.
-        encoder: size of the encoder.
-        decoder: size of the decoder.
+        encoder: widths and depths of the encoder.
+        decoder: widths and depths of the decoder.
     """
 
     family: str = "convnext"
@@ -126,7 +131,7 @@ class ConvNeXtConfig:
 
     def __post_init__(self) -> None:
         if self.family != "convnext":
-            raise ConfigError(f"family is {self.family!r}; expected 'convnext'")
+            raise ConfigError(f"family is {quoted(self.family)}; expected 'convnext'")
         _check_whole("sample_rate", self.sample_rate, 4_000, 192_000)
         for name in ("hop_length", "patch_length", "window_length", "latent_dim"):
             _check_whole(name, getattr(self, name), 1, 65_536)
@@ -136,7 +141,7 @@ class ConvNeXtConfig:
         _check_whole("noise_bands", self.noise_bands, 0, 256)
         for name in ("encoder", "decoder"):
             if not isinstance(getattr(self, name), ConvNeXtStackConfig):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected a ConvNeXtStackConfig")
+                raise ConfigError(f"{name} is {quoted(getattr(self, name))}; expected a ConvNeXtStackConfig")
         if self.patch_length % 2:
             raise ConfigError(f"patch_length is {self.patch_length}; expected an even number of samples")
         for name in ("hop_length", "window_length"):
@@ -147,7 +152,7 @@ class ConvNeXtConfig:
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second, in hertz."""
+        """Frames per second, in hertz."""
         return self.sample_rate / self.hop_length
 
     def codes_dict(self) -> dict[str, Any]:
@@ -185,8 +190,7 @@ class ConvNeXtConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON.
 
-        A field that came later is left out where its value means what older versions did, so that no tokenizer changes
-        its fingerprint with a new version.
+        A field that was added in a later version is left out if its value stands for the behaviour before.
         """
         return to_mapping(self)
 
@@ -204,19 +208,19 @@ def _stack_dict(stack: ConvNeXtStackConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SEANetConfig:
-    """A tokenizer of the ``seanet`` family, complete: the architecture of the published SpeechTokenizer.
+    """Architecture of a tokenizer of the ``seanet`` family, that of the published SpeechTokenizer.
 
     Attributes:
         family: ``"seanet"``.
         sample_rate: in hertz.
-        strides: of the decoder, in its order; their product is :attr:`hop_length`.
-        filters: width at sample rate; every stride doubles it.
+        strides: strides of the decoder, in its order; their product is :attr:`hop_length`.
+        filters: width at the sample rate; every stride doubles it.
         residual_layers: residual blocks at each rate.
-        residual_kernel_size: taps of their convolutions.
-        dilation_base: the dilation of each block is that of the one before times this.
-        lstm_layers: of the LSTM at frame rate; 0 for none.
-        bidirectional: whether the LSTM of the encoder runs backwards too.
-        causal: whether convolutions see the past alone; as published, they see as much of the future.
+        residual_kernel_size: kernel size of their convolutions.
+        dilation_base: ratio of the dilations of consecutive blocks.
+        lstm_layers: layers of the LSTM at the frame rate; 0 for none.
+        bidirectional: whether the encoder's LSTM also runs backwards.
+        causal: whether convolutions see only the past. The published ones see as much of the future.
         activation: ``"elu"`` or ``"snake"``.
         latent_dim: width ``D`` of the latent and of every codebook vector.
         num_codebooks: residual-VQ stages ``Q``.
@@ -240,9 +244,9 @@ class SEANetConfig:
 
     def __post_init__(self) -> None:
         if self.family != "seanet":
-            raise ConfigError(f"family is {self.family!r}; expected 'seanet'")
+            raise ConfigError(f"family is {quoted(self.family)}; expected 'seanet'")
         if not isinstance(self.strides, (list, tuple)) or not 1 <= len(self.strides) <= 8:
-            raise ConfigError(f"strides is {self.strides!r}; expected 1 to 8 whole numbers")
+            raise ConfigError(f"strides is {quoted(self.strides)}; expected 1 to 8 whole numbers")
         object.__setattr__(self, "strides", tuple(self.strides))  # a list where it was read from JSON
         for stride in self.strides:
             _check_whole("strides", stride, 2, 64)
@@ -257,27 +261,27 @@ class SEANetConfig:
         _check_whole("codebook_size", self.codebook_size, 2, 32_768)
         for name in ("bidirectional", "causal"):
             if type(getattr(self, name)) is not bool:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected true or false")
+                raise ConfigError(f"{name} is {quoted(getattr(self, name))}; expected true or false")
         if self.causal and self.bidirectional and self.lstm_layers:
             raise ConfigError(
-                "causal is true with bidirectional true, an LSTM that starts at the end; expected bidirectional false"
+                "causal is true and bidirectional is true; expected bidirectional false: such an LSTM starts at the end"
             )
         if self.activation not in ("elu", "snake"):
-            raise ConfigError(f"activation is {self.activation!r}; expected 'elu' or 'snake'")
+            raise ConfigError(f"activation is {quoted(self.activation)}; expected 'elu' or 'snake'")
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame."""
+        """Samples per frame."""
         return math.prod(self.strides)
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second, in hertz."""
+        """Frames per second, in hertz."""
         return self.sample_rate / self.hop_length
 
     @property
     def semantic_dim(self) -> int:
-        """0: all codebooks look at all numbers of the latent; see :class:`ConvNeXtConfig`."""
+        """0: all codebooks quantize all dimensions of the latent; see :class:`ConvNeXtConfig`."""
         return 0
 
     def codes_dict(self) -> dict[str, Any]:
@@ -314,11 +318,11 @@ class SEANetConfig:
 
 
 ModelConfig = ConvNeXtConfig | SEANetConfig
-"""A tokenizer of either family; :func:`from_mapping` takes the one that the field ``family`` names."""
+"""Architecture of either family; :func:`from_mapping` chooses by the field ``family``."""
 
 
 def model_config(values: Any) -> ModelConfig:
-    """Inverse of ``to_dict``, of either family. Raises ConfigError; see :func:`from_mapping`."""
+    """Inverse of ``to_dict`` for either family. Raises ConfigError; see :func:`from_mapping`."""
     kind: type[ModelConfig] = _of_family(get_args(ModelConfig), values, "config")
     return kind.from_dict(values)
 
@@ -326,8 +330,7 @@ def model_config(values: Any) -> ModelConfig:
 def to_mapping(config: Any) -> dict[str, Any]:
     """Inverse of :func:`from_mapping`.
 
-    A field that came later, one with ``absent`` in its metadata, is left out where its value means what older versions
-    did.
+    A field with ``absent`` in its metadata, which a later version added, is left out if it has that value.
     """
     values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     for f in dataclasses.fields(config):

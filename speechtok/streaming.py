@@ -144,7 +144,7 @@ class Stream:
             self._check_open()
             self._check_sample_rate(sample_rate)
             x = as_waveform(chunk, self._batch_size, lengths).to(self._partial.device)
-            samples = check_lengths(lengths, x.shape[0], x.shape[1], least=0)
+            samples = check_lengths(lengths, x.shape[0], x.shape[1], minimum=0)
             self._check_running(self._flushed, [row for row, n in enumerate(samples) if n], "flush", "encode")
             codes = self._encode(x, samples)
             self._taken = [taken + n for taken, n in zip(self._taken, samples, strict=True)]
@@ -319,8 +319,8 @@ class Stream:
     def _check_sample_rate(self, sample_rate: int | None) -> None:
         if sample_rate is not None and check_sample_rate(sample_rate) != self._codec.sample_rate:
             raise AudioError(
-                f"the chunk has sample_rate {quoted(sample_rate)}; expected {self._codec.sample_rate}: a stream does not "
-                "resample, pass the audio through a streaming resampler such as soxr.ResampleStream first"
+                f"the chunk has sample_rate {quoted(sample_rate)}; expected {self._codec.sample_rate}: a stream does "
+                "not resample, pass the audio through a streaming resampler such as soxr.ResampleStream first"
             )
 
     def _as_codes(self, codes: Any) -> tuple[Tensor, list[int]]:

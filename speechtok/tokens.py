@@ -1,4 +1,4 @@
-"""Tokens: the grid of codes of a batch of utterances, and what is needed to turn it back into audio."""
+"""Tokens: the codes of a batch of utterances, with all that a tokenizer needs to decode them."""
 
 import hashlib
 import json
@@ -23,16 +23,16 @@ _FORMAT = "speechtok-tokens-1"
 
 @dataclass(frozen=True, eq=False)
 class SpeechTokens:
-    """Codes of ``B`` utterances and the tokenizer that they belong to.
+    """Codes of ``B`` utterances, and the fingerprint of the tokenizer that made them.
 
     Attributes:
         codes: int64 ``(B, Q, T)``; frames past an utterance's length hold 0.
-        lengths: int64 ``(B,)``, frames of each utterance, on the device of ``codes``.
+        lengths: int64 ``(B,)``, frames of each utterance.
         num_samples: int64 ``(B,)``, samples of each utterance at ``sample_rate``; ``decode`` trims to them.
         sample_rate: of the tokenizer, in hertz.
-        hop_length: samples a frame.
+        hop_length: samples per frame.
         codebook_size: entries ``N`` of each codebook.
-        fingerprint: of the tokenizer that made the codes and can decode them.
+        fingerprint: of the encoder and codebooks that made the codes (:attr:`speechtok.Tokenizer.fingerprint`).
     """
 
     codes: Tensor
@@ -44,65 +44,65 @@ class SpeechTokens:
     fingerprint: str
 
     def __post_init__(self) -> None:
-        """Raises :class:`~speechtok.errors.TokensError` where shapes, types or ranges do not fit each other."""
+        """Raise :class:`~speechtok.errors.TokensError` if shapes, types or ranges do not fit each other."""
         for name in ("sample_rate", "hop_length", "codebook_size"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise TokensError(f"{name} is {getattr(self, name)!r}; expected a whole number above 0")
+                raise TokensError(f"{name} is {quoted(getattr(self, name))}; expected a whole number above 0")
         if self.codebook_size > 32_768:
             raise TokensError(f"codebook_size is {self.codebook_size}; expected at most 32768: files hold int16")
         if not isinstance(self.fingerprint, str):
-            raise TokensError(f"fingerprint is {quoted(self.fingerprint)}; expected the text that a tokenizer gives")
+            raise TokensError(f"fingerprint is {quoted(self.fingerprint)}; expected that of a tokenizer, a str")
         object.__setattr__(self, "fingerprint", canonical_fingerprint(self.fingerprint))
         check_codes(self.codes, self.codebook_size)
         batch, _, frames = self.codes.shape
         for name, most in (("lengths", frames), ("num_samples", frames * self.hop_length)):
             value = getattr(self, name)
             if not isinstance(value, Tensor) or value.dtype != torch.int64 or value.shape != (batch,):
-                raise TokensError(f"{name} is {value!r}; expected an int64 tensor of shape ({batch},)")
+                raise TokensError(f"{name} is {quoted(value)}; expected an int64 tensor of shape ({batch},)")
             if batch and (int(value.min()) < 0 or int(value.max()) > most):
-                raise TokensError(f"{name} is {value.tolist()}; expected values from 0 to {most}")
+                raise TokensError(f"{name} is {quoted(value.tolist())}; expected values from 0 to {most}")
         if not torch.equal(self.lengths, -(-self.num_samples // self.hop_length)):
             raise TokensError(
-                f"lengths {self.lengths.tolist()} and num_samples {self.num_samples.tolist()} disagree; "
+                f"lengths {quoted(self.lengths.tolist())} do not fit num_samples {quoted(self.num_samples.tolist())}; "
                 f"expected ceil(num_samples / {self.hop_length}) frames"
             )
 
     @property
     def semantic(self) -> Tensor:
-        """Codebook 0, ``(B, T)``: what is said."""
+        """Semantic codes: codebook 0, ``(B, T)``."""
         return self.codes[:, 0]
 
     @property
     def acoustic(self) -> Tensor:
-        """Codebooks 1 to Q-1, ``(B, Q-1, T)``: how it sounds."""
+        """Acoustic codes: codebooks 1 to Q-1, ``(B, Q-1, T)``."""
         return self.codes[:, 1:]
 
     @property
     def num_codebooks(self) -> int:
-        """Codebooks ``Q`` in these tokens."""
+        """Number of codebooks ``Q`` in these tokens."""
         return self.codes.shape[1]
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second, in hertz."""
+        """Frames per second, in hertz."""
         return self.sample_rate / self.hop_length
 
     @property
     def bitrate(self) -> float:
-        """Bits a second at ``log2(N)`` bits a code."""
+        """Bits per second, at ``log2(N)`` bits a code."""
         bits = math.log2(self.codebook_size)
         return self.frame_rate * self.num_codebooks * bits
 
     def __len__(self) -> int:
-        """Utterances ``B``."""
+        """Number of utterances ``B``."""
         return self.codes.shape[0]
 
     def __getitem__(self, index: int | slice) -> "SpeechTokens":
-        """One utterance as a batch of one, or a slice of the batch; without frames that are padding in all rows.
+        """Select one utterance, as a batch of one, or a slice of the batch. Frames that are padding in all rows go.
 
         Raises:
-            IndexError: there is no such utterance.
-            TokensError: the index is no whole number and no slice of such.
+            IndexError: the utterance does not exist.
+            TokensError: the index is neither a whole number nor a slice of whole numbers.
         """
         if isinstance(index, slice):
             for name in ("start", "stop", "step"):
@@ -115,42 +115,44 @@ class SpeechTokens:
                 raise IndexError(f"utterance {index} of {len(self)}")
             index %= len(self)
             index = slice(index, index + 1)
-        # of tensors, slices only go forwards
+        # slices of tensors only go forwards
         places = torch.tensor(range(len(self))[index], dtype=torch.int64, device=self.codes.device)
         lengths = self.lengths[places]
         frames = max(lengths.tolist(), default=0)
         return self._replace(self.codes[places, :, :frames], lengths, self.num_samples[places])
 
     def crop(self, start: int, stop: int) -> "SpeechTokens":
-        """The frames from ``start`` up to ``stop`` of each utterance: a piece of speech, to write between texts.
+        """Select the frames from ``start`` up to ``stop`` of each utterance.
 
-        An utterance that ends before has fewer, or none. :meth:`join` puts pieces together again.
+        An utterance that ends earlier has fewer frames, or none. :meth:`join` joins such pieces.
 
         Raises:
             TokensError: not ``0 <= start <= stop <= T``.
         """
         frames, start, stop = self.codes.shape[2], _whole("start", start), _whole("stop", stop)
         if not 0 <= start <= stop <= frames:
-            raise TokensError(f"the frames {start} to {stop} are asked for; expected some of 0 to {frames}, in order")
+            raise TokensError(
+                f"start is {start} and stop is {stop}; expected 0 <= start <= stop <= {frames}, the number of frames"
+            )
         lengths = self.lengths.clamp(start, stop) - start
         num_samples = (self.num_samples - start * self.hop_length).clamp_min(0).minimum(lengths * self.hop_length)
         return self._replace(self.codes[:, :, start:stop], lengths, num_samples)
 
     @classmethod
     def join(cls, pieces: Iterable["SpeechTokens"]) -> "SpeechTokens":
-        """Pieces of one utterance, each a batch of one, in order: inverse of :meth:`crop`.
+        """Join pieces of one utterance, each a batch of one, in order: inverse of :meth:`crop`.
 
         Raises:
-            TokensError: there are none, or they are no batches of one, of one tokenizer and with as many codebooks; or
-                one that another follows ends within a frame.
+            TokensError: the list is empty; a piece is not a batch of one, or is of another tokenizer or number of
+                codebooks than the first; or a piece other than the last ends within a frame.
         """
         try:
-            pieces = iter(pieces)  # a batch too, of the pieces of one utterance
+            pieces = iter(pieces)  # a batch is a sequence of pieces too
         except TypeError as error:
             raise TokensError(f"pieces is a {type(pieces).__name__}; expected a list of SpeechTokens") from error
         pieces = list(pieces)
         if not pieces:
-            raise TokensError("there are no pieces to join; expected one at least")
+            raise TokensError("pieces is empty; expected at least one piece")
         first, samples = pieces[0], 0
         facts = ("num_codebooks", "sample_rate", "hop_length", "codebook_size", "fingerprint")
         for index, piece in enumerate(pieces):
@@ -177,10 +179,10 @@ class SpeechTokens:
         return first._replace(codes, lengths, num_samples)
 
     def to(self, device: torch.device | str) -> "SpeechTokens":
-        """The same tokens on another device.
+        """Copy the tokens to another device.
 
         Raises:
-            TokensError: there is no such device here.
+            TokensError: the device cannot be used on this machine.
         """
         try:
             moved = self.codes.to(device), self.lengths.to(device), self.num_samples.to(device)
@@ -195,10 +197,10 @@ class SpeechTokens:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file: ``codes`` as int16, ``lengths``, ``num_samples``, and the rest as metadata.
+        """Write a safetensors file with ``codes`` as int16, ``lengths`` and ``num_samples``; the rest is metadata.
 
         Raises:
-            OutputError: the file cannot be written; what stood at ``path`` is untouched.
+            OutputError: the file cannot be written. The file that stood at ``path`` is then unchanged.
         """
         facts = {
             "sample_rate": self.sample_rate,
@@ -218,11 +220,11 @@ class SpeechTokens:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SpeechTokens":
-        """Read what :meth:`save` wrote.
+        """Read a file written by :meth:`save`.
 
         Raises:
-            MissingFileError: there is no such file.
-            TokensError: the file is damaged or is no tokens file.
+            MissingFileError: the file does not exist.
+            TokensError: the file is damaged or is not a tokens file.
         """
         path = as_path(path)
         if not os.path.exists(path):
@@ -230,11 +232,11 @@ class SpeechTokens:
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                # copies: what safetensors gives lies in the file, which may change or be cut
+                # copies: safetensors maps the file, which may change or be truncated
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a dict
             if metadata.get("format") != _FORMAT:
                 raise TokensError(
-                    f"{path} has the format {metadata.get('format')!r}; expected a file that SpeechTokens.save wrote"
+                    f"{path} has the format {quoted(metadata.get('format'))}; expected a file of SpeechTokens.save"
                 )
             facts: dict[str, Any] = json.loads(metadata["tokens"])
             if _digest(facts, tensors) != metadata["digest"]:
@@ -247,7 +249,7 @@ class SpeechTokens:
 
 
 def _digest(facts: dict[str, Any], tensors: dict[str, Tensor]) -> str:
-    """A short hash of what a tokens file says: one flipped bit in it would be another word."""
+    """Short hash of the contents of a tokens file."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -261,7 +263,7 @@ def _whole(name: str, value: Any) -> int:
             return operator.index(value)
     except TypeError:
         pass
-    raise TokensError(f"{name} is {value!r}; expected a whole number")
+    raise TokensError(f"{name} is {quoted(value)}; expected a whole number")
 
 
 def check_codes(codes: Any, codebook_size: int) -> None:
