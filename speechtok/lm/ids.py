@@ -32,7 +32,7 @@ def as_rows(ids: Any, num_heads: int | None) -> list[Tensor]:
             whole = _as_tensor(ids)
             rows = list(whole) if whole.ndim == num_dims + 1 else [whole]
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0][:80]
         raise VocabularyError(
             f"ids cannot be read ({reason}); expected integers, with rows of shape {shape}"
         ) from error

@@ -322,7 +322,7 @@ def as_pattern(pattern: "str | Pattern | Mapping[str, Any]") -> Pattern:
         return PATTERNS[name](**arguments)
     except TypeError as error:
         raise VocabularyError(
-            f"pattern {name!r} has the arguments {quoted(arguments)} ({error}); expected those of "
+            f"pattern {name!r} has the arguments {quoted(arguments)} ({error!s:.80}); expected those of "
             f"speechtok.lm.{PATTERNS[name].__name__}"
         ) from error
 

@@ -272,7 +272,7 @@ class AudioVocabulary:
             if isinstance(error, VocabularyError):
                 raise
             raise VocabularyError(
-                f"the vocabulary is {quoted(values)} ({error!r}); expected the output of AudioVocabulary.to_dict"
+                f"the vocabulary is {quoted(values)} ({quoted(error)}); expected the output of AudioVocabulary.to_dict"
             ) from error
         if pattern is not None and _plain(pattern.to_dict()) != _plain(saved):
             raise VocabularyError(
@@ -314,7 +314,8 @@ class AudioVocabulary:
             if not self.tokenizer_info.made(tokens.fingerprint):
                 raise FingerprintError(
                     f"the tokens were made by tokenizer {tokens.fingerprint:.80}; expected {self.fingerprint:.80}, the "
-                    "tokenizer of the vocabulary: encode with it, or make a vocabulary for the other one"
+                    "tokenizer of the vocabulary: encode with it, make a vocabulary for the other one, or call "
+                    "vocabulary.for_tokenizer(tok) if both are fingerprints of the same codes"
                 )
             codes, lengths = tokens.codes, tokens.lengths.tolist()
         else:

@@ -72,9 +72,11 @@ def damaged(values, draw):
         values[key] = damaged(values[key], draw)
     elif draw(st.booleans()):
         del values[key]
+    elif draw(st.booleans()):
+        values["y" * 1000] = values.pop(key)
     else:
         numbers = st.sampled_from([-1, 0, 2**30, 2**63, 10**30]) | st.integers() | st.floats()
-        scalars = st.none() | st.booleans() | numbers | st.text(max_size=5)
+        scalars = st.none() | st.booleans() | numbers | st.text(max_size=5) | st.just("x" * 1000)
         values[key] = draw(scalars | st.lists(scalars, max_size=5) | st.dictionaries(st.text(max_size=5), scalars))
     return values
 
