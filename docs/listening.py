@@ -63,6 +63,7 @@ The decoded files are derived from these recordings and are CC0 1.0 too.
 
 ## Reproduce this page
 
+<!-- snippet: options only, needs the data -->
 ```bash
 python -m docs.listening --data DIR
 ```

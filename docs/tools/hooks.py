@@ -1,7 +1,7 @@
 """MkDocs hooks: tables of config fields, made from the dataclasses when the site is built.
 
-A line ``<!-- fields: package.module.Class -->`` in a page becomes a table of the fields of that dataclass. The source is
-read, not imported, so the site builds without PyTorch.
+A line ``<!-- fields: package.module.Class -->`` in a page becomes a table of the fields of that dataclass. The source
+is read, not imported, so the site builds without PyTorch.
 """
 
 import re
