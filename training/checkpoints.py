@@ -1,13 +1,14 @@
 """Training checkpoints: written atomically, and resumed only by a training with the same config."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from speechtok.errors import CheckpointError, OutputError
+from speechtok.checkpoint import unpickle
+from speechtok.errors import CheckpointError, OutputError, quoted
 from speechtok.files import replacing
 
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -51,12 +52,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is damaged, or is not the checkpoint of a training.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state["config"], dict):
-            raise TypeError("its config is not a mapping")
-    except Exception as error:  # damaged bytes can fail anywhere in the reader
-        raise CheckpointError(f"{path} cannot be read ({error}); delete it to start again") from error
+    state = unpickle(path, "a checkpoint of a training: delete it to start again")
+    if not isinstance(state, dict) or not isinstance(state.get("config"), dict) or "step" not in state:
+        raise CheckpointError(f"{path} is not a checkpoint of a training; delete it to start again")
     return state
 
 
@@ -69,12 +67,21 @@ def check_fixed_values(path: Path, saved: Mapping[str, Any], current: Mapping[st
         current: the same fields of the config at hand.
 
     Raises:
-        CheckpointError: a field differs. The message names it and both values.
+        CheckpointError: a field differs. The message names the field and both values.
     """
-    for name in current | saved:
-        then, now = saved.get(name), current.get(name)
-        if then != now:
+    then, now = (dict(_flat(values)) for values in (saved, current))
+    for name in now | then:
+        if then.get(name) != now.get(name):
             raise CheckpointError(
-                f"{path} was trained with {name} {str(then)[:80]}, but the config has {str(now)[:80]}; choose another "
-                "out=… to start another training"
+                f"{path} was trained with {name} {quoted(then.get(name))}, but the config has {quoted(now.get(name))}; "
+                "choose another out=… to start another training"
             )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Fields of nested tables, with dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from speechtok.config import ConvNeXtConfig, ModelConfig, from_mapping, to_mapping
-from speechtok.errors import ConfigError, MissingFileError
+from speechtok.errors import ConfigError, MissingFileError, quoted
 
 MIN_CROP_SECONDS = 0.04
 """Shortest crop that holds a window of every loss."""
@@ -379,25 +379,25 @@ def read_values(path: str, overrides: Sequence[str] = (), old_names: Mapping[str
         ConfigError: the file is not YAML with fields, or an override cannot be parsed.
     """
     if "\0" in path or not Path(path).is_file():
-        raise MissingFileError(f"{path!r} does not exist; training/configs/ has the configs of this repository")
+        raise MissingFileError(f"{quoted(path)} does not exist; training/configs/ has the configs of this repository")
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML ({error}); correct it") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds {str(values)[:80]!r}; expected fields, such as steps: 1000")
+        raise ConfigError(f"{path} holds {quoted(values)}; expected fields, such as steps: 1000")
     old_names = old_names or {}
     values = rename_old_fields(values, old_names)
     for override in overrides:
         name, separator, value = override.partition("=")
         if not separator:
-            raise ConfigError(f"argument {override[:80]!r}; expected name=value, such as steps=1000")
+            raise ConfigError(f"argument {quoted(override)}; expected name=value, such as steps=1000")
         *parents, leaf = old_names.get(name, name).split(".")
         table = values
         for parent in parents:
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
-                raise ConfigError(f"argument {override[:80]!r}: {parent} is {str(table)[:80]!r}, which has no fields")
+                raise ConfigError(f"argument {quoted(override)}: {parent} is {quoted(table)}, which has no fields")
         table[leaf] = _read_value(override, value)
     return values
 
@@ -408,4 +408,4 @@ def _read_value(override: str, value: str) -> Any:
     except ValueError:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"argument {override[:80]!r} has a value that is not YAML; put it in quotes") from error
+        raise ConfigError(f"argument {quoted(override)} has a value that is not YAML; put it in quotes") from error

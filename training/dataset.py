@@ -189,10 +189,3 @@ def _read_pcm(path: Path, sample_rate: int) -> np.ndarray | None:
         return None
     waveform = resample(waveform[None], rate, sample_rate)[0]
     return (waveform.numpy() * 32_767).round().astype("<i2")
-
-
-def find_utterances(data):  # for the old teachers
-    from training import manifest
-
-    train, dev = manifest.find_utterances(data)
-    return [u.audio for u in train], [u.audio for u in dev]

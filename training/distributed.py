@@ -114,6 +114,3 @@ def init_device(name: str, world: World) -> torch.device:
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")  # TF32; it still computes the levels of speechtok.nn.exact exactly
     return device
-
-
-usable_device = check_device

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from speechtok.audio import AUDIO_SUFFIXES
-from speechtok.errors import AudioError, MissingFileError
+from speechtok.errors import AudioError, MissingFileError, quoted
 
 SILENCE = "SIL"
 """Phone name of silence. Aligner fillers (``+NOISE+``, ``+BREATH+``, …) are read as silence too."""
@@ -97,7 +97,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Utterance]:
         # RecursionError: nested too deeply; OverflowError: a whole number too large for a float
         except (ValueError, RecursionError, OverflowError) as error:
             reason = f"{error}" if isinstance(error, _FieldError) else EXPECTED
-            raise AudioError(f"{path}, line {number} is {line.strip()[:80]!r}; {reason}") from error
+            raise AudioError(f"{path}, line {number} is {quoted(line.strip())}; {reason}") from error
     return utterances
 
 
@@ -115,7 +115,7 @@ def find_utterances(data: str | os.PathLike[str]) -> tuple[list[Utterance], list
         AudioError: a manifest cannot be read, or there is no audio.
     """
     path = Path(data)
-    name = repr(str(path)[:80])
+    name = repr(str(path))
     if "\0" in str(path) or not path.exists():
         raise MissingFileError(f"data is {name}, which does not exist; pass data=DIR or data=MANIFEST.jsonl")
     dev: list[Utterance] = []
@@ -219,9 +219,9 @@ def _phones(rows: Any) -> tuple[Phone, ...] | None:
     phones = []
     for row in rows:
         if not isinstance(row, list) or len(row) != 3 or not isinstance(row[0], str):
-            raise _FieldError(f"phone {str(row)[:80]} is not a row [phone, start in seconds, end in seconds]")
+            raise _FieldError(f"phone {quoted(row)} is not a row [phone, start in seconds, end in seconds]")
         name, start, end = row[0], _seconds(row[1], "phone times"), _seconds(row[2], "phone times")
         if end < start:
-            raise _FieldError(f"phone {str(row)[:80]} ends before it starts; expected [phone, start, end]")
+            raise _FieldError(f"phone {quoted(row)} ends before it starts; expected [phone, start, end]")
         phones.append(Phone(SILENCE if name.startswith("+") else name, start, end))
     return tuple(phones) or None

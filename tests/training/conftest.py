@@ -1,9 +1,13 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+from tests.training.helpers import config_of, extracted
+from training.train import train
 
 TINY_MODEL = {
     "latent_dim": 8,
@@ -16,7 +20,7 @@ TINY_MODEL = {
 
 @pytest.fixture(scope="session")
 def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 12 gliding tones of 0.4 to 1.5 s, their manifests, and one file that is no audio."""
+    """A folder with 12 gliding tones of 0.4 to 1.5 s, their manifests, and one file that is not audio."""
     folder = tmp_path_factory.mktemp("speech")
     rng = np.random.default_rng(0)
     rows = []
@@ -36,7 +40,7 @@ def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_values(speech_folder: Path) -> dict:
-    """Plain values of a training that takes seconds, but for where it goes."""
+    """Plain values of the config of a training that takes seconds, without ``out``."""
     return {
         "data": str(speech_folder),
         "steps": 8,
@@ -56,5 +60,42 @@ def tiny_values(speech_folder: Path) -> dict:
 
 @pytest.fixture
 def tiny_config(tiny_values: dict, tmp_path: Path) -> dict:
-    """Plain values of a training that takes seconds."""
+    """Plain values of the config of a training that takes seconds."""
     return tiny_values | {"out": str(tmp_path / "run")}
+
+
+@pytest.fixture(scope="session")
+def once_trained(tiny_values: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a completed training, shared by all tests."""
+    return train(config_of(tiny_values, out=str(tmp_path_factory.mktemp("once") / "run"))).parent
+
+
+@pytest.fixture
+def trained(tiny_config: dict, once_trained: Path) -> dict:
+    """``tiny_config``, completed, in a folder of the test's own."""
+    shutil.copytree(once_trained, tiny_config["out"])
+    return tiny_config
+
+
+@pytest.fixture(scope="session")
+def once_distilled(tiny_values: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``features`` of a teacher, and a completed training with them, ``run``; shared by all tests."""
+    folder = tmp_path_factory.mktemp("once")
+    distillation = {"features": extracted(tiny_values, folder / "features"), "features_by_frame": 5.0}
+    model = tiny_values["model"] | {"semantic_dim": 3}
+    train(config_of(tiny_values, out=str(folder / "run"), model=model, distillation=distillation))
+    return folder
+
+
+@pytest.fixture
+def encoder_stage(tiny_config: dict, once_distilled: Path, tmp_path: Path) -> dict:
+    """Plain values of the config of an encoder stage; ``start_from`` is a folder of the test's own."""
+    shutil.copytree(once_distilled / "run" / "tokenizer", tmp_path / "first")
+    return tiny_config | {
+        "model": tiny_config["model"] | {"semantic_dim": 3},
+        "distillation": {"features": str(once_distilled / "features"), "features_by_frame": 5.0},
+        "out": str(tmp_path / "second"),
+        "start_from": str(tmp_path / "first"),
+        "train_only": "encoder",
+        "optimizer": {"muon_lr": 5e-3, "adamw_lr": 5e-3},
+    }

@@ -25,19 +25,20 @@ def command(tiny_config, tmp_path):
     return arguments, runs, out
 
 
-def test_runs_are_trained_and_compared_and_what_is_done_stays(command, capsys, monkeypatch):
+@pytest.mark.slow
+def test_runs_are_trained_and_compared_and_completed_runs_are_kept(command, capsys, monkeypatch):
     arguments, _, out = command
-    apart = ablation.in_a_process
+    separately = ablation.run_process
 
-    def first_apart(command):
-        """A process of its own for the first; to import everything again takes longer than to train."""
+    def first_separately(command):
+        """Run only the first training in its own process; importing everything takes longer than training."""
         if not (out / "all" / "tokenizer").exists():
-            return apart(command)
+            return separately(command)
         config, *changes = command[command.index("--config") + 1 :]
         train(load_config(config, changes))
         return 0
 
-    monkeypatch.setattr(ablation, "in_a_process", first_apart)
+    monkeypatch.setattr(ablation, "run_process", first_separately)
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if line.startswith(("| all |", "| no-mel |"))]
@@ -47,13 +48,13 @@ def test_runs_are_trained_and_compared_and_what_is_done_stays(command, capsys, m
     assert {path.parent.resolve() for path in out.rglob("*.int16")} == {out / "audio"}  # packed once
     weights = [(out / name / "tokenizer" / "model.safetensors").read_bytes() for name in ("all", "no-mel")]
     assert weights[0] != weights[1]
-    monkeypatch.setattr(ablation, "train_run", None)  # nothing is left to do
+    monkeypatch.setattr(ablation, "train_run", None)  # all runs are complete
     assert main(arguments) == 0
     assert capsys.readouterr().out == (out / "ablation.md").read_text()
 
 
 @pytest.mark.parametrize("written", ["", "{", "[]", '{"config": {}}'])
-def test_what_was_not_measured_whole_is_done_again(command, tmp_path, monkeypatch, written):
+def test_a_run_without_a_complete_result_is_run_again(command, tmp_path, monkeypatch, written):
     arguments, _, out = command
     trained = []
 
@@ -67,11 +68,11 @@ def test_what_was_not_measured_whole_is_done_again(command, tmp_path, monkeypatc
     (out / "all" / "measured.json").write_text(written)
     assert main(arguments) == 0
     assert trained == ["all", "no-mel"]
-    assert main([*arguments, "workers=1"]) == 0  # which changes no weights
+    assert main([*arguments, "workers=1"]) == 0  # does not change the weights
     assert trained == ["all", "no-mel"]
 
 
-def test_the_numbers_of_one_config_are_not_passed_off_as_anothers(command, monkeypatch, capsys):
+def test_a_result_of_another_config_is_refused(command, monkeypatch, capsys):
     arguments, _, out = command
     monkeypatch.setattr(ablation, "train_run", lambda *_: None)
     monkeypatch.setattr(ablation, "measure", lambda _: {"stoi": 0.5})
@@ -82,7 +83,7 @@ def test_the_numbers_of_one_config_are_not_passed_off_as_anothers(command, monke
         assert f"{out / 'all'} has a run with another {name}; delete the folder" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_is_one_that_goes_on(command, monkeypatch):
+def test_an_interrupted_run_is_resumed(command, monkeypatch):
     arguments, _, _ = command
 
     def interrupted(*_):
@@ -95,7 +96,7 @@ def test_an_interrupted_run_is_one_that_goes_on(command, monkeypatch):
     assert main(arguments) == 0
 
 
-def test_ctrl_c_leaves_a_training_the_time_to_save(tmp_path):
+def test_ctrl_c_waits_until_a_training_has_saved(tmp_path):
     program = """
 import signal, sys, time
 def stop(*_):
@@ -108,8 +109,8 @@ time.sleep(60)
 """
     parent = """
 import sys
-from training.ablation import in_a_process
-in_a_process([sys.executable, "-c", sys.argv[1], sys.argv[2]])
+from training.ablation import run_process
+run_process([sys.executable, "-c", sys.argv[1], sys.argv[2]])
 """
     arguments = [sys.executable, "-c", parent, program, str(tmp_path / "file")]
     root = Path(__file__).resolve().parents[2]
@@ -119,12 +120,12 @@ in_a_process([sys.executable, "-c", sys.argv[1], sys.argv[2]])
     assert (tmp_path / "file").read_text() == "saved"
 
 
-def test_what_was_not_measured_is_left_empty():
+def test_missing_results_are_empty_cells():
     assert table({"a": {"stoi": 0.5, "pnmi": float("nan")}}).splitlines()[-1] == "| a |  | 0.5000 |  |  |  |"
 
 
 @pytest.mark.parametrize("changes", ["speed=1.1", [1]])
-def test_a_run_that_lists_no_changes_is_an_error(command, changes, capsys):
+def test_a_run_without_a_list_of_overrides_is_an_error(command, changes, capsys):
     arguments, runs, _ = command
     runs.write_text(yaml.safe_dump({"odd": changes}))
     assert main(arguments) == 1
@@ -137,7 +138,7 @@ def test_a_training_that_fails_is_named(command, capsys):
     assert "the training all ended with status 1" in capsys.readouterr().err
 
 
-def test_the_runs_of_the_repository_are_configs_that_differ():
+def test_the_runs_of_the_repository_are_different_configs():
     runs = read_runs(str(CONFIGS / "ablation.yaml"))
     configs = [load_config(str(CONFIGS / "default.yaml"), ["data=x", *changes]).to_dict() for changes in runs.values()]
     assert all(configs.count(config) == 1 for config in configs)

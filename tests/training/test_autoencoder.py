@@ -4,17 +4,14 @@ import pytest
 import torch
 
 import speechtok
-from benchmarks.seanet_speed import BASE, Reference, write_published
+from benchmarks.seanet_reference import BASE, Reference, write_published
 from speechtok import ConvNeXtTokenizer, SEANetConfig, SEANetTokenizer
-from speechtok.config import from_mapping
 from speechtok.errors import ConfigError, SpeechtokError
 from speechtok.nn.seanet import MatmulLayer
-from training.autoencoder import network_of
-from training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
-from training.config import TrainingConfig
-from training.distributed import World
-from training.teachers import extract, load_teacher
-from training.train import Trainer, read_data, train
+from tests.training.helpers import config_of, extracted, trainer_of
+from training.autoencoder import make_autoencoder
+from training.checkpoints import read_checkpoint, save_checkpoint
+from training.train import train
 
 PUBLISHED = {
     "family": "seanet", "filters": 4, "latent_dim": 16, "codebook_size": 16, "num_codebooks": 3, "lstm_layers": 1
@@ -25,17 +22,8 @@ FAMILIES = [pytest.param(PUBLISHED, id="as published"), pytest.param(CAUSAL, id=
 
 @pytest.fixture
 def values(tiny_config) -> dict:
-    """Plain values of a training of a SEANet that takes a second."""
+    """Plain values of the config of a SEANet training that takes a second."""
     return tiny_config | {"model": PUBLISHED, "batch_size": 2, "validation_utterances": 1}
-
-
-def config_of(values: dict, **changes) -> TrainingConfig:
-    return from_mapping(TrainingConfig, values | changes)
-
-
-def trainer_of(config: TrainingConfig) -> Trainer:
-    data = read_data(config, World())
-    return Trainer(config, data.train, features=data.features)
 
 
 def make_seanet(model: dict) -> SEANetTokenizer:
@@ -50,13 +38,13 @@ def test_training_a_seanet_lowers_the_loss(values, model):
     trainer = trainer_of(config)
     mel = [float(trainer.run_step(trainer.batch(step))["mel"]) for step in range(30)]
     assert sum(mel[-5:]) < 0.8 * sum(mel[:5])
-    # a gradient for every weight: none stays as it was
-    began = dict(trainer_of(config).network.named_parameters())
-    assert not any(torch.equal(began[name], now) for name, now in trainer.network.named_parameters())
+    # each weight has a gradient: all of them change
+    initial = dict(trainer_of(config).autoencoder.named_parameters())
+    assert not any(torch.equal(initial[name], now) for name, now in trainer.autoencoder.named_parameters())
 
 
 @pytest.mark.parametrize("model", FAMILIES)
-def test_a_saved_seanet_gives_the_codes_and_the_audio_that_training_gives(values, model, tmp_path):
+def test_a_saved_seanet_gives_the_codes_and_the_audio_of_training(values, model, tmp_path):
     config = config_of(values, model=model, optimizer={"adamw_lr": 1e-5, "ema_decay": 0.0})
     trainer = trainer_of(config)
     for step in range(5):
@@ -80,30 +68,29 @@ def test_an_interrupted_training_of_a_seanet_reaches_the_weights_of_an_uninterru
         whole.run_step(whole.batch(step))
     for step in range(3):
         cut.run_step(cut.batch(step))
-    save_checkpoint(cut, tmp_path / CHECKPOINT_NAME)
-    load_checkpoint(resumed, tmp_path / CHECKPOINT_NAME)
+    save_checkpoint(cut.state_dict(), tmp_path / "c.pt")
+    resumed.load_state_dict(read_checkpoint(tmp_path / "c.pt"))
     for step in range(3, 6):
         resumed.run_step(resumed.batch(step))
-    expected = whole.network.state_dict()
-    assert all(torch.equal(x, expected[name]) for name, x in resumed.network.state_dict().items())
+    expected = whole.autoencoder.state_dict()
+    assert all(torch.equal(x, expected[name]) for name, x in resumed.autoencoder.state_dict().items())
     assert resumed.tokenizer.fingerprint == whole.tokenizer.fingerprint
-    assert speechtok.load(tmp_path / CHECKPOINT_NAME).fingerprint == cut.tokenizer.fingerprint
+    assert speechtok.load(tmp_path / "c.pt").fingerprint == cut.tokenizer.fingerprint
 
 
-def test_a_seanet_learns_from_a_teacher_and_its_decoder_from_an_adversary_for_codes_that_stay(values, tmp_path):
-    extract(load_teacher("mfcc", "average"), "mfcc", values["data"], tmp_path / "features")
-    trainer = trainer_of(config_of(values, distillation={"features": str(tmp_path / "features")}))
+def test_a_seanet_trains_with_a_teacher_and_its_decoder_with_an_adversary(values, tmp_path):
+    trainer = trainer_of(config_of(values, distillation={"features": extracted(values, tmp_path / "features")}))
     terms = [trainer.run_step(trainer.batch(step)) for step in range(3)]
     assert 0 < terms[-1]["features_over_time"] < 1.4
     trainer.tokenizer.half().float().save(tmp_path / "first")
-    leg = config_of(
+    stage = config_of(
         values,
         start_from=str(tmp_path / "first"),
-        only="decoder",
+        train_only="decoder",
         adversary={"weight": 1.0, "period_channels": 8, "spectrum_channels": 4},
     )
-    first, second = speechtok.load(tmp_path / "first"), trainer_of(leg)
-    second.continue_from(first)
+    first, second = speechtok.load(tmp_path / "first"), trainer_of(stage)
+    second.load_tokenizer(first)
     for step in range(3):
         assert second.run_step(second.batch(step))["adversarial"].isfinite()
     second = second.tokenizer
@@ -113,45 +100,45 @@ def test_a_seanet_learns_from_a_teacher_and_its_decoder_from_an_adversary_for_co
     assert not torch.equal(second.decode(codes), first.decode(codes))
 
 
-def test_a_published_tokenizer_can_be_trained_further(values, tmp_path):
+def test_training_starts_from_a_published_tokenizer(values, tmp_path):
     torch.manual_seed(0)
     size = {"n_filters": 4, "dimension": 16, "semantic_dimension": 8, "codebook_size": 16, "n_q": 3, "lstm_layers": 1}
     write_published(Reference(BASE | size), BASE | size, tmp_path)
     published = speechtok.load(tmp_path)
     trainer = trainer_of(config_of(values, start_from=str(tmp_path)))
-    trainer.continue_from(published)
+    trainer.load_tokenizer(published)
     assert trainer.tokenizer.fingerprint == published.fingerprint
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in trainer.network.beside(published))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in trainer.autoencoder.paired_parameters(published))
     assert torch.isfinite(trainer.run_step(trainer.batch(0))["mel"])
 
 
-@pytest.mark.parametrize("only", ["", "encoder", "decoder"])
+@pytest.mark.parametrize("train_only", ["", "encoder", "decoder"])
 @pytest.mark.parametrize("kind", ["convnext", "as published", "causal"])
-def test_a_network_is_the_part_of_the_tokenizer_that_it_was_made_of(kind, only, tiny):
+def test_an_autoencoder_computes_what_its_tokenizer_computes(kind, train_only, tiny):
     made = {"convnext": tiny, "as published": make_seanet(PUBLISHED), "causal": make_seanet(CAUSAL)}[kind]
     waveform = torch.randn(2, 6_400, generator=torch.Generator().manual_seed(0)) * 0.1
-    network = network_of(copy.deepcopy(made), only)
-    pairs = list(network.beside(made))
-    parts = [getattr(made, part) for part in ("encoder", "decoder") if only in ("", part)]
+    autoencoder = make_autoencoder(copy.deepcopy(made), train_only)
+    pairs = list(autoencoder.paired_parameters(made))
+    parts = [getattr(made, part) for part in ("encoder", "decoder") if train_only in ("", part)]
     assert {id(weight) for weight, _ in pairs} == {id(p) for part in parts for p in part.parameters()}
     assert all(torch.allclose(ours, weight, atol=1e-6) for weight, ours in pairs)
     codes = made.encode(waveform, 16_000).codes
-    if only != "encoder":
-        assert torch.allclose(network.decode(made.quantizer.decode(codes)), made.decode(codes), atol=1e-4)
-    if only != "decoder":
-        latent = network.encode(waveform)
+    if train_only != "encoder":
+        assert torch.allclose(autoencoder.decode(made.quantizer.decode(codes)), made.decode(codes), atol=1e-4)
+    if train_only != "decoder":
+        latent = autoencoder.encode(waveform)
         assert latent.shape == (2, 20, made.config.latent_dim)
         assert (made.quantizer.encode(latent.detach(), 3) == codes[:, :3]).float().mean() > 0.95
 
 
-def test_every_convolution_of_a_seanet_has_its_weight_norm_as_published():
+def test_each_convolution_of_a_seanet_has_weight_norm_as_published():
     tokenizer = make_seanet(PUBLISHED)
     convolutions = sum(isinstance(module, MatmulLayer) for module in tokenizer.modules())
-    network = network_of(tokenizer)
-    lengths = [p for name, p in network.named_parameters() if name.endswith(".original0")]
-    assert len(lengths) == convolutions == 2 * 18
-    assert all(p.shape[1:] == (1, 1) for p in lengths)
-    assert network.matrices() == []
+    autoencoder = make_autoencoder(tokenizer)
+    norms = [p for name, p in autoencoder.named_parameters() if name.endswith(".original0")]
+    assert len(norms) == convolutions == 2 * 18
+    assert all(p.shape[1:] == (1, 1) for p in norms)
+    assert autoencoder.muon_parameters() == []
 
 
 @pytest.mark.parametrize(
@@ -165,13 +152,13 @@ def test_every_convolution_of_a_seanet_has_its_weight_norm_as_published():
         ({"filters": 4}, "unknown field 'filters'"),
     ],
 )
-def test_a_model_that_cannot_be_is_named_before_the_first_step(values, model, message):
+def test_a_mistake_in_the_model_is_named_before_the_first_step(values, model, message):
     with pytest.raises(ConfigError, match=message):
         config_of(values, model=model)
 
 
-def test_a_tokenizer_of_another_family_is_no_start(values, tiny, tmp_path):
+def test_starting_from_a_tokenizer_of_another_family_is_an_error(values, tiny, tmp_path):
     tiny.save(tmp_path / "other")
     assert isinstance(tiny, ConvNeXtTokenizer)
-    with pytest.raises(SpeechtokError, match=r"start_from is .*other, a tokenizer of another config"):
+    with pytest.raises(SpeechtokError, match=r"start_from is .*other, whose config is .* but model is"):
         train(config_of(values, start_from=str(tmp_path / "other")))

@@ -2,21 +2,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
-from benchmarks.seanet_speed import BASE
-from speechtok.loaders import build
+from benchmarks.seanet_reference import BASE
 from speechtok.errors import ConfigError, MissingFileError
 from speechtok.interop import convert_config
-from training.config import load_config
+from speechtok.loaders import build
+from training.config import OLD_NAMES, config_from_dict, load_config
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "training/configs").glob("*.yaml"))
-CONFIGS = [path for path in CONFIGS if path.stem not in ("teacher", "ablation")]  # those are no TrainingConfig
+CONFIGS = [path for path in CONFIGS if path.stem not in ("teacher", "ablation")]  # other kinds of config
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_of_the_repository_makes_a_tokenizer(path):
     config = load_config(str(path), ["data=somewhere"])
-    if config.model.family == "seanet":  # as it is, it has 104 M parameters
+    if config.model.family == "seanet":  # 104 M parameters are too many for a test
         smaller = ["model.filters=4", "model.latent_dim=16", "model.codebook_size=16"]
         config = load_config(str(path), ["data=somewhere", *smaller])
     tokenizer = build(config.model)
@@ -25,7 +26,7 @@ def test_every_config_of_the_repository_makes_a_tokenizer(path):
     assert tokenizer.decode(tokens).shape == (1, tokenizer.sample_rate)
 
 
-def test_arguments_change_the_config(tmp_path):
+def test_overrides_change_the_config(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("out: run\nsteps: 500\n")
     changes = ["data=speech", "optimizer.muon_lr=1e-3", "model.encoder.frame_depth=3", "compile=false"]
@@ -47,9 +48,11 @@ def test_arguments_change_the_config(tmp_path):
         ("steps", "expected name=value"),
         ("model.hop_length=321", "multiple of patch_length"),
         ("model.encoder=5", "model.encoder is 5"),
-        ("quantizer.start_step=500", "start_step is 500"),
+        ("quantizer.start_step=500", "only 500 steps; pass an earlier one, such as quantizer.start_step=100"),
+        ("steps=30", "start_step is 200, but the training has only 30 steps; .* quantizer.start_step=6"),
+        ("steps=1", "such as quantizer.start_step=0"),
         ("crop_seconds=0.01", "crop_seconds is 0.01"),
-        ("crop_seconds=0.03", "crop_seconds is 0.03; expected at least two frames of the model, and 0.04 s"),
+        ("crop_seconds=0.03", "crop_seconds is 0.03; expected at least 0.04, and two frames"),
         ("optimizer.decay_fraction=0.0", "optimizer.decay_fraction is 0.0; expected above 0 and at most 1"),
         ("optimizer.muon_lr=0", "optimizer.muon_lr is 0.0; expected above 0"),
         ("optimizer.adamw_lr=.nan", "optimizer.adamw_lr is nan"),
@@ -65,7 +68,7 @@ def test_arguments_change_the_config(tmp_path):
         ("accumulate=3", r"batch_size is 16; expected a multiple of accumulate \(3\)"),
         ("accumulate=0", "accumulate is 0"),
         ("steps.x=3", "steps is 500, which has no fields"),
-        ("data=[", "no value that YAML can read"),
+        ("data=[", "a value that is not YAML"),
         ("out=''", "out is empty"),
     ],
 )
@@ -76,14 +79,14 @@ def test_a_mistake_is_named_before_the_first_step(tmp_path, argument, message):
         load_config(str(path), ["data=speech", argument])
 
 
-def test_losses_that_all_weigh_nothing_are_named(tmp_path):
+def test_losses_without_any_weight_are_named(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("out: run\nsteps: 500\n")
     with pytest.raises(ConfigError, match="nothing would be learned"):
         load_config(str(path), ["data=speech", "loss.mel=0", "loss.waveform=0", "loss.spectrum=0"])
 
 
-def test_forgotten_data_is_named(tmp_path):
+def test_missing_data_is_named(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("out: run\nsteps: 500\n")
     with pytest.raises(ConfigError, match="lacks the field 'data'"):
@@ -94,12 +97,47 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"none\.yaml"):
         load_config(str(tmp_path / "none.yaml"))
     (tmp_path / "bad.yaml").write_text("a: [1")
-    with pytest.raises(ConfigError, match="no YAML"):
+    with pytest.raises(ConfigError, match="is not YAML"):
         load_config(str(tmp_path / "bad.yaml"))
 
 
-def test_the_seanet_config_is_the_published_architecture_and_the_other_the_same_but_causal():
+def test_the_seanet_config_is_the_published_architecture_and_the_other_one_its_causal_form():
     names = "seanet", "seanet-causal"
     published, causal = (load_config(str(CONFIGS[0].with_stem(name)), ["data=x", "out=x"]) for name in names)
     assert published.model == convert_config(BASE)
     assert causal == replace(published, model=replace(published.model, causal=True, bidirectional=False))
+
+
+OLD = {
+    "start_from": "x",
+    "only": "decoder",
+    "adversary": {"weight": 0.5, "features": 1.5},
+    "distillation": {"teacher": "mfcc"},
+}
+NEW = {
+    "start_from": "x",
+    "train_only": "decoder",
+    "adversary": {"weight": 0.5, "feature_matching": 1.5},
+    "distillation": {"perceptual_teacher": "mfcc"},
+}
+
+
+def test_former_names_of_fields_are_accepted_in_files_overrides_and_checkpoints(tmp_path):
+    base = {"data": "speech", "out": "run", "steps": 500}
+    for name, values in (("old", OLD), ("new", NEW)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(base | values))
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    expected = load_config(str(tmp_path / "new.yaml"))
+    assert (expected.train_only, expected.adversary.feature_matching) == ("decoder", 1.5)
+    overrides = ["start_from=x", "only=decoder", "adversary.weight=0.5", "adversary.features=1.5"]
+    assert load_config(str(tmp_path / "old.yaml")) == expected
+    assert load_config(str(tmp_path / "base.yaml"), [*overrides, "distillation.teacher=mfcc"]) == expected
+    assert load_config(str(tmp_path / "old.yaml"), ["only=encoder", "train_only=decoder"]) == expected
+    assert config_from_dict(base | OLD) == config_from_dict(base | NEW) == expected
+
+
+def test_former_names_are_no_longer_fields():
+    fields = load_config(str(CONFIGS[0]), ["data=x"]).to_dict()
+    for name in OLD_NAMES:
+        table, _, leaf = name.rpartition(".")
+        assert leaf not in (fields[table] if table else fields)

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import soundfile
@@ -7,67 +5,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechtok.errors import AudioError, MissingFileError
-from training.dataset import Corpus, find_utterances, in_threads, pack
-from training.phones import read_alignments
+from speechtok.errors import AudioError
+from training.dataset import Corpus, in_threads, pack
+from training.manifest import read_manifest
 
 
 def corpus_of(lengths: list[int]) -> Corpus:
-    """Utterance ``i`` holds the constant ``i + 1`` thousand."""
+    """A corpus whose utterance ``i`` has the constant value ``1000 * (i + 1)``."""
     samples = np.concatenate([np.full(n, 1000 * (i + 1), np.int16) for i, n in enumerate(lengths)])
     return Corpus(samples, np.cumsum([0, *lengths]), ())
 
 
-def drawn(corpus: Corpus, seed: int, step: int, batch_size: int, samples: int, gains, rows=slice(None)) -> torch.Tensor:
+def draw(corpus: Corpus, seed: int, step: int, batch_size: int, samples: int, gains, rows=slice(None)) -> torch.Tensor:
     return corpus.read(corpus.draw(seed, step, batch_size, samples, gains, 1.0, rows), samples)
 
 
-def test_a_folder_with_manifests_trains_on_one_and_validates_on_the_other(speech_folder):
-    train, dev = find_utterances(str(speech_folder))
-    assert len(train) == 11
-    assert [p.name for p in dev] == ["10.flac", "11.flac"]
-
-
-def test_any_folder_of_audio_will_do_and_a_part_is_held_out(tmp_path):
-    (tmp_path / "deep").mkdir()
-    for index in range(120):
-        (tmp_path / "deep" / f"{index:03d}.wav").touch()
-    (tmp_path / "notes.txt").touch()
-    train, dev = find_utterances(str(tmp_path))
-    assert len(dev) == 3
-    assert len(train) == 117
-    assert not set(train) & set(dev)
-
-
-def test_hidden_files_are_no_audio(tmp_path):
-    (tmp_path / ".trash").mkdir()
-    for name in ("a.wav", "b.wav", "._a.wav", ".trash/c.wav"):
-        (tmp_path / name).touch()
-    train, dev = find_utterances(str(tmp_path))
-    assert [path.name for path in (*dev, *train)] == ["a.wav", "b.wav"]
-
-
-def test_a_folder_of_one_file_trains_and_validates_on_it(tmp_path):
-    (tmp_path / "one.wav").touch()
-    assert find_utterances(str(tmp_path)) == ([tmp_path / "one.wav"], [tmp_path / "one.wav"])
-
-
-def test_missing_empty_or_broken_listings_are_named(tmp_path):
-    with pytest.raises(MissingFileError, match="nowhere"):
-        find_utterances(str(tmp_path / "nowhere"))
-    with pytest.raises(AudioError, match="lists no audio"):
-        find_utterances(str(tmp_path))
-    (tmp_path / "m.jsonl").write_text('{"audio": "a.wav"}\n{"text": "no path"}\n')
-    with pytest.raises(AudioError, match="line 2"):
-        find_utterances(str(tmp_path / "m.jsonl"))
-    (tmp_path / "a.flac").write_bytes(b"fLaC\xff\xfe")
-    for read in (lambda path: find_utterances(str(path)), read_alignments):
-        with pytest.raises(AudioError, match=r"a\.flac is no text in UTF-8 .* expected a manifest of JSON lines"):
-            read(tmp_path / "a.flac")
-
-
-def test_packing_keeps_every_sample_and_skips_what_is_no_audio(speech_folder, tmp_path):
-    train, _ = find_utterances(str(speech_folder))
+def test_packing_keeps_every_sample_and_skips_files_that_are_not_audio(speech_folder, tmp_path):
+    train = [u.audio for u in read_manifest(speech_folder / "train.jsonl")]
     corpus = pack(train, 16_000, tmp_path)
     assert [name.rpartition("/")[2] for name in corpus.skipped] == ["broken.flac"]
     assert len(corpus) == 10
@@ -75,39 +29,33 @@ def test_packing_keeps_every_sample_and_skips_what_is_no_audio(speech_folder, tm
     assert np.abs(corpus[4].numpy() - expected).max() < 2 / 32_768
 
 
-def test_packing_again_finds_what_was_packed(speech_folder, tmp_path, monkeypatch):
-    train, _ = find_utterances(str(speech_folder))
+def test_packing_the_same_files_again_reuses_the_packed_file(speech_folder, tmp_path, monkeypatch):
+    train = [u.audio for u in read_manifest(speech_folder / "train.jsonl")]
     first = pack(train, 16_000, tmp_path)
     monkeypatch.setattr("training.dataset.read_audio", lambda path: pytest.fail("read again"))
     assert torch.equal(pack(train, 16_000, tmp_path)[3], first[3])
 
 
-def test_threads_are_never_far_ahead_and_keep_the_order():
-    begun = []
-    made = in_threads(lambda file: (begun.append(file), file)[1], range(100), 3)
+def test_threads_keep_the_order_and_read_at_most_two_files_each_ahead():
+    started = []
+    results = in_threads(lambda file: (started.append(file), file)[1], range(100), 3)
     for expected in range(100):
-        assert next(made) == expected
-        assert len(begun) <= expected + 2 * 3 + 1
+        assert next(results) == expected
+        assert len(started) <= expected + 2 * 3 + 1
     with pytest.raises(StopIteration):
-        next(made)
+        next(results)
 
 
 def test_packing_resamples(speech_folder, tmp_path):
-    train, _ = find_utterances(str(speech_folder))
+    train = [u.audio for u in read_manifest(speech_folder / "train.jsonl")]
     corpus = pack(train[:2], 24_000, tmp_path)
     assert len(corpus[1]) == round(0.5 * 24_000)
 
 
-def test_nothing_readable_is_an_error_and_leaves_nothing(tmp_path):
+def test_no_readable_file_is_an_error_and_leaves_no_file(tmp_path):
     (tmp_path / "a.wav").write_text("x")
     with pytest.raises(AudioError, match="none of 1 files"):
-        pack(
-            [
-                tmp_path / "a.wav",
-            ],
-            16_000,
-            tmp_path / "packed",
-        )
+        pack([tmp_path / "a.wav"], 16_000, tmp_path / "packed")
     assert not list((tmp_path / "packed").iterdir())
 
 
@@ -118,10 +66,10 @@ def test_nothing_readable_is_an_error_and_leaves_nothing(tmp_path):
     step=st.integers(0, 2**41),
     samples=st.integers(1, 200),
 )
-def test_a_batch_depends_on_seed_and_step_alone_and_no_crop_crosses_utterances(lengths, seed, step, samples):
+def test_a_batch_depends_on_seed_and_step_only_and_no_crop_crosses_utterances(lengths, seed, step, samples):
     corpus = corpus_of(lengths)
-    batch = drawn(corpus, seed, step, 5, samples, (0.0, 0.0))
-    assert torch.equal(batch, drawn(corpus, seed, step, 5, samples, (0.0, 0.0)))
+    batch = draw(corpus, seed, step, 5, samples, (0.0, 0.0))
+    assert torch.equal(batch, draw(corpus, seed, step, 5, samples, (0.0, 0.0)))
     assert batch.shape == (5, samples)
     for row in batch:
         values = set((row[row != 0] * 32_768).round().int().tolist())
@@ -130,7 +78,7 @@ def test_a_batch_depends_on_seed_and_step_alone_and_no_crop_crosses_utterances(l
         assert int((row != 0).sum()) == min(length, samples)
 
 
-def test_crops_are_played_faster_and_slower_and_so_higher_and_lower():
+def test_speed_changes_the_duration_and_the_pitch_of_crops():
     tone = np.sin(2 * np.pi * 500 * np.arange(64_000) / 16_000) * 10_000
     corpus = Corpus(tone.astype(np.int16), np.array([0, 64_000]), ())
     crops = corpus.draw(0, 0, 32, 16_000, (0.0, 0.0), 1.25)
@@ -140,11 +88,11 @@ def test_crops_are_played_faster_and_slower_and_so_higher_and_lower():
     peaks = np.abs(np.fft.rfft(corpus.read(crops, 16_000).numpy())).argmax(1)
     np.testing.assert_allclose(peaks, 500 * speeds, atol=1)
     assert all(crop.start + crop.samples <= 64_000 for crop in crops)
-    same_places = corpus.draw(0, 0, 32, 16_000, (0.0, 0.0), 1.0)
-    assert [crop.utterance for crop in crops] == [crop.utterance for crop in same_places]
+    unchanged = corpus.draw(0, 0, 32, 16_000, (0.0, 0.0), 1.0)
+    assert [crop.utterance for crop in crops] == [crop.utterance for crop in unchanged]
 
 
-def test_an_utterance_shorter_than_a_crop_ends_where_its_speed_says():
+def test_an_utterance_shorter_than_its_crop_ends_according_to_its_speed():
     corpus = Corpus(np.full(8_000, 10_000, np.int16), np.array([0, 8_000]), ())
     crops = corpus.draw(0, 0, 8, 16_000, (0.0, 0.0), 1.25)
     for row, crop in zip(corpus.read(crops, 16_000), crops, strict=True):
@@ -153,37 +101,25 @@ def test_an_utterance_shorter_than_a_crop_ends_where_its_speed_says():
 
 def test_steps_and_seeds_draw_different_crops():
     corpus = Corpus(np.arange(1, 30_000, dtype=np.int16), np.array([0, 29_999]), ())
-    draws = {tuple(drawn(corpus, seed, step, 2, 4, (0, 0)).flatten().tolist()) for seed in (0, 1) for step in range(5)}
+    draws = {tuple(draw(corpus, seed, step, 2, 4, (0, 0)).flatten().tolist()) for seed in (0, 1) for step in range(5)}
     assert len(draws) == 10
 
 
-def test_crops_are_drawn_by_length():
-    batch = drawn(corpus_of([9000, 1000]), 0, 0, 2000, 10, (0.0, 0.0))
+def test_crops_are_drawn_in_proportion_to_the_length_of_utterances():
+    batch = draw(corpus_of([9000, 1000]), 0, 0, 2000, 10, (0.0, 0.0))
     share = float((batch[:, 0] < 1.5 * 1000 / 32_768).float().mean())
     assert 0.87 < share < 0.93
 
 
 def test_gain_stays_within_full_scale():
     corpus = Corpus(np.full(100, 20_000, np.int16), np.array([0, 100]), ())
-    levels = drawn(corpus, 0, 0, 300, 10, (-12.0, 12.0))[:, 0] / (20_000 / 32_768)
+    levels = draw(corpus, 0, 0, 300, 10, (-12.0, 12.0))[:, 0] / (20_000 / 32_768)
     assert levels.max() <= 32_768 / 20_000 + 1e-6
     assert levels.min() == pytest.approx(10 ** (-12 / 20), abs=0.02)
 
 
-def test_the_manifest_is_read_as_utf8(tmp_path):
-    (tmp_path / "m.jsonl").write_text(json.dumps({"audio": "übung.wav"}, ensure_ascii=False), encoding="utf-8")
-    train, _ = find_utterances(str(tmp_path / "m.jsonl"))
-    assert train[0].name == "übung.wav"
-
-
 def test_rows_of_a_batch_are_those_of_the_whole_batch():
     corpus = corpus_of([400, 300, 500])
-    whole = drawn(corpus, 3, 7, 6, 50, (-6.0, 6.0))
-    parts = [drawn(corpus, 3, 7, 6, 50, (-6.0, 6.0), slice(start, start + 2)) for start in (0, 2, 4)]
+    whole = draw(corpus, 3, 7, 6, 50, (-6.0, 6.0))
+    parts = [draw(corpus, 3, 7, 6, 50, (-6.0, 6.0), slice(start, start + 2)) for start in (0, 2, 4)]
     assert torch.equal(torch.cat(parts), whole)
-
-
-def test_an_empty_manifest_is_named(tmp_path):
-    (tmp_path / "train.jsonl").write_text("\n")
-    with pytest.raises(AudioError, match="lists no audio"):
-        find_utterances(str(tmp_path))

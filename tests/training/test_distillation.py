@@ -6,34 +6,34 @@ from training.distillation import Distillation, representation_loss
 from training.teachers import load_teacher
 
 
-def linear(layer: nn.Linear) -> None:
-    """Make the layer pass its input on."""
+def make_identity(layer: nn.Linear) -> None:
+    """Make the layer the identity."""
     nn.init.eye_(layer.weight)
     nn.init.zeros_(layer.bias)
 
 
-def test_a_student_that_says_what_the_teacher_hears_has_the_least_loss():
+def test_equal_student_and_teacher_have_the_lowest_losses():
     torch.manual_seed(0)
     distillation = Distillation(5, 5, 5)
-    linear(distillation.to_features)
-    linear(distillation.to_labels)
+    make_identity(distillation.to_features)
+    make_identity(distillation.to_labels)
     features, logits = torch.randn(2, 2, 30, 5).unbind()
-    alike = distillation(features, 3.0 * features, None)
-    assert float(alike["features_by_frame"]) == pytest.approx(0.0, abs=1e-6)
-    assert float(alike["features_over_time"]) == pytest.approx(-float(torch.tensor(1.0).sigmoid().log()), abs=1e-6)
+    equal = distillation(features, 3.0 * features, None)
+    assert float(equal["features_by_frame"]) == pytest.approx(0.0, abs=1e-6)
+    assert float(equal["features_over_time"]) == pytest.approx(-float(torch.tensor(1.0).sigmoid().log()), abs=1e-6)
     assert float(distillation(logits, None, logits)["labels"]) == pytest.approx(0.0, abs=1e-5)
     for other in (-features, torch.randn(2, 30, 5)):
         different = distillation(other, features, logits)
         assert different["features_by_frame"] > 0.5
-        assert different["features_over_time"] > alike["features_over_time"] + 0.1
+        assert different["features_over_time"] > equal["features_over_time"] + 0.1
         assert different["labels"] > 0.1
 
 
-def test_the_d_axis_goes_along_time_and_the_t_axis_along_features():
+def test_the_d_axis_loss_runs_along_time_and_the_t_axis_loss_along_features():
     distillation = Distillation(3, 3, 0)
-    linear(distillation.to_features)
+    make_identity(distillation.to_features)
     teacher = torch.randn(1, 20, 3)
-    # scaled anew for each feature: the D-axis sees no difference; and for each frame: the T-axis sees none
+    # a scale for each feature does not change the D-axis loss; a scale for each frame does not change the T-axis loss
     by_feature = distillation(teacher * torch.tensor([0.1, 1.0, 10.0]), teacher, None)
     by_frame = distillation(teacher * torch.linspace(0.1, 5, 20)[:, None], teacher, None)
     assert float(by_feature["features_over_time"]) == pytest.approx(0.3133, abs=1e-3)
@@ -43,10 +43,10 @@ def test_the_d_axis_goes_along_time_and_the_t_axis_along_features():
 
 
 @torch.no_grad()
-def test_heads_are_fitted_to_what_is_said():
+def test_heads_are_fitted_to_the_semantic_dimensions():
     torch.manual_seed(0)
     said = torch.randn(2, 200, 4)
-    said[..., 3] = 1.0  # a number that says nothing
+    said[..., 3] = 1.0  # a constant dimension
     features, logits = said @ torch.randn(4, 6) + 2.0, 3 * said @ torch.randn(4, 5) - 1.0
     distillation = Distillation(4, 6, 5)
     random = distillation(said, features, logits)
@@ -59,13 +59,13 @@ def test_heads_are_fitted_to_what_is_said():
     assert not (distillation.to_features(said) - noisy).mean((0, 1)).abs().gt(1e-3).any()
 
 
-def test_without_a_teacher_there_is_nothing_to_learn():
+def test_without_a_teacher_there_are_no_heads_and_no_losses():
     distillation = Distillation(5, 0, 0)
     assert distillation(torch.randn(2, 30, 5), None, None) == {}
     assert not list(distillation.parameters())
 
 
-def test_what_the_teacher_hears_in_decoded_audio_moves_the_audio_and_not_the_teacher(speech):
+def test_the_representation_loss_has_gradients_to_decoded_audio_only(speech):
     teacher = load_teacher("mfcc")
     original = torch.from_numpy(speech(0.5))[None]
     decoded = (original + 0.05 * torch.randn_like(original)).requires_grad_(True)

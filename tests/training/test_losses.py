@@ -13,7 +13,7 @@ def noise() -> torch.Tensor:
     return torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0)) * 0.1
 
 
-def test_a_perfect_copy_costs_nothing(noise):
+def test_losses_of_a_perfect_copy_are_zero(noise):
     terms = {name: float(value) for name, value in ReconstructionLoss(16_000)(noise, noise).items()}
     assert terms.pop("intelligibility") == pytest.approx(0, abs=1e-4)
     assert terms == {"waveform": 0.0, "spectrum": 0.0, "mel": 0.0, "loudness": 0.0}
@@ -28,7 +28,7 @@ def test_waveform_distance_of_silence_is_one(noise):
     assert float(ReconstructionLoss(16_000)(torch.zeros_like(noise), noise)["waveform"]) == pytest.approx(1, rel=0.02)
 
 
-def test_only_the_spectrum_and_waveform_hear_a_change_of_sign(noise):
+def test_only_the_spectrum_and_waveform_losses_detect_a_change_of_sign(noise):
     terms = ReconstructionLoss(16_000)(-noise, noise)
     assert float(terms["mel"]) == pytest.approx(0, abs=1e-6)
     assert float(terms["spectrum"]) > 0.5
@@ -61,7 +61,7 @@ class TestLoudness:
     def hiss(self, level: float) -> torch.Tensor:
         return level * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(1))
 
-    def test_it_grows_with_noise_whatever_the_level(self):
+    def test_it_grows_with_noise_at_any_level(self):
         for gain in (0.3, 1.0):
             x = self.speech(gain)
             costs = [float(self.loss(x + gain * self.hiss(noise), x)) for noise in (0.0, 0.003, 0.01, 0.03)]
@@ -73,13 +73,13 @@ class TestLoudness:
             float(self.loss(self.speech() + self.hiss(1e-2), self.speech())), rel=1e-3
         )
 
-    def test_what_cannot_be_heard_costs_nothing(self):
+    def test_inaudible_differences_cost_nothing(self):
         x = self.speech()
         assert float(self.loss(x + self.hiss(1e-6), x)) == pytest.approx(0, abs=1e-4)
         low = torch.sin(2 * math.pi * 20 * torch.arange(16_000) / 16_000)
         assert float(self.loss(x + 1e-3 * low, x)) < 0.01
 
-    def test_what_is_added_costs_more_than_what_is_lost(self):
+    def test_added_sound_costs_more_than_lost_sound(self):
         x = self.speech()
         noisy = x + self.hiss(0.03)
         assert float(self.loss(noisy, x)) > 1.5 * float(self.loss(x, noisy))
@@ -89,7 +89,7 @@ class TestLoudness:
         assert float(self.loss(self.hiss(1e-5), nothing)) < 0.05
 
     @pytest.mark.parametrize("sample_rate", [8_000, 16_000, 24_000, 44_100])
-    def test_every_band_hears_something(self, sample_rate):
+    def test_every_band_covers_a_frequency_bin(self, sample_rate):
         loss = LoudnessLoss(sample_rate)
         assert (loss.filters.sum(0) > 0).all()
         assert torch.isfinite(loss.threshold).all()
@@ -103,7 +103,7 @@ class TestIntelligibility:
         hiss = torch.randn(self.speech.shape, generator=torch.Generator().manual_seed(1))
         return self.speech + level * hiss
 
-    def test_it_is_what_stoi_leaves_to_one(self):
+    def test_it_is_close_to_1_minus_stoi(self):
         for level in (0.003, 0.03, 0.1, 0.3):
             decoded = self.with_noise(level)
             expected = 1 - stoi(self.speech[0], decoded[0], 16_000)
@@ -113,7 +113,7 @@ class TestIntelligibility:
         for gain in (0.2, 3.0):
             assert float(self.loss(gain * self.speech, self.speech)) == pytest.approx(0, abs=2e-3)
 
-    def test_what_is_out_of_its_bands_costs_nothing(self):
+    def test_sound_outside_of_the_bands_costs_nothing(self):
         high = torch.sin(2 * math.pi * 6_000 * torch.arange(self.speech.shape[1]) / 16_000)
         assert float(self.loss(self.speech + 0.1 * high, self.speech)) < 0.02
 
@@ -124,19 +124,19 @@ class TestIntelligibility:
         alone, beside = self.loss(decoded, self.speech), self.loss(longer, torch.cat([self.speech, pause], 1))
         assert float(beside) == pytest.approx(float(alone), abs=0.01)
 
-    def test_a_crop_shorter_than_a_stretch_is_compared(self):
+    def test_a_crop_shorter_than_a_segment_is_compared(self):
         original = torch.randn(1, 3_200, generator=torch.Generator().manual_seed(2))
         hiss = torch.randn(1, 3_200, generator=torch.Generator().manual_seed(3))
         assert 0.1 < float(self.loss(original + hiss, original)) < 1
 
     @pytest.mark.parametrize("sample_rate", [8_000, 16_000, 24_000, 44_100])
-    def test_every_band_hears_something(self, sample_rate):
+    def test_every_band_covers_a_frequency_bin(self, sample_rate):
         assert (IntelligibilityLoss(sample_rate).bands.sum(0) > 0).all()
 
 
 @pytest.mark.parametrize("parts", [2, 4])
-def test_a_batch_costs_what_its_parts_cost_on_average(parts):
-    """However it is computed: in parts, or by several processes. Rows have more and less speech, and one has none."""
+def test_the_losses_of_a_batch_are_means_over_its_parts(parts):
+    """The parts may be accumulated or belong to several processes. Rows have more or less speech, and one has none."""
     speech = [torch.from_numpy(make_speech(2.0, seed)) for seed in range(4)]
     original = torch.stack(
         [x * (torch.arange(len(x)) < len(x) * share) for x, share in zip(speech, (1, 0.6, 0.3, 0), strict=True)]
@@ -144,9 +144,9 @@ def test_a_batch_costs_what_its_parts_cost_on_average(parts):
     decoded = original + 0.02 * torch.randn(original.shape, generator=torch.Generator().manual_seed(0))
     loss = ReconstructionLoss(16_000)
     whole = loss(decoded, original)
-    found = [
+    results = [
         {k: float(v) for k, v in loss(*pair).items()}
         for pair in zip(decoded.chunk(parts), original.chunk(parts), strict=True)
     ]
-    for name in whole.keys() - {"waveform"}:  # which is over the loudness of all
-        assert sum(part[name] for part in found) / parts == pytest.approx(float(whole[name]), rel=1e-5), name
+    for name in whole.keys() - {"waveform"}:  # relative to the loudness of the batch
+        assert sum(part[name] for part in results) / parts == pytest.approx(float(whole[name]), rel=1e-5), name

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speechtok.errors import AudioError, MissingFileError
+from speechtok.errors import AudioError, MissingFileError, quoted
 from training.manifest import Phone, Utterance, find_utterances, phones_at, read_manifest
 
 
@@ -97,7 +97,7 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, line, expected):
     with pytest.raises(AudioError) as raised:
         read_manifest(tmp_path / "m.jsonl")
     message = str(raised.value)
-    assert message.startswith(f"{tmp_path / 'm.jsonl'}, line 2 is {line[:80]!r}; ")
+    assert message.startswith(f"{tmp_path / 'm.jsonl'}, line 2 is {quoted(line)}; ")
     assert expected in message
     assert len(message) < len(str(tmp_path)) + 400
 

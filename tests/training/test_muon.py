@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.muon import Muon, orthogonalised
+from training.muon import Muon, orthogonalize
 
 SHAPES = ((48, 32), (32, 48), (32, 32), (48, 32))
 
@@ -12,7 +12,7 @@ def matrices() -> list[nn.Parameter]:
     return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
 
 
-def test_it_moves_as_the_muon_of_torch_up_to_its_rounding_to_bfloat16():
+def test_updates_equal_those_of_torch_up_to_rounding_in_bfloat16():
     ours, theirs = matrices(), matrices()
     optimizers = [
         Muon(ours, lr=1e-2, weight_decay=0.1),
@@ -29,22 +29,22 @@ def test_it_moves_as_the_muon_of_torch_up_to_its_rounding_to_bfloat16():
 
 
 @pytest.mark.parametrize("shape", [(40, 120), (120, 40), (64, 64), (3, 30, 20)])
-def test_the_way_by_gram_matrices_gives_what_five_steps_on_the_matrix_give(shape):
+def test_products_of_gram_matrices_equal_five_newton_schulz_steps(shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    x[..., 0] *= 1e-4  # badly conditioned too
+    x[..., 0] *= 1e-4  # badly conditioned
     expected = x.double() / torch.linalg.matrix_norm(x.double(), keepdim=True)
     for _ in range(5):
         gram = expected @ expected.mT
         expected = 3.4445 * expected + (-4.7750 * gram + 2.0315 * gram @ gram) @ expected
-    assert torch.allclose(orthogonalised(x).double(), expected, atol=2e-3)
+    assert torch.allclose(orthogonalize(x).double(), expected, atol=2e-3)
 
 
 def test_singular_values_come_near_to_one():
-    values = torch.linalg.svdvals(orthogonalised(torch.randn(64, 128)))
+    values = torch.linalg.svdvals(orthogonalize(torch.randn(64, 128)))
     assert 0.6 < values.min() < values.max() < 1.3
 
 
-def test_what_has_no_gradient_stays():
+def test_a_matrix_without_gradient_is_not_updated():
     first, second = matrices()[:2]
     second.grad = torch.ones_like(second)
     before = first.detach().clone(), second.detach().clone()
@@ -53,7 +53,7 @@ def test_what_has_no_gradient_stays():
     assert not torch.equal(second, before[1])
 
 
-def test_a_gradient_of_zeros_moves_nothing():
+def test_a_zero_gradient_changes_nothing():
     (matrix, *_) = matrices()
     matrix.grad = torch.zeros_like(matrix)
     before = matrix.detach().clone()

@@ -15,16 +15,16 @@ def started(dropout: float = 0.0, semantic_dim: int = 0, **changes) -> tuple[Tra
     return quantizer, latent
 
 
-def everything(rows: int = 4) -> torch.Tensor:
+def all_codebooks(rows: int = 4) -> torch.Tensor:
     return torch.full((rows,), 4)
 
 
-def move(quantizer: TrainingQuantizer, latent: torch.Tensor, step: int) -> torch.Tensor:
-    """One step of the codebooks. Returns how often each vector was chosen."""
-    used = quantizer.prefixes(0, step, len(latent))
+def update(quantizer: TrainingQuantizer, latent: torch.Tensor, step: int) -> torch.Tensor:
+    """One update of the codebooks. Returns how often each vector was chosen."""
+    used = quantizer.draw_prefixes(0, step, len(latent))
     codes = quantizer(latent, used).codes
-    drawn = quantizer.replacements(0, step, used, latent.shape[1])
-    return quantizer.update(latent, codes, drawn, World())
+    replacements = quantizer.draw_replacements(0, step, used, latent.shape[1])
+    return quantizer.update(latent, codes, replacements, World())
 
 
 def exported(quantizer: TrainingQuantizer) -> ResidualQuantizer:
@@ -34,31 +34,31 @@ def exported(quantizer: TrainingQuantizer) -> ResidualQuantizer:
 
 
 @pytest.mark.parametrize("semantic_dim", [0, 2])
-def test_inference_gives_nearly_the_codes_and_the_latents_of_training(semantic_dim):
+def test_inference_gives_the_latents_and_nearly_all_codes_of_training(semantic_dim):
     quantizer, latent = started(semantic_dim=semantic_dim)
     for step in range(5):
-        move(quantizer, latent, step)
-    quantized, _, _, codes = quantizer(latent, everything())
+        update(quantizer, latent, step)
+    quantized, _, _, codes = quantizer(latent, all_codebooks())
     inference = exported(quantizer)
-    # inference decides between near-equals among rounded vectors
+    # inference rounds the vectors, which decides some near ties differently
     assert (inference.encode(latent, 4)[:, 0] == codes[:, 0]).float().mean() > 0.95
     assert torch.allclose(inference.decode(codes), quantized, atol=1e-6)
 
 
-def test_kmeans_leaves_less_at_every_stage():
+def test_each_stage_of_kmeans_lowers_the_residual():
     quantizer, latent = started()
     assert quantizer.started
     inference = exported(quantizer)
     codes = inference.encode(latent, 4)
-    left = [float((latent - inference.decode(codes[:, :q])).square().mean()) for q in range(1, 5)]
-    assert left[0] < 0.5 * float(latent.square().mean())
-    assert left == sorted(left, reverse=True)
+    errors = [float((latent - inference.decode(codes[:, :q])).square().mean()) for q in range(1, 5)]
+    assert errors[0] < 0.5 * float(latent.square().mean())
+    assert errors == sorted(errors, reverse=True)
 
 
-def test_the_gradient_passes_straight_through_once():
+def test_the_straight_through_gradient_is_passed_once():
     quantizer, latent = started()
     latent.requires_grad_(True)
-    quantizer(latent, everything()).latent.sum().backward()
+    quantizer(latent, all_codebooks()).latent.sum().backward()
     assert torch.allclose(latent.grad, torch.ones_like(latent))
 
 
@@ -67,15 +67,15 @@ def test_commitment_is_the_mean_squared_residual_of_the_stages():
     inference = exported(quantizer)
     codes = inference.encode(latent, 4)
     stages = [float((latent - inference.decode(codes[:, : q + 1])).square().mean()) for q in range(4)]
-    assert float(quantizer(latent, everything()).commitment) == pytest.approx(sum(stages) / 4, rel=1e-2)
+    assert float(quantizer(latent, all_codebooks()).commitment) == pytest.approx(sum(stages) / 4, rel=1e-2)
 
 
-def test_rows_drop_random_suffixes_of_the_codebooks():
+def test_dropout_removes_random_suffixes_of_the_codebooks():
     quantizer, latent = started(dropout=1.0)
     prefixes = set()
     for step in range(10):
-        rows = quantizer.prefixes(0, step, 4)
-        assert torch.equal(rows, quantizer.prefixes(0, step, 4))
+        rows = quantizer.draw_prefixes(0, step, 4)
+        assert torch.equal(rows, quantizer.draw_prefixes(0, step, 4))
         codes = quantizer(latent, rows).codes
         used = (codes >= 0).all(2).sum(1)
         assert torch.equal((codes >= 0).any(2).sum(1), used)
@@ -98,46 +98,46 @@ def test_a_row_with_a_prefix_gets_the_sum_of_that_prefix():
 def test_codebooks_follow_the_latent():
     quantizer, latent = started(decay=0.5)
     for step in range(30):
-        move(quantizer, latent + 10.0, step)
+        update(quantizer, latent + 10.0, step)
     assert quantizer.codebooks[0].mean() == pytest.approx(10.0, abs=0.5)
 
 
-def test_dead_vectors_come_back():
+def test_dead_vectors_are_replaced():
     quantizer, latent = started(decay=0.8)
     quantizer.codebooks[0, :16] = 1e4
     quantizer.sums[0, :16] = 1e4
     for step in range(40):
-        counts = move(quantizer, latent, step)
+        counts = update(quantizer, latent, step)
     assert quantizer.codebooks[0].abs().max() < 100
     assert int((counts[0] > 0).sum()) > 28
 
 
-def test_dead_vectors_become_frames_of_rows_that_use_their_codebook():
+def test_dead_vectors_are_replaced_by_frames_of_rows_that_use_the_codebook():
     quantizer, latent = started()
     used = torch.tensor([1, 3, 1, 2])
-    drawn = quantizer.replacements(0, 7, used, 200)
-    assert torch.equal(drawn, quantizer.replacements(0, 7, used, 200))
-    assert [set((row // 200).tolist()) for row in drawn[:3]] == [{0, 1, 2, 3}, {1, 3}, {1}]
-    assert (drawn[3] == -1).all()  # of no row
+    replacements = quantizer.draw_replacements(0, 7, used, 200)
+    assert torch.equal(replacements, quantizer.draw_replacements(0, 7, used, 200))
+    assert [set((row // 200).tolist()) for row in replacements[:3]] == [{0, 1, 2, 3}, {1, 3}, {1}]
+    assert (replacements[3] == -1).all()  # no row uses the stage
     codes = quantizer(latent, used).codes
     quantizer.counts[0, 5] = 0.0
-    quantizer.update(latent, codes.masked_fill(codes == 5, 6), drawn, World())
-    assert torch.equal(quantizer.codebooks[0, 5], latent.flatten(0, 1)[drawn[0, 5]])
+    quantizer.update(latent, codes.masked_fill(codes == 5, 6), replacements, World())
+    assert torch.equal(quantizer.codebooks[0, 5], latent.flatten(0, 1)[replacements[0, 5]])
 
 
 def test_every_frame_that_uses_a_codebook_is_counted_once():
     quantizer, latent = started(dropout=1.0)
-    used = quantizer.prefixes(0, 3, 4)
-    counts = move(quantizer, latent, 3)
+    used = quantizer.draw_prefixes(0, 3, 4)
+    counts = update(quantizer, latent, 3)
     assert counts.sum(1).tolist() == [200 * int((used > stage).sum()) for stage in range(4)]
 
 
-def test_semantic_numbers_are_left_to_codebook_0():
+def test_only_codebook_0_encodes_semantic_dimensions():
     quantizer, latent = started(semantic_dim=2, decay=0.5, dead_threshold=0.5)
     for step in range(10):
-        move(quantizer, latent, step)
+        update(quantizer, latent, step)
     assert not quantizer.codebooks[1:, :, :2].any()
-    quantized = quantizer(latent, everything())
+    quantized = quantizer(latent, all_codebooks())
     code = quantized.codes[:, 0]
     distances = (latent[:, :, None, :2] - quantizer.codebooks[0, :, :2]).square().sum(-1)
     chosen = distances.gather(-1, code[..., None])[..., 0]
@@ -145,27 +145,27 @@ def test_semantic_numbers_are_left_to_codebook_0():
     assert torch.allclose(quantized.semantic, quantizer.codebooks[0, code, :2], atol=1e-6)
 
 
-def test_the_rest_of_a_semantic_vector_is_the_mean_of_its_frames():
+def test_other_dimensions_of_a_semantic_vector_are_the_mean_of_its_frames():
     quantizer, latent = started(semantic_dim=2)
-    code = quantizer(latent, everything()).codes[:, 0]
+    code = quantizer(latent, all_codebooks()).codes[:, 0]
     for index in code.unique():
         assert torch.allclose(quantizer.codebooks[0, index, 2:], latent[code == index][:, 2:].mean(0), atol=1e-4)
 
 
-def test_how_it_sounds_moves_no_semantic_number_and_what_is_said_moves_no_other():
+def test_reconstruction_and_distillation_have_gradients_to_their_own_dimensions_only():
     quantizer, latent = started(semantic_dim=2)
     latent.requires_grad_(True)
-    quantized = quantizer(latent, everything())
-    (sound,) = torch.autograd.grad(quantized.latent.sum(), latent, retain_graph=True)
-    (said,) = torch.autograd.grad(quantized.semantic.sum(), latent)
-    assert torch.equal(sound, torch.ones_like(sound) * (torch.arange(6) >= 2))
-    assert torch.equal(said, torch.ones_like(said) * (torch.arange(6) < 2))
+    quantized = quantizer(latent, all_codebooks())
+    (reconstruction,) = torch.autograd.grad(quantized.latent.sum(), latent, retain_graph=True)
+    (distillation,) = torch.autograd.grad(quantized.semantic.sum(), latent)
+    assert torch.equal(reconstruction, torch.ones_like(reconstruction) * (torch.arange(6) >= 2))
+    assert torch.equal(distillation, torch.ones_like(distillation) * (torch.arange(6) < 2))
 
 
-def test_codebook_0_speaks_for_itself_where_no_numbers_are_apart():
+def test_without_semantic_dimensions_the_semantic_output_is_codebook_0():
     quantizer, latent = started()
     latent.requires_grad_(True)
-    quantized = quantizer(latent, everything())
+    quantized = quantizer(latent, all_codebooks())
     assert torch.allclose(quantized.semantic, quantizer.codebooks[0, quantized.codes[:, 0]], atol=1e-6)
-    (said,) = torch.autograd.grad(quantized.semantic.sum(), latent)
-    assert torch.equal(said, torch.ones_like(said))
+    (distillation,) = torch.autograd.grad(quantized.semantic.sum(), latent)
+    assert torch.equal(distillation, torch.ones_like(distillation))

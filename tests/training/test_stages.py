@@ -1,0 +1,93 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import speechtok
+from speechtok.errors import CheckpointError
+from tests.training.helpers import config_of, exported_of, scalars_of, state_of, trainer_of
+from training.checkpoints import CHECKPOINT_NAME
+from training.train import train
+
+
+@pytest.mark.slow
+def test_a_decoder_stage_is_not_resumed_if_the_codes_have_changed(trained, tmp_path):
+    start = exported_of(trained)
+    changes = {"out": str(tmp_path / "second"), "start_from": str(start), "train_only": "decoder"}
+    train(config_of(trained, **changes))
+    train(config_of(trained, steps=10, **changes))
+    shutil.rmtree(trained["out"])
+    train(config_of(trained, seed=1))
+    with pytest.raises(CheckpointError, match="which has changed since"):
+        train(config_of(trained, steps=12, **changes))
+
+
+def test_a_decoder_stage_from_a_checkpoint_trains_on_the_rounded_codes(trained, tmp_path):
+    start = str(Path(trained["out"]) / CHECKPOINT_NAME)
+    changes = {"out": str(tmp_path / "second"), "start_from": start, "train_only": "decoder", "steps": 3}
+    config = config_of(trained, **changes)
+    trainer = trainer_of(config)
+    trainer.load_tokenizer(speechtok.load(start))
+    trained_on = {name: x.clone() for name, x in trainer.tokenizer.state_dict().items() if name[:7] != "decoder"}
+    exported = speechtok.load(train(config)).state_dict()
+    assert all(torch.equal(x, exported[name]) for name, x in trained_on.items())
+
+
+def test_a_decoder_stage_does_not_change_the_codes(trained, tmp_path):
+    first = speechtok.load(exported_of(trained))
+    changes = {"out": str(tmp_path / "second"), "start_from": str(exported_of(trained))}
+    second = speechtok.load(train(config_of(trained, train_only="decoder", **changes)))
+    audio = torch.sin(torch.arange(8000) / 10) * 0.3
+    codes = first.encode(audio, 16_000).codes
+    assert torch.equal(codes, second.encode(audio, 16_000).codes)
+    assert not torch.equal(first.decode(codes), second.decode(codes))
+
+
+def test_an_encoder_stage_improves_codebook_0_and_keeps_acoustic_dimensions(encoder_stage):
+    values = encoder_stage
+    config = config_of(values, steps=90)
+    trainer = trainer_of(config)
+    first = speechtok.load(values["start_from"])
+    trainer.load_tokenizer(first)
+    terms = [trainer.run_step(trainer.batch(step % 3)) for step in range(90)]
+    assert "mel" not in terms[0]
+    assert float(terms[0]["acoustic"]) < 1e-6
+    early, late = (sum(float(x["features_by_frame"]) for x in some) for some in (terms[:3], terms[-3:]))
+    assert late < 0.85 * early
+    audio = torch.sin(torch.arange(8000) / 10)[None] * 0.3
+    then, now = (x.encoder(audio, x.encoder.initial_state(1))[0] for x in (first, trainer.tokenizer))
+    moved = (now - then).square().mean((0, 1))
+    assert moved[3:].mean() < 0.1 * moved[:3].mean()
+    exported, given = trainer.tokenizer.state_dict(), first.state_dict()
+    assert all(torch.equal(x, given[name]) for name, x in exported.items() if name.startswith("decoder."))
+    assert not torch.equal(exported["quantizer.codebooks"][0], given["quantizer.codebooks"][0])
+
+
+@pytest.mark.slow
+def test_a_resumed_encoder_stage_keeps_its_frozen_encoder(encoder_stage):
+    values = encoder_stage
+    train(config_of(values, steps=6))
+    once = state_of(values)
+    shutil.rmtree(values["out"])
+    train(config_of(values, steps=6, checkpoint_every=3))
+    assert all(torch.equal(x, once["autoencoder"][name]) for name, x in state_of(values)["autoencoder"].items())
+    shutil.rmtree(values["start_from"])  # the checkpoint has the frozen encoder
+    train(config_of(values, steps=8))
+    assert all(torch.equal(x, once["frozen_encoder"][name]) for name, x in state_of(values)["frozen_encoder"].items())
+    assert scalars_of(values, "train/acoustic")
+
+
+@pytest.mark.slow
+def test_an_encoder_stage_is_not_resumed_if_start_from_has_changed(encoder_stage):
+    values = encoder_stage
+    train(config_of(values))
+    train(config_of(values, steps=10))
+    first = Path(values["start_from"])
+    speechtok.load(first).half().float().save(first)  # the same
+    train(config_of(values, steps=11))
+    changed = speechtok.load(first)
+    changed.encoder.embed.bias += 0.25
+    changed.save(first)
+    with pytest.raises(CheckpointError, match="which has changed since"):
+        train(config_of(values, steps=12))
