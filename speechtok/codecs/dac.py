@@ -9,7 +9,7 @@ from speechtok.codecs.wrapper import WrappedCodec
 
 
 class DacTokenizer(WrappedCodec):
-    """DAC. It knows whole frames only: the last one is completed with silence."""
+    """DAC. It takes whole frames: the last one is completed with silence."""
 
     EXAMPLE = "dac:descript/dac_16khz"
 

@@ -10,7 +10,7 @@ from speechtok.errors import InputError
 
 
 class EncodecTokenizer(WrappedCodec):
-    """EnCodec at its highest bandwidth; fewer codebooks are its lower ones."""
+    """EnCodec at its highest bandwidth; fewer codebooks correspond to lower bandwidths."""
 
     EXAMPLE = "encodec:facebook/encodec_24khz"
 
@@ -25,11 +25,16 @@ class EncodecTokenizer(WrappedCodec):
         c = model.config
         if c.audio_channels != 1 or c.normalize or c.chunk_length_s is not None:
             raise InputError(
-                f"this EnCodec has {c.audio_channels} channels, normalize {c.normalize} and pieces of "
-                f"{c.chunk_length_s} s; expected a mono one without either: try {EncodecTokenizer.EXAMPLE}"
+                f"this EnCodec has {c.audio_channels} channels, normalize {c.normalize} and chunks of "
+                f"{c.chunk_length_s} s; expected a mono model without either: try {EncodecTokenizer.EXAMPLE}"
             )
         most = model.quantizer.get_num_quantizers_for_bandwidth(max(c.target_bandwidths))
-        return c.sampling_rate, math.prod(c.upsampling_ratios), min(most, len(model.quantizer.layers)), c.codebook_size
+        return (
+            c.sampling_rate,
+            math.prod(c.upsampling_ratios),
+            min(most, len(model.quantizer.layers)),
+            c.codebook_size,
+        )
 
     def encode_one(self, x: Tensor, num_codebooks: int) -> Tensor:  # noqa: D102
         encoded = self.model.encode(x[None], bandwidth=max(self.model.config.target_bandwidths))

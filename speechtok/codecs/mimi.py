@@ -8,7 +8,7 @@ from speechtok.codecs.wrapper import WrappedCodec
 
 
 class MimiTokenizer(WrappedCodec):
-    """Mimi with all its codebooks; Moshi uses the first 8."""
+    """Mimi with all codebooks; Moshi uses the first 8."""
 
     EXAMPLE = "mimi:kyutai/mimi"
 

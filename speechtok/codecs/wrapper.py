@@ -1,4 +1,4 @@
-"""What the codecs of transformers have in common here."""
+"""The part that all codecs of transformers share."""
 
 import os
 from abc import abstractmethod
@@ -12,15 +12,15 @@ from speechtok.tokenizer import UtteranceTokenizer
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """What a wrapped codec is.
+    """Architecture of a wrapped codec.
 
     Attributes:
-        family: its name.
+        family: name of the codec.
         sample_rate: in hertz.
-        hop_length: samples a frame.
-        num_codebooks: codebooks ``Q``.
+        hop_length: samples per frame.
+        num_codebooks: number of codebooks ``Q``.
         codebook_size: entries ``N`` of each.
-        architecture: transformers' config, without what says nothing of the codec.
+        architecture: config of transformers, without the fields that do not describe the codec.
     """
 
     family: str
@@ -43,14 +43,14 @@ _PASSING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transform
 class WrappedCodec(UtteranceTokenizer):
     """A model of transformers as a tokenizer.
 
-    These models do not mask padding, so in padded batches their codes would depend on the batch.
+    These models do not mask padding, so in a padded batch the codes of an utterance would depend on the others.
 
     Args:
-        model: the model, of the class that :meth:`model_class` names.
+        model: an instance of :meth:`model_class`.
     """
 
     EXAMPLE: ClassVar[str]
-    """One on the hub, for errors."""
+    """A model on the hub, for error messages."""
 
     config: CodecConfig
 
@@ -64,7 +64,7 @@ class WrappedCodec(UtteranceTokenizer):
     @staticmethod
     @abstractmethod
     def model_class() -> Any:
-        """The class in transformers."""
+        """Class in transformers."""
 
     @staticmethod
     @abstractmethod
@@ -72,16 +72,16 @@ class WrappedCodec(UtteranceTokenizer):
         """Sample rate, hop length, ``Q`` and ``N`` of a model.
 
         Raises:
-            InputError: it is of a kind that cannot be used here.
+            InputError: the model is of a kind that cannot be used.
         """
 
     @classmethod
     def from_directory(cls, directory: Path) -> "WrappedCodec":
-        """Read what transformers or :meth:`save` wrote, as safetensors only.
+        """Read files written by transformers or :meth:`save`; weights only as safetensors.
 
         Raises:
             MissingFileError: a file is missing.
-            CheckpointError: the weights are damaged, or do not belong to the config.
+            CheckpointError: the weights are damaged, or do not fit the config.
         """
         for name in ("config.json", "model.safetensors"):
             if not list(directory.glob(name.replace("model.", "model*."))):
@@ -90,7 +90,7 @@ class WrappedCodec(UtteranceTokenizer):
             model, info = cls.model_class().from_pretrained(
                 directory, use_safetensors=True, local_files_only=True, output_loading_info=True
             )
-        except Exception as error:  # transformers lets through whatever its parts raise
+        except Exception as error:  # transformers passes on any exception of its parts
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise CheckpointError(f"{directory} cannot be loaded ({reason}); fetch or save it again") from error
         if info["missing_keys"] or info["unexpected_keys"]:
@@ -100,10 +100,10 @@ class WrappedCodec(UtteranceTokenizer):
         return cls(model)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write transformers' files into ``directory``, which :func:`speechtok.load` reads.
+        """Write files of transformers into ``directory``, for :func:`speechtok.load`.
 
         Raises:
-            OutputError: they cannot be written.
+            OutputError: the files cannot be written.
         """
         try:
             Path(directory).mkdir(parents=True, exist_ok=True)
