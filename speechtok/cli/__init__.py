@@ -1,7 +1,5 @@
 """The command line, ``speechtok COMMAND``: one module for each command."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import os

@@ -1,7 +1,5 @@
 """The loop over the input files of a command."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Collection

@@ -1,7 +1,5 @@
 """``speechtok completion``: completion of commands, options and file names in a shell."""
 
-from __future__ import annotations
-
 import argparse
 
 from speechtok.cli.arguments import Commands

@@ -1,7 +1,5 @@
 """``speechtok convert``: a published checkpoint to speechtok's format."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``speechtok decode``: tokens files to audio files."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

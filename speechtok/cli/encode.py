@@ -1,7 +1,5 @@
 """``speechtok encode``: audio files to tokens files."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``speechtok info``: describe a tokens file or a tokenizer."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``speechtok roundtrip``: audio files to tokens and back, with quality and speed."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import math
@@ -22,8 +20,6 @@ from speechtok.files import replacing
 from speechtok.metrics import pesq_wb, stoi
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
-
-_MISSING = "not installed"
 
 
 def add_parser(commands: Commands) -> None:
@@ -80,7 +76,7 @@ def _roundtrip_file(
     end = time.perf_counter()
     write_audio(target, decoded, tokenizer.sample_rate)
     reference = resample(waveform[None], sample_rate, tokenizer.sample_rate)[0]
-    quality = _quality(reference, decoded, tokenizer.sample_rate)
+    scores, missing = _quality(reference, decoded, tokenizer.sample_rate)
     rows = [
         ("input", str(source)),
         ("duration", duration(tokens)),
@@ -89,12 +85,12 @@ def _roundtrip_file(
         ("bitrate", bitrate(tokens)),
         ("encode", f"{seconds(tokens) / (encoded - start):.1f} x real time"),
         ("decode", f"{seconds(tokens) / (end - encoded):.1f} x real time"),
-        *quality,
+        *scores,
+        *([(", ".join(missing), f"not installed: {install_hint('bench')}")] if missing else []),
         ("output", str(target)),
     ]
     if plot:
-        scores = [("bitrate", bitrate(tokens)), *(row for row in quality if not row[1].startswith(_MISSING))]
-        _draw(plot, tokenizer, reference, decoded, tokens, source.name, scores)
+        _draw(plot, tokenizer, reference, decoded, tokens, source.name, [("bitrate", bitrate(tokens)), *scores])
         rows.append(("plot", str(plot)))
     return rows
 
@@ -105,8 +101,8 @@ def _warm_up(tokenizer: Tokenizer) -> None:
     tokenizer.decode(tokenizer.encode(silence, tokenizer.sample_rate)).cpu()
 
 
-def _quality(reference: Tensor, decoded: Tensor, sample_rate: int) -> Rows:
-    """PESQ-WB and STOI of ``decoded`` against ``reference``, ``(S,)`` each, where their libraries are installed."""
+def _quality(reference: Tensor, decoded: Tensor, sample_rate: int) -> tuple[Rows, list[str]]:
+    """PESQ-WB and STOI of ``decoded`` against ``reference``, ``(S,)`` each, and the metrics that are not installed."""
     rows, missing = [], []
     for label, measure, digits in (("PESQ-WB", pesq_wb, 2), ("STOI", stoi, 3)):
         try:
@@ -115,9 +111,7 @@ def _quality(reference: Tensor, decoded: Tensor, sample_rate: int) -> Rows:
             missing.append(label)
         else:
             rows.append((label, "n/a" if math.isnan(score) else f"{score:.{digits}f}"))
-    if missing:
-        rows.append((", ".join(missing), f"{_MISSING}: {install_hint('bench')}"))
-    return rows
+    return rows, missing
 
 
 def _require_matplotlib() -> None:

@@ -1,7 +1,5 @@
 """Input files of a command, and the output file of each."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """Quantities and tables as text."""
 
-from __future__ import annotations
-
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
 
