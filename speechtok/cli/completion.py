@@ -18,7 +18,7 @@ def add_parser(commands: Commands) -> None:
         "completion",
         help=text,
         description=f"{text.capitalize()}.",
-        epilog='For bash, add to ~/.bashrc: eval "$(speechtok completion bash)"',
+        epilog="For bash: speechtok completion bash > ~/.local/share/bash-completion/completions/speechtok",
     )
     parser.add_argument("shell", choices=SHELLS, help="shell that runs the script")
     parser.set_defaults(run=run, commands=commands)
