@@ -136,7 +136,9 @@ def test_every_truncation_of_the_config_is_refused(model):
     text = (model / CONFIG).read_text().rstrip()
     for size in range(0, len(text), 9):
         (model / CONFIG).write_text(text[:size])
-        with pytest.raises(CheckpointError, match=f"{CONFIG} (cannot be read as JSON|holds a|does not describe a tokenizer)"):
+        with pytest.raises(
+            CheckpointError, match=f"{CONFIG} (cannot be read as JSON|holds a|does not describe a tokenizer)"
+        ):
             load(model)
 
 
@@ -147,7 +149,9 @@ def test_every_truncation_of_the_config_is_refused(model):
 )
 def test_what_is_no_description_is_refused(model, data):
     (model / CONFIG).write_bytes(data)
-    with pytest.raises(CheckpointError, match=f"{CONFIG} (cannot be read as JSON|holds a|does not describe a tokenizer)"):
+    with pytest.raises(
+        CheckpointError, match=f"{CONFIG} (cannot be read as JSON|holds a|does not describe a tokenizer)"
+    ):
         load(model)
 
 

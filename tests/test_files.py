@@ -130,7 +130,7 @@ def test_what_replaces_a_private_file_is_never_open_to_others(tmp_path):
 
 
 def test_a_name_that_no_file_can_have_is_named(tmp_path):
-    with pytest.raises(OutputError, match="no name has a NUL in it"), replacing(tmp_path / "a\0b"):
+    with pytest.raises(OutputError, match="a name cannot contain a NUL"), replacing(tmp_path / "a\0b"):
         pass
 
 

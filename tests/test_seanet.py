@@ -164,7 +164,9 @@ def causal() -> SEANetTokenizer:
 
 
 def test_streaming_a_causal_one_does_not_say_that_it_is_not_causal(causal):
-    with pytest.raises(StreamError, match=r"cannot stream: it is causal, but computes in float32.*encode whole utterances"):
+    with pytest.raises(
+        StreamError, match=r"cannot stream: it is causal, but computes in float32.*encode whole utterances"
+    ):
         causal.stream()
 
 

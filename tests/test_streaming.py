@@ -417,7 +417,7 @@ class TestMistakes:
     )
     def test_lengths_that_do_not_fit(self, lengths):
         with pytest.raises(
-            AudioError, match=r"lengths is .*; expected (2 whole numbers of samples|values from 0 to 10)"
+            AudioError, match=r"lengths is .*; expected (2 whole numbers|0 to 10)"
         ):
             self.s.encode(torch.zeros(2, 10), lengths=lengths)
 
@@ -462,7 +462,9 @@ class TestMistakes:
     def test_missing_codes_in_the_middle_of_a_row(self, place):
         codes = torch.zeros(2, 4, 2, dtype=torch.int64)
         codes[place] = NO_CODE
-        with pytest.raises(TokensError, match="-1 in the middle of a row; expected it only in whole frames at the end of a row"):
+        with pytest.raises(
+            TokensError, match="-1 in the middle of a row; expected it only in whole frames at the end of a row"
+        ):
             self.s.decode(codes)
 
     @pytest.mark.parametrize("rows", [torch.tensor([2]), np.array([-1]), [2], [-1], [0.5], "a", [True], 7])

@@ -107,7 +107,7 @@ def test_a_piece_that_is_not_there_is_refused(start, stop):
 def test_pieces_that_are_not_of_one_utterance_are_refused():
     one = make()[0]
     for pieces, message in (
-        ([], "no pieces"),
+        ([], "pieces is empty"),
         ([one, make()], "piece 1 has 2 utterances"),
         ([one, make(fingerprint="another")[0]], "piece 1 has fingerprint 'another', and the first has '0123"),
         ([make()[1], one], "piece 1 begins after [0-9]+ samples, within a frame of"),
@@ -144,15 +144,15 @@ BAD = {
     "length over": ({"lengths": torch.tensor([3, 4])}, r"lengths is \[3, 4\]; expected values from 0 to 3"),
     "negative length": ({"lengths": torch.tensor([3, -1])}, r"lengths is \[3, -1\]; expected values from 0 to 3"),
     "samples over": ({"num_samples": torch.tensor([3 * HOP + 1, 9]), "lengths": torch.tensor([3, 1])}, "961.*0 to 960"),
-    "disagreement": ({"lengths": torch.tensor([3, 1])}, r"\[3, 1\] and num_samples \[960, 639\] disagree; expected"),
+    "disagreement": ({"lengths": torch.tensor([3, 1])}, r"\[3, 1\] do not fit num_samples \[960, 639\]; expected"),
     "no rate": ({"sample_rate": 0}, "sample_rate is 0; expected a whole number above 0"),
     "rate as text": ({"sample_rate": "16000"}, "sample_rate is '16000'; expected a whole number"),
     "no hop": ({"hop_length": 0}, "hop_length is 0; expected a whole number above 0"),
     "fractional hop": ({"hop_length": 320.0}, r"hop_length is 320\.0; expected a whole number"),
     "size as text": ({"codebook_size": "32"}, "codebook_size is '32'; expected a whole number"),
     "size over int16": ({"codebook_size": 32_769}, "codebook_size is 32769; expected at most 32768"),
-    "fingerprint of a number": ({"fingerprint": 5}, "fingerprint is 5; expected the text"),
-    "no fingerprint": ({"fingerprint": None}, "fingerprint is None; expected the text"),
+    "fingerprint of a number": ({"fingerprint": 5}, "fingerprint is 5; expected that of a tokenizer"),
+    "no fingerprint": ({"fingerprint": None}, "fingerprint is None; expected that of a tokenizer"),
 }
 
 
@@ -245,7 +245,7 @@ def forge(path, tensors: dict, metadata: dict | None) -> None:
 
 def test_another_safetensors_file_is_refused_with_its_format(tmp_path, tiny):
     tiny.save(tmp_path / "model")
-    with pytest.raises(TokensError, match=r"format None; expected a file that SpeechTokens.save wrote"):
+    with pytest.raises(TokensError, match=r"format None; expected a file of SpeechTokens.save"):
         SpeechTokens.load(tmp_path / "model" / "model.safetensors")
     forge(tmp_path / "a", {"codes": torch.zeros(3)}, {"format": "pt"})
     with pytest.raises(TokensError, match="format 'pt'; expected"):

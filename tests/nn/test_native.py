@@ -14,6 +14,7 @@ from torch import nn
 from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, ConvNeXtTokenizer
 from speechtok.errors import InputError, TokensError
 from speechtok.nn.native import NativeCache, NativeDecoder, NativeEncoder, library, threads, use_isa
+from speechtok.nn.state import pack_state, unpack_state
 
 needs_library = pytest.mark.skipif(library.load_library() is None, reason="installed without its compiled library")
 ISAS = library.available_isas()
@@ -35,6 +36,7 @@ configs = st.builds(
     latent_dim=st.integers(2, 70),
     num_codebooks=st.integers(1, 3),
     codebook_size=st.sampled_from([2, 3, 64, 65, 200]),
+    noise_bands=st.sampled_from([0, 3]),
     encoder=stacks,
     decoder=stacks,
 )
@@ -65,15 +67,16 @@ def noise(tok: ConvNeXtTokenizer, batch: int, frames: int, seed: int = 0):
 
 
 def initial(tok: ConvNeXtTokenizer, batch: int = 1):
-    return tok.encoder.initial_state(batch), tok.decoder.initial_state(batch)
+    """Packed states of encoder and decoder."""
+    return pack_state(tok.encoder.initial_state(batch)), pack_state(tok.decoder.initial_state(batch))
 
 
 @torch.no_grad()
 def with_modules(tok, x, states, num_codebooks):
-    latent, encoder_state = tok.encoder(x, states[0])
+    latent, encoder_state = tok.encoder(x, unpack_state(states[0], tok.encoder))
     codes = tok.quantizer.encode(latent, num_codebooks)
-    audio, decoder_state = tok.decoder(tok.quantizer.decode(codes), states[1])
-    return codes, audio, encoder_state, decoder_state
+    audio, decoder_state = tok.decoder(tok.quantizer.decode(codes), unpack_state(states[1], tok.decoder))
+    return codes, audio, pack_state(encoder_state), pack_state(decoder_state)
 
 
 def with_library(halves, x, states, num_codebooks):
@@ -85,8 +88,7 @@ def with_library(halves, x, states, num_codebooks):
 
 def assert_equal(results, expected):
     for result, other in zip(results, expected, strict=True):
-        for x, y in zip(result, other, strict=True) if isinstance(result, tuple) else [(result, other)]:
-            assert torch.equal(x, y)
+        assert torch.equal(result, other)
 
 
 def test_the_library_is_compiled_where_there_is_a_compiler():
@@ -115,7 +117,7 @@ def test_codes_audio_and_states_equal_those_of_the_modules(
     num_codebooks = 1 + seed % config.num_codebooks
     for frames in pieces:
         x = scale * noise(tok, batch, frames, seed)
-        before = [tuple(tensor.clone() for tensor in state) for state in states]
+        before = [state.clone() for state in states]
         with use_isa(isa):
             result = with_library(halves, x, states, num_codebooks)
         assert_equal(states, before)  # what was passed in is unchanged
@@ -148,7 +150,7 @@ def test_the_first_of_equal_vectors_is_chosen(new_tokenizer, isa):
     with torch.no_grad():
         tok.quantizer.codebooks[:] = tok.quantizer.codebooks[:, torch.arange(150) % 7]
     with use_isa(isa):
-        codes, _ = compiled(tok)[0](noise(tok, 2, 9), tok.encoder.initial_state(2), 2)
+        codes, _ = compiled(tok)[0](noise(tok, 2, 9), initial(tok, 2)[0], 2)
     assert codes.max() < 7
     assert len(codes.unique()) > 1
 
@@ -163,12 +165,12 @@ def test_latents_of_zeros_follow_the_codes(tiny, isa, lengths, more):
     latent = nn.functional.pad(latent, (0, 0, 0, more))
     with torch.no_grad():
         expected, state_expected = tiny.decoder(latent, tiny.decoder.initial_state(3))
-    _, decoder = compiled(tiny)
+    (_, decoder), (_, state) = compiled(tiny), initial(tiny, 3)
     with use_isa(isa):
-        audio, state = decoder(codes, tiny.decoder.initial_state(3), 3 + more, torch.tensor(lengths))
-        assert_equal((audio, state), (expected, state_expected))
+        result = decoder(codes, state, 3 + more, torch.tensor(lengths))
+        assert_equal(result, (expected, pack_state(state_expected)))
         if not any(lengths):
-            assert torch.equal(decoder(None, tiny.decoder.initial_state(3), 3 + more)[0], expected)
+            assert torch.equal(decoder(None, state, 3 + more)[0], expected)
 
 
 @needs_library
@@ -193,17 +195,16 @@ def test_threads_share_compiled_code(tiny):
 
 @needs_library
 def test_inputs_and_states_need_not_be_contiguous(tiny):
-    encoder, decoder = compiled(tiny)
+    (encoder, decoder), (encoder_state, decoder_state) = compiled(tiny), initial(tiny, 2)
     x = noise(tiny, 4, 3)
-    state = tuple(s.repeat_interleave(2, 0)[::2] for s in tiny.encoder.initial_state(2))
-    codes, _ = encoder(x[::2], state, 4)
-    expected, _ = encoder(x[::2].clone(), tiny.encoder.initial_state(2), 4)
-    assert torch.equal(codes, expected)
-    assert torch.equal(encoder(x[::2].t().contiguous().t(), state, 4)[0], expected)
-    audio, _ = decoder(expected, tiny.decoder.initial_state(2), 3)
+    strided = encoder_state.t().contiguous().t()
+    expected, _ = encoder(x[::2].clone(), encoder_state, 4)
+    assert torch.equal(encoder(x[::2], strided, 4)[0], expected)
+    assert torch.equal(encoder(x[::2].t().contiguous().t(), encoder_state, 4)[0], expected)
+    audio, _ = decoder(expected, decoder_state, 3)
     lengths = torch.full((4,), 3)[::2]
-    for other in (codes.repeat_interleave(2, 0)[::2], codes.transpose(1, 2).contiguous().transpose(1, 2)):
-        assert torch.equal(decoder(other, tiny.decoder.initial_state(2), 3, lengths)[0], audio)
+    for codes in (expected.repeat_interleave(2, 0)[::2], expected.transpose(1, 2).contiguous().transpose(1, 2)):
+        assert torch.equal(decoder(codes, decoder_state, 3, lengths)[0], audio)
 
 
 def test_default_device_and_dtype_do_not_matter(new_tokenizer, speech):
@@ -233,7 +234,7 @@ def test_codes_out_of_range_are_refused(tiny, code):
     codes = torch.zeros(1, 4, 3, dtype=torch.int64)
     codes[0, 2, 1] = code
     with pytest.raises(TokensError, match="a code is out of range; expected codes from 0 to 31"):
-        compiled(tiny)[1](codes, tiny.decoder.initial_state(1), 3)
+        compiled(tiny)[1](codes, initial(tiny)[1], 3)
 
 
 @needs_library
@@ -253,15 +254,9 @@ def test_inputs_that_do_not_fit_the_weights_are_refused(tiny):
     for lengths in (torch.tensor([3]), torch.tensor([3.0, 3.0]), torch.tensor([3, 3], device="meta")):
         with pytest.raises(InputError, match="the lengths are"):
             decoder(codes, decoder_state, 3, lengths)
-    for wrong in (
-        encoder_state[:-1],
-        decoder_state,
-        tuple(s[:1] for s in encoder_state),
-        tuple(s.half() for s in encoder_state),
-        tuple(s.to("meta") for s in encoder_state),
-    ):
-        with pytest.raises(InputError, match="state"):
-            encoder(x, wrong, 4)
+    for state in (encoder_state[:, 1:], encoder_state[:1], encoder_state.half(), encoder_state.to("meta")):
+        with pytest.raises(InputError, match="the state is"):
+            encoder(x, state, 4)
 
 
 @needs_library
@@ -499,13 +494,13 @@ class TestThreads:
         for count in (1, 3):
             torch.set_num_threads(count)
             try:
-                codes, encoder_state = encoder(x, tok.encoder.initial_state(rows), tok.num_codebooks)
-                audio, decoder_state = decoder(codes, tok.decoder.initial_state(rows), frames, lengths)
+                codes, encoder_state = encoder(x, initial(tok, rows)[0], tok.num_codebooks)
+                audio, decoder_state = decoder(codes, initial(tok, rows)[1], frames, lengths)
                 found.append((codes, audio, encoder_state, decoder_state))
                 wrong = codes.clone()
                 wrong[-1, 0, 0] = tok.codebook_size
                 with pytest.raises(TokensError, match="out of range"):
-                    decoder(wrong, tok.decoder.initial_state(rows), frames)
+                    decoder(wrong, initial(tok, rows)[1], frames)
             finally:
                 torch.set_num_threads(1)
         assert_equal(*found)

@@ -1,15 +1,16 @@
 import torch
 
 from training.adversary import Adversary
-from training.config import AdversaryConfig
 from training.distributed import World
 
-CONFIG = AdversaryConfig(weight=1.0, period_channels=8, spectrum_channels=4, learning_rate=5e-3)
+
+def make_adversary(bfloat16: bool = False) -> Adversary:
+    torch.manual_seed(0)
+    return Adversary(16_000, period_channels=8, spectrum_channels=4, learning_rate=5e-3, bfloat16=bfloat16)
 
 
 def test_discriminators_learn_to_tell_noise_from_tones():
-    torch.manual_seed(0)
-    adversary = Adversary(CONFIG, 16_000, bfloat16=False)
+    adversary = make_adversary()
     tones = torch.sin(torch.arange(4000) * torch.linspace(0.05, 0.5, 8)[:, None]) * 0.3
     losses = []
     for _ in range(40):
@@ -24,8 +25,7 @@ def test_discriminators_learn_to_tell_noise_from_tones():
 
 
 def test_losses_of_the_decoder_have_gradients_to_decoded_audio_only():
-    torch.manual_seed(0)
-    adversary = Adversary(CONFIG, 16_000, bfloat16=True)
+    adversary = make_adversary(bfloat16=True)
     decoded = torch.randn(2, 4000, requires_grad=True)
     losses = adversary.losses(decoded, torch.randn(2, 4000))
     (losses["adversarial"] + losses["feature_matching"]).backward()
@@ -34,8 +34,7 @@ def test_losses_of_the_decoder_have_gradients_to_decoded_audio_only():
 
 
 def test_training_the_discriminators_gives_them_gradients_only():
-    torch.manual_seed(0)
-    adversary = Adversary(CONFIG, 16_000, bfloat16=False)
+    adversary = make_adversary()
     decoded, original = torch.randn(2, 4, 4000, requires_grad=True).unbind()
     adversary.losses(decoded, original)  # must not leave the discriminators frozen
     adversary.train_discriminators(decoded, original, 0.5)

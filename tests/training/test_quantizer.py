@@ -2,14 +2,13 @@ import pytest
 import torch
 
 from speechtok.nn.quantizer import ResidualQuantizer
-from training.config import QuantizerConfig
 from training.distributed import World
 from training.quantizer import TrainingQuantizer
 
 
 def started(dropout: float = 0.0, semantic_dim: int = 0, **changes) -> tuple[TrainingQuantizer, torch.Tensor]:
     torch.manual_seed(0)
-    quantizer = TrainingQuantizer(6, semantic_dim, 4, 32, 100, QuantizerConfig(dropout=dropout, **changes))
+    quantizer = TrainingQuantizer(6, semantic_dim, 4, 32, 100, dropout=dropout, **changes)
     latent = torch.randn(4, 200, 6)
     quantizer.start(latent, seed=0)
     return quantizer, latent
