@@ -1,1 +1,1 @@
-"""A small language model that listens and speaks: speech to text, text to speech, and speech continued."""
+"""A small language model of text and speech: speech to text, text to speech, and speech continuation."""

@@ -1,4 +1,4 @@
-"""What a training is made of: a YAML file, changed by ``name=value`` arguments."""
+"""The config of a training: a YAML file, with ``name=value`` overrides from the command line."""
 
 import argparse
 import dataclasses
@@ -10,6 +10,7 @@ from typing import Any
 
 from speechtok.config import from_mapping
 from speechtok.errors import ConfigError, SpeechtokError
+from training.command import describe_fields
 from training.config import read_values
 
 STAGES = ("language", "voice")
@@ -17,36 +18,34 @@ STAGES = ("language", "voice")
 
 @dataclass(frozen=True)
 class SpeechLmConfig:
-    """A training, complete: the same config, data and machine give the same weights.
+    """A complete training. The same config, data and machine give the same weights.
 
     Attributes:
-        data: folder with ``train.jsonl`` and ``dev.jsonl``: JSON lines with ``audio``, a path below the folder, and
-            for what is to be read or spoken ``text``.
-        out: folder of the run: checkpoint, log, and the trained model.
+        data: folder with ``train.jsonl`` and ``dev.jsonl``; a manifest as in :mod:`training.manifest`.
+        out: folder of the run: checkpoint, log and exported model.
         steps: optimizer steps.
-        stage: ``"language"`` learns text and codebook 0; ``"voice"`` learns the other codebooks of given codes of
-            codebook 0.
-        tokens: folder for the manifests as tokens; trainings share it.
-        tokenizer: of speech, as :func:`speechtok.load` takes it; the embedded default if empty.
-        pattern: of the vocabulary, see :mod:`speechtok.lm.patterns`.
-        num_codebooks: of the vocabulary, from the first.
-        model: a model of transformers from scratch: ``model_type``, and the fields of its configuration.
-        pretrained: a model to go on from instead, a local directory or a name on the Hugging Face hub.
-        lora_rank: train low-rank changes of ``pretrained`` and the new ids only (peft); 0: train everything.
-        lexicon: a pronouncing dictionary as CMU's, to learn to say and to hear by phones, see ``phones.py``; if empty,
-            text becomes speech at once, and speech text.
-        utterances: train on so many, drawn by ``seed``, with a text each; 0: on all.
-        crop_seconds: length of what the stage ``"voice"`` sees at a time; the other sees whole utterances.
-        batch_ids: ids of a batch, at most (but one row at least).
-        text_weight: of an id of the text in the loss; an id of speech has 1, and there are many more.
+        stage: ``"language"`` learns text and codebook 0; ``"voice"`` learns the other codebooks, given codebook 0.
+        tokens: folder for the tokenized utterances, shared by trainings.
+        tokenizer: speech tokenizer, as for :func:`speechtok.load`; the default tokenizer if empty.
+        pattern: codebook pattern of the vocabulary; see :mod:`speechtok.lm.patterns`.
+        num_codebooks: codebooks of the vocabulary, from the first.
+        model: a new model: ``model_type`` and configuration fields of transformers.
+        pretrained: a model to start from instead, a local directory or a name on the Hugging Face hub.
+        lora_rank: train LoRA matrices of this rank on ``pretrained``, and the new ids; 0 trains all weights.
+        lexicon: pronouncing dictionary in CMU format, to speak and transcribe through phones (see ``phones.py``); if
+            empty, text and speech alternate directly.
+        utterances: train on this number of utterances with distinct texts, drawn by ``seed``; 0 uses all utterances.
+        crop_seconds: length of the crops of the stage ``"voice"``; the other stage uses whole utterances.
+        batch_ids: largest number of ids in a batch, which has at least one row.
+        text_weight: weight of a text id in the loss; a speech id has weight 1, and there are many more of them.
         learning_rate: peak rate of AdamW: linear warm-up, then linear decay to zero.
         warmup_steps: steps of warm-up.
         weight_decay: of AdamW.
-        clip_norm: largest norm of the gradient.
-        keep_best: export the weights of the best validation instead of the last ones.
+        clip_norm: largest gradient norm.
+        keep_best: export the weights with the lowest validation loss instead of the last ones.
         seed: of weights, batches and dropout.
-        device: ``"cpu"``, ``"cuda"``, …
-        bfloat16: matrix products in bfloat16 (autocast), where the device has instructions for it.
+        device: PyTorch device, such as ``"cpu"`` or ``"cuda"``.
+        bfloat16: use autocast to bfloat16 where the device has instructions for it.
         validate_every: steps between validations.
         checkpoint_every: steps between checkpoints.
     """
@@ -84,25 +83,25 @@ class SpeechLmConfig:
                 raise ConfigError(f"{name} is empty; expected a path, such as {name}=DIR")
         if self.stage not in STAGES:
             raise ConfigError(f"stage is {self.stage!r}; expected one of {', '.join(STAGES)}")
-        for name, least in (("steps", 1), ("num_codebooks", 1), ("batch_ids", 1), ("validate_every", 1),
-                            ("checkpoint_every", 1), ("utterances", 0), ("lora_rank", 0), ("warmup_steps", 0),
-                            ("seed", 0), ("weight_decay", 0), ("text_weight", 0)):  # fmt: skip
-            if not least <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {least}")
+        for name, minimum in (("steps", 1), ("num_codebooks", 1), ("batch_ids", 1), ("validate_every", 1),
+                              ("checkpoint_every", 1), ("utterances", 0), ("lora_rank", 0), ("warmup_steps", 0),
+                              ("seed", 0), ("weight_decay", 0), ("text_weight", 0)):  # fmt: skip
+            if not minimum <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {minimum}")
         for name in ("learning_rate", "clip_norm", "crop_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected above 0")
         if bool(self.model) == bool(self.pretrained):
             raise ConfigError(
-                f"model is {self.model!r} and pretrained is {self.pretrained!r}; expected one of them: a model_type "
-                "and its fields for a new model, or the directory of one to go on from"
+                f"model is {self.model!r} and pretrained is {self.pretrained!r}; expected exactly one of them: "
+                "model_type and fields for a new model, or the directory of a pretrained one"
             )
         if self.lora_rank and not self.pretrained:
             raise ConfigError(f"lora_rank is {self.lora_rank} without pretrained; expected 0: train all of a new model")
         if self.stage == "voice" and self.lexicon:
-            raise ConfigError(f"lexicon is {self.lexicon!r} for the stage voice, which needs no text; expected ''")
+            raise ConfigError(f"lexicon is {self.lexicon!r} for the stage voice; expected '', as it uses no text")
         if self.stage == "voice" and self.num_codebooks < 2:
-            raise ConfigError("num_codebooks is 1 for the stage voice; expected 2 or more: codebook 0 is given to it")
+            raise ConfigError("num_codebooks is 1 for the stage voice; expected at least 2, as codebook 0 is its input")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -110,23 +109,39 @@ class SpeechLmConfig:
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> SpeechLmConfig:
-    """Read a YAML file and apply ``name=value`` overrides, dots for nested fields: ``model.hidden_size=256``.
+    """Read a YAML file and apply overrides.
+
+    Args:
+        path: of the file.
+        overrides: ``name=value``, with dots for nested fields: ``model.hidden_size=256``.
 
     Raises:
-        MissingFileError: there is no such file.
-        ConfigError: the file is no YAML, or a field is unknown, missing or of the wrong type.
+        MissingFileError: the file does not exist.
+        ConfigError: the file is not valid YAML, or a field is unknown, missing or of the wrong type.
     """
     return from_mapping(SpeechLmConfig, read_values(path, overrides))
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """The arguments of a config."""
+def config_parser(program: str, description: str | None) -> argparse.ArgumentParser:
+    """Create a parser for a program that takes a config; ``--help`` lists the fields.
+
+    Args:
+        program: name of the module below ``examples.speech_lm``.
+        description: text above the arguments.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m examples.speech_lm.{program}",
+        description=description,
+        epilog=describe_fields(SpeechLmConfig),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config", required=True, help="YAML file; see examples/speech_lm/configs/")
     parser.add_argument("overrides", nargs="*", metavar="name=value", help="changes to the config, such as data=DIR")
+    return parser
 
 
 def run(main: Callable[[], None]) -> int:
-    """The exit status of a command line; the user's mistakes are one line."""
+    """Run a command line. Returns the exit status; errors of the user are printed on one line."""
     try:
         main()
     except SpeechtokError as error:

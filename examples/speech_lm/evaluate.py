@@ -1,10 +1,9 @@
-"""The figures of a trained model: ``python -m examples.speech_lm.evaluate --config CONFIG.yaml data=DIR``.
+"""Evaluate a trained model: ``python -m examples.speech_lm.evaluate --config CONFIG.yaml data=DIR``.
 
-With ``utterances`` in the config, whether those are memorised: text to codebook 0 exactly, and speech to text. Without,
-what it knows of dev, which it was not trained on: perplexity beside a trigram's, and sentences said.
+If the config has ``utterances``, the program measures how many of them the model has memorised. Otherwise, it measures
+the perplexity on dev beside that of a trigram model, and the transcripts and the speech of sentences of dev.
 """
 
-import argparse
 import dataclasses
 import importlib.util
 import itertools
@@ -20,13 +19,16 @@ import torch
 from tqdm import tqdm
 
 import speechtok
+from benchmarks.metrics.recognisers import load_recogniser
+from benchmarks.metrics.word_errors import normalise_text
 from benchmarks.ngram import KneserNey
-from examples.speech_lm.config import SpeechLmConfig, add_config, load_config, run
-from examples.speech_lm.data import LanguageExamples
+from examples.speech_lm.config import SpeechLmConfig, config_parser, load_config, run
+from examples.speech_lm.dataset import LanguageDataset
+from examples.speech_lm.error_rate import character_error_rate
 from examples.speech_lm.phones import SILENCE, Word, letters_of
-from examples.speech_lm.prepare import Utterance, prepare
-from examples.speech_lm.speak import GUIDANCE, Talker, letter_errors
-from examples.speech_lm.train import nll_totals
+from examples.speech_lm.prepare import TokenizedUtterance, prepare
+from examples.speech_lm.talker import GUIDANCE, Talker
+from examples.speech_lm.trainer import total_nll
 from speechtok.audio import resample
 from speechtok.errors import InputError
 from speechtok.files import replacing
@@ -35,60 +37,69 @@ from speechtok.tokens import SpeechTokens
 
 Figures = dict[str, float]
 
+TEMPERATURE = 0.7
+"""Sampling temperature of the synthesized sentences."""
 
-def memorised(talker: Talker, utterances: Sequence[Utterance]) -> Figures:
-    """Text to the codes of codebook 0, greedily and in one take, and back."""
-    exact, right, frames, heard = 0, 0, 0, []
-    for one in tqdm(utterances, desc="memorised", unit="utterance"):
-        codes, said = one.tokens.codes[0, 0], talker.say(one.text).tokens.codes[0, 0]
-        same = min(len(codes), len(said))
-        right += int((codes[:same] == said[:same]).sum())
+
+def memorisation(talker: Talker, utterances: Sequence[TokenizedUtterance]) -> Figures:
+    """Accuracy of greedy synthesis and transcription of training utterances."""
+    exact, correct, frames, transcripts = 0, 0, 0, []
+    for utterance in tqdm(utterances, desc="memorised", unit="utterance"):
+        codes, spoken = utterance.tokens.codes[0, 0], talker.say(utterance.text).tokens.codes[0, 0]
+        length = min(len(codes), len(spoken))
+        correct += int((codes[:length] == spoken[:length]).sum())
         frames += len(codes)
-        exact += torch.equal(codes, said)
-        heard.append(talker.hear(one.tokens)[0])
+        exact += torch.equal(codes, spoken)
+        transcripts.append(talker.transcribe(utterance.tokens)[0])
     return {
         "utterances": len(utterances),
-        "said exactly": exact,
-        "frames said right": right / frames,
-        "letter errors": letter_errors([one.text for one in utterances], heard),
+        "utterances with exact codes": exact,
+        "frames with the exact code": correct / frames,
+        "character error rate of transcripts": character_error_rate([u.text for u in utterances], transcripts),
     }
 
 
 def perplexities(
-    talker: Talker, train: Sequence[Utterance], dev: Sequence[Utterance], texts: Sequence[Utterance]
+    talker: Talker,
+    train: Sequence[TokenizedUtterance],
+    dev: Sequence[TokenizedUtterance],
+    texts: Sequence[TokenizedUtterance],
 ) -> Figures:
-    """Of the ids of speech and its ends in ``dev``, by the trigram of ``train`` and by the model; for an id each.
+    """Perplexity per speech id, end tokens included.
 
-    And of those of ``texts``, when what is said is known, and when it is taken for what another says.
+    Args:
+        talker: the model.
+        train: utterances to train the trigram model on.
+        dev: utterances to measure.
+        texts: utterances of ``dev`` with a text, or with phones for models that use them. Their speech is also measured
+            given their own text or phones, and given those of another utterance.
     """
     v = talker.vocabulary
-    sequences = [_symbols(v, one) for one in dev]
-    trigram = KneserNey((_symbols(v, one) for one in train), num_symbols=v.size - 3)  # no begin, filling or slot
-    ids = sum(map(len, sequences))
-    by_trigram = sum(trigram.nll(s) for s in tqdm(sequences, desc="trigram", unit="utterance"))
-    texts = sorted(texts, key=lambda one: (one.lang, len(one.text)))
-    # of another sentence of about the same length
-    wrong = [_as_if(a, b) for a, b in zip(texts, texts[1:] + texts[:1], strict=True)]
-    by_phones = bool(talker.config.lexicon)
-    say = "say_phones" if by_phones else "say"
-    right_name, wrong_name = (
-        ("of the speech of phones", "of that of other phones")
-        if by_phones
-        else ("after its text", "after another text")
-    )
-    by_model: Figures = {}
-    for name, utterances, task in (("perplexity", dev, "listen"), (f"perplexity {right_name}", texts, say),
-                                   (f"perplexity {wrong_name}", wrong, say)):  # fmt: skip
-        examples = LanguageExamples(utterances, talker.processor, [task])
-        nats, count = nll_totals(talker.model, examples, talker.processor, talker.config)["speech"]
-        assert task != "listen" or count == ids
-        by_model[name] = math.exp(nats / count)
-    return {"ids of speech": ids, "perplexity of the trigram": math.exp(by_trigram / ids)} | by_model
+    sequences = [_speech_ids(v, utterance) for utterance in dev]
+    # of the special tokens, only the end token occurs after the start
+    trigram = KneserNey((_speech_ids(v, utterance) for utterance in train), num_symbols=v.size - 3)
+    count = sum(map(len, sequences))
+    trigram_nats = sum(trigram.nll(s) for s in tqdm(sequences, desc="trigram", unit="utterance"))
+    texts = sorted(texts, key=lambda utterance: (utterance.lang, len(utterance.text)))
+    # the next sentence of similar length
+    mismatched = [_with_text_of(a, b) for a, b in zip(texts, texts[1:] + texts[:1], strict=True)]
+    task, given = ("tts_phones", "phones") if talker.config.lexicon else ("tts", "text")
+    figures: Figures = {"speech ids": count, "perplexity of a trigram": math.exp(trigram_nats / count)}
+    for name, utterances, task_name in (
+        ("perplexity", dev, "continuation"),
+        (f"perplexity given the {given}", texts, task),
+        (f"perplexity given other {given}", mismatched, task),
+    ):
+        dataset = LanguageDataset(utterances, talker.processor, [task_name])
+        nats, ids = total_nll(talker.model, dataset, talker.processor, talker.config)["speech"]
+        assert task_name != "continuation" or ids == count
+        figures[name] = math.exp(nats / ids)
+    return figures
 
 
-def _as_if(one: Utterance, other: Utterance) -> Utterance:
-    """The speech of one with the text of the other; and with its words, over and over until the speech ends."""
-    frames = [phone.frames for word in one.words for phone in word.phones]
+def _with_text_of(utterance: TokenizedUtterance, other: TokenizedUtterance) -> TokenizedUtterance:
+    """The speech of one utterance with the text of another, whose words repeat until the speech ends."""
+    frames = [phone.frames for word in utterance.words for phone in word.phones]
     words = []
     for word in itertools.cycle(other.words):
         phones = [dataclasses.replace(phone, frames=n) for phone, n in zip(word.phones, frames, strict=False)]
@@ -96,122 +107,136 @@ def _as_if(one: Utterance, other: Utterance) -> Utterance:
             break
         words.append(Word(word.text, tuple(phones)))
         del frames[: len(phones)]
-    return dataclasses.replace(one, text=other.text, words=tuple(words))
+    return dataclasses.replace(utterance, text=other.text, words=tuple(words))
 
 
-def _symbols(vocabulary: AudioVocabulary, utterance: Utterance) -> list[int]:
-    """The ids of an utterance after its begin, its end among them."""
-    symbols: list[int] = vocabulary.to_ids(utterance.tokens)[0, 1:].tolist()
-    return symbols
+def _speech_ids(vocabulary: AudioVocabulary, utterance: TokenizedUtterance) -> list[int]:
+    """Ids of an utterance with the end token, without the start token."""
+    ids: list[int] = vocabulary.to_ids(utterance.tokens)[0, 1:].tolist()
+    return ids
 
 
-def transcribed(talker: Talker, dev: Sequence[Utterance]) -> Figures:
-    """How well speech that it was not trained on is written down."""
-    heard = [talker.hear(one.tokens) for one in tqdm(dev, desc="transcribing", unit="utterance")]
-    return _errors("", dev, heard)
+def transcription(talker: Talker, dev: Sequence[TokenizedUtterance]) -> Figures:
+    """Error rates of transcripts of held-out speech."""
+    transcripts = [talker.transcribe(u.tokens) for u in tqdm(dev, desc="transcribing", unit="utterance")]
+    return _error_rates("transcripts", dev, transcripts)
 
 
-def _errors(name: str, utterances: Sequence[Utterance], heard: Sequence[tuple[str, str]]) -> Figures:
-    """Of what was heard: a text, and the phones of those whose phones are known."""
-    figures = {f"letter errors{name}": letter_errors([one.text for one in utterances], [text for text, _ in heard])}
+def _error_rates(
+    name: str, utterances: Sequence[TokenizedUtterance], transcripts: Sequence[tuple[str, str]]
+) -> Figures:
+    """Character error rate of texts, and phone error rate of the utterances whose phones are known."""
+    texts = [text for text, _ in transcripts]
+    figures = {f"character error rate, {name}": character_error_rate([u.text for u in utterances], texts)}
     known = [
-        (letters_of(one.words), phones.replace(SILENCE, ""))
-        for one, (_, phones) in zip(utterances, heard, strict=True)
-        if one.words
+        (letters_of(utterance.words), phones.replace(SILENCE, ""))
+        for utterance, (_, phones) in zip(utterances, transcripts, strict=True)
+        if utterance.words
     ]
     if known:
-        figures[f"phone errors{name}"] = letter_errors(*map(list, zip(*known, strict=True)))
+        figures[f"phone error rate, {name}"] = character_error_rate(*map(list, zip(*known, strict=True)))
     return figures
 
 
-def commonest_phones(train: Sequence[Utterance], codebook_size: int) -> list[str]:
-    """The letter of the phone that each code of codebook 0 is most often of; none of a code that is not there."""
+def phones_of_codes(train: Sequence[TokenizedUtterance], codebook_size: int) -> list[str]:
+    """Letter of the most frequent phone of each code of codebook 0; empty for codes that do not occur."""
     counts = [Counter[str]() for _ in range(codebook_size)]
-    for one in train:
-        for code, letter in _frames(one):
+    for utterance in train:
+        for code, letter in _codes_and_letters(utterance):
             counts[code][letter] += 1
     return [count.most_common(1)[0][0] if count else "" for count in counts]
 
 
-def phones_kept(utterances: Sequence[Utterance], commonest: Sequence[str]) -> float:
-    """Share of the frames of phones, pauses aside, whose code is most often of just this phone."""
-    frames = [(code, letter) for one in utterances for code, letter in _frames(one) if letter != SILENCE]
-    return sum(commonest[code] == letter for code, letter in frames) / max(1, len(frames))
+def phone_agreement(utterances: Sequence[TokenizedUtterance], phones: Sequence[str]) -> float:
+    """Share of the frames, pauses excluded, whose phone is the one that ``phones`` lists for their code."""
+    frames = [(code, letter) for u in utterances for code, letter in _codes_and_letters(u) if letter != SILENCE]
+    return sum(phones[code] == letter for code, letter in frames) / max(1, len(frames))
 
 
-def _frames(one: Utterance) -> Iterator[tuple[int, str]]:
-    """Codes of codebook 0, each with the letter of its phone."""
-    letters = "".join(phone.letter * phone.frames for word in one.words for phone in word.phones)
-    return zip(one.tokens.codes[0, 0].tolist(), letters, strict=False)
+def _codes_and_letters(utterance: TokenizedUtterance) -> Iterator[tuple[int, str]]:
+    letters = "".join(phone.letter * phone.frames for word in utterance.words for phone in word.phones)
+    return zip(utterance.tokens.codes[0, 0].tolist(), letters, strict=False)
 
 
-def said(
+def synthesis(
     talker: Talker,
-    train: Sequence[Utterance],
-    dev: Sequence[Utterance],
+    train: Sequence[TokenizedUtterance],
+    dev: Sequence[TokenizedUtterance],
     out: Path,
-    takes: int,
+    candidates: int,
     reference: SpeechTokens | None = None,
 ) -> Figures:
-    """Sentences that it was not trained on are said, into audio files; and heard by itself and by a recogniser."""
+    """Synthesize held-out sentences, write them to audio files, and transcribe them by the model and a recogniser.
+
+    Args:
+        talker: the model.
+        train: utterances whose codes and phones define :func:`phones_of_codes`.
+        dev: sentences to synthesize.
+        out: folder for the audio files.
+        candidates: number of candidates for each sentence.
+        reference: an utterance whose voice is used.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    again, real, spoken, written, kept = [], [], {}, [], []
-    for one in tqdm(dev, desc="saying", unit="sentence"):
-        take = talker.say(one.text, takes, temperature=0.7, guidance=GUIDANCE)
-        again.append(talker.hear(take.tokens))
-        real.append(talker.hear(one.tokens))
-        if one.words:
-            written.append((letters_of(one.words), letters_of(take.words)))
-            kept.append(take)
-        spoken[one.id] = talker.audio(take.tokens.codes[0, 0], reference)
-        speechtok.write_audio(out / f"{one.id.replace('/', '_')}.wav", spoken[one.id], talker.tokenizer.sample_rate)
-    texts = [one.text for one in dev]
-    (out / "texts.json").write_text(json.dumps(dict(zip([one.id for one in dev], texts, strict=True)), indent=2))
+    transcripts, originals, audio, pronunciations, spoken = [], [], {}, [], []
+    for utterance in tqdm(dev, desc="synthesizing", unit="sentence"):
+        synthesized = talker.say(utterance.text, candidates, temperature=TEMPERATURE, guidance=GUIDANCE)
+        transcripts.append(talker.transcribe(synthesized.tokens))
+        originals.append(talker.transcribe(utterance.tokens))
+        if utterance.words:
+            pronunciations.append((letters_of(utterance.words), letters_of(synthesized.words)))
+            spoken.append(synthesized)
+        audio[utterance.id] = talker.audio(synthesized.tokens.codes[0, 0], reference)
+        path = out / f"{utterance.id.replace('/', '_')}.wav"
+        speechtok.write_audio(path, audio[utterance.id], talker.tokenizer.sample_rate)
+    texts = {utterance.id: utterance.text for utterance in dev}
+    (out / "texts.json").write_text(json.dumps(texts, indent=2))
     figures = {"sentences": float(len(dev))}
-    figures |= _errors(", said and heard by the model", dev, again) | _errors(
-        ", real and heard by the model", dev, real
-    )
-    if written:
-        figures["phone errors, of its own pronunciation"] = letter_errors(*map(list, zip(*written, strict=True)))
-        commonest = commonest_phones(train, talker.tokenizer.codebook_size)
-        figures["frames whose code is of their phone, said"] = phones_kept(kept, commonest)
-        figures["frames whose code is of their phone, real"] = phones_kept(dev, commonest)
-    english = [one for one in dev if one.lang == "en"]
+    figures |= _error_rates("synthesized, recognised by the model", dev, transcripts)
+    figures |= _error_rates("original, recognised by the model", dev, originals)
+    if pronunciations:
+        pairs = map(list, zip(*pronunciations, strict=True))
+        figures["phone error rate, generated pronunciations"] = character_error_rate(*pairs)
+        phones = phones_of_codes(train, talker.tokenizer.codebook_size)
+        figures["phone agreement, synthesized"] = phone_agreement(spoken, phones)
+        figures["phone agreement, original"] = phone_agreement(dev, phones)
+    english = [utterance for utterance in dev if utterance.lang == "en"]
     if english and all(importlib.util.find_spec(name) for name in ("pocketsphinx", "jiwer")):
         rate = talker.tokenizer.sample_rate
-        whole = {one.id: talker.tokenizer.decode(one.tokens)[0] for one in english}
-        for name, audio in (("said", spoken), ("real", whole)):
-            figures[f"letter errors, {name}, heard by pocketsphinx"] = _recognised(
-                [one.text for one in english], [resample(audio[one.id][None], rate, 16_000)[0] for one in english]
+        originals_audio = {u.id: talker.tokenizer.decode(u.tokens)[0] for u in english}
+        for name, waveforms in (("synthesized", audio), ("original", originals_audio)):
+            figures[f"character error rate, {name}, recognised by pocketsphinx"] = _recognise(
+                [u.text for u in english], [resample(waveforms[u.id][None], rate, 16_000)[0] for u in english]
             )
     return figures
 
 
-def _recognised(texts: Sequence[str], audio: Iterable[torch.Tensor]) -> float:
-    from benchmarks.metrics.recognisers import load_recogniser
-    from benchmarks.metrics.word_errors import normalise_text
-
+def _recognise(texts: Sequence[str], audio: Iterable[torch.Tensor]) -> float:
     recognise = load_recogniser("pocketsphinx")
-    return letter_errors([normalise_text(t) for t in texts], [normalise_text(recognise(a.numpy())) for a in audio])
+    transcripts = [normalise_text(recognise(waveform.numpy())) for waveform in audio]
+    return character_error_rate([normalise_text(text) for text in texts], transcripts)
 
 
 def evaluate(
-    config: SpeechLmConfig, voice: str | None = None, reference: str | None = None, sentences: int = 20, takes: int = 8
+    config: SpeechLmConfig,
+    voice: str | None = None,
+    reference: str | None = None,
+    sentences: int = 20,
+    candidates: int = 8,
 ) -> Figures:
-    """All figures of a training, written to ``evaluation.json`` in its folder.
+    """Evaluate a training, and write the figures to ``evaluation.json`` in its folder.
 
     Args:
         config: of the training.
         voice: folder ``model`` of a trained voice.
-        reference: audio whose voice it is to be.
-        sentences: of dev to say.
-        takes: of each.
+        reference: audio file with the voice to use.
+        sentences: number of sentences of dev to synthesize.
+        candidates: number of candidates for each sentence.
 
     Raises:
-        SpeechtokError: there is no such model, or no such data.
+        SpeechtokError: the model or the data cannot be used.
     """
     if config.stage != "language":
-        raise InputError(f"stage is {config.stage}; expected language, and --voice for the model of a voice")
+        raise InputError(f"stage is {config.stage}; expected language: pass the voice model by --voice")
     torch.manual_seed(config.seed)
     talker = Talker(Path(config.out) / "model", voice)
     by_phones = bool(talker.config.lexicon)
@@ -222,32 +247,34 @@ def evaluate(
     )
     train = prepare(wanted, talker.tokenizer, "train")
     if config.utterances:
-        figures = memorised(talker, train)
+        figures = memorisation(talker, train)
     else:
         dev = prepare(wanted, talker.tokenizer, "dev")
-        texts = [one for one in dev if (one.words if by_phones else one.text)]
+        texts = [utterance for utterance in dev if (utterance.words if by_phones else utterance.text)]
         if not texts:
-            raise InputError(f"{config.data}/dev.jsonl has no texts; expected some to say and to write down")
-        order = np.random.default_rng(config.seed).permutation(len(texts))[:sentences]
-        heard = None if reference is None else talker.tokenizer.encode(*speechtok.read_audio(reference))
-        figures = perplexities(talker, train, dev, texts) | transcribed(talker, texts)
-        figures |= said(talker, train, [texts[i] for i in sorted(order)], Path(config.out) / "said", takes, heard)
+            raise InputError(f"{config.data}/dev.jsonl has no texts; expected some to synthesize and to transcribe")
+        chosen = np.random.default_rng(config.seed).permutation(len(texts))[:sentences]
+        tokens = None if reference is None else talker.tokenizer.encode(*speechtok.read_audio(reference))
+        figures = perplexities(talker, train, dev, texts) | transcription(talker, texts)
+        selected, folder = [texts[i] for i in sorted(chosen)], Path(config.out) / "said"
+        figures |= synthesis(talker, train, selected, folder, candidates, tokens)
     with replacing(Path(config.out) / "evaluation.json") as temporary:
         temporary.write_text(json.dumps(figures, indent=2))
     return figures
 
 
 def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_config(parser)
-    parser.add_argument("--voice", help="trained voice, such as runs/speech_lm/voice/model")
-    parser.add_argument("--reference", help="audio whose voice it is to be (with --voice)")
-    parser.add_argument("--sentences", type=int, default=20, help="of dev that are said")
-    parser.add_argument("--takes", type=int, default=8, help="tries of each, of which the model keeps the clearest")
+    """Run the command line."""
+    parser = config_parser("evaluate", __doc__)
+    parser.add_argument("--voice", help="trained voice model, such as runs/speech_lm/voice/model")
+    parser.add_argument("--reference", help="audio file with the voice to use (with --voice)")
+    parser.add_argument("--sentences", type=int, default=20, help="sentences of dev to synthesize (20)")
+    parser.add_argument(
+        "--candidates", type=int, default=8, help="candidates, of which the model keeps the clearest (8)"
+    )
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
-    figures = evaluate(config, arguments.voice, arguments.reference, arguments.sentences, arguments.takes)
+    figures = evaluate(config, arguments.voice, arguments.reference, arguments.sentences, arguments.candidates)
     print("\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {v:.4g} |" for name, v in figures.items())]))
 
 

@@ -1,4 +1,4 @@
-"""The models of transformers: made, changed by LoRA, saved with what they need, and loaded again."""
+"""Models of transformers: created or loaded, with LoRA, and exported with their processor."""
 
 import dataclasses
 import importlib.util
@@ -11,10 +11,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from examples.speech_lm.config import SpeechLmConfig
-from examples.speech_lm.data import byte_tokenizer
+from examples.speech_lm.text_tokenizer import byte_tokenizer
 from speechtok.config import from_mapping
 from speechtok.errors import CheckpointError, ConfigError, InputError, MissingFileError
-from speechtok.extras import install_hint
 from speechtok.files import replacing
 from speechtok.lm import AudioVocabulary, SpeechProcessor, extend_model
 from speechtok.tokenizer import Tokenizer
@@ -23,86 +22,90 @@ _CONFIG = "training.json"
 
 
 def make_processor(config: SpeechLmConfig, tokenizer: Tokenizer) -> SpeechProcessor:
-    """Text and speech tokenizer as one.
+    """Combine the text tokenizer and the speech tokenizer of a config.
 
     Raises:
-        VocabularyError: pattern or codebooks do not fit the tokenizer.
-        InputError: there is no such pretrained text tokenizer.
+        VocabularyError: the pattern or the number of codebooks does not fit the tokenizer.
+        InputError: the pretrained text tokenizer cannot be loaded.
     """
     vocabulary = AudioVocabulary(tokenizer, config.pattern, config.num_codebooks)
-    text = _pretrained(AutoTokenizer, config.pretrained) if config.pretrained else byte_tokenizer()
+    text = _from_pretrained(AutoTokenizer, config.pretrained) if config.pretrained else byte_tokenizer()
     return SpeechProcessor(text, tokenizer, vocabulary)
 
 
 def make_model(config: SpeechLmConfig, processor: SpeechProcessor) -> Any:
-    """The model, with rows for the ids of speech that are made of the codebook vectors.
+    """Create or load a model, and add embeddings for the speech ids, initialised from the codebook vectors.
 
     Raises:
-        ConfigError: transformers has no such model, or peft is not installed.
-        InputError: there is no such pretrained model.
+        ConfigError: transformers does not have such a model, or peft is not installed.
+        InputError: the pretrained model cannot be loaded.
     """
     v = processor.vocabulary
     torch.manual_seed(config.seed)
     if config.pretrained:
-        model = _pretrained(AutoModelForCausalLM, config.pretrained, dtype=torch.float32)
+        model = _from_pretrained(AutoModelForCausalLM, config.pretrained, dtype=torch.float32)
     else:
         fields = {"vocab_size": v.offset, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
         try:
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields | config.model))
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise ConfigError(
-                f"model is {config.model!r}, of which transformers makes no language model ({error}); expected a "
-                "model_type, such as llama or gpt_neox, and fields of its configuration"
+                f"model is {config.model!r}, which transformers cannot create ({error}); expected a model_type of a "
+                "causal language model, such as llama or gpt_neox, and fields of its configuration"
             ) from error
     extend_model(model, v, processor.tokenizer)
-    return _with_lora(model, config, v) if config.lora_rank else model
+    return _add_lora(model, config, v) if config.lora_rank else model
 
 
-def _with_lora(model: PreTrainedModel, config: SpeechLmConfig, vocabulary: AudioVocabulary) -> Any:
-    """``model`` with all but low-rank changes of its matrices, and the rows of the new ids, frozen."""
+def _add_lora(model: PreTrainedModel, config: SpeechLmConfig, vocabulary: AudioVocabulary) -> Any:
+    """Freeze a model except for LoRA matrices and the embeddings of the new ids."""
     if importlib.util.find_spec("peft") is None:
         raise ConfigError(
-            f"lora_rank is {config.lora_rank}, which needs peft: {install_hint('examples')}, or pass lora_rank=0 to "
-            "train the whole model"
+            f"lora_rank is {config.lora_rank}, which needs peft: pip install 'speechtok[examples]', or pass "
+            "lora_rank=0 to train all weights"
         )
     from peft import LoraConfig, get_peft_model
 
-    new = list(range(vocabulary.offset, vocabulary.stop_id))
-    tables = [model.get_input_embeddings()]
+    new_ids = list(range(vocabulary.offset, vocabulary.stop_id))
+    embeddings = [model.get_input_embeddings()]
     if model.get_output_embeddings() is not None and not model.config.tie_word_embeddings:
-        tables.append(model.get_output_embeddings())
-    names = [name.rpartition(".")[2] for name, module in model.named_modules() if any(module is x for x in tables)]
+        embeddings.append(model.get_output_embeddings())
+    names = [name.rpartition(".")[2] for name, module in model.named_modules() if any(module is x for x in embeddings)]
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         r=config.lora_rank,
         lora_alpha=2 * config.lora_rank,
         target_modules="all-linear",
-        trainable_token_indices=dict.fromkeys(names, new),
+        trainable_token_indices=dict.fromkeys(names, new_ids),
     )
     return get_peft_model(model, lora)
 
 
-def save(model: Any, processor: SpeechProcessor, config: SpeechLmConfig, directory: Path) -> None:
-    """Write a trained model, what is in it of LoRA merged, with its processor and its config.
+def save_model(model: Any, processor: SpeechProcessor, config: SpeechLmConfig, directory: Path) -> None:
+    """Export a trained model with its processor and config; LoRA matrices are merged into the weights.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the files cannot be written.
     """
-    plain = model.merge_and_unload() if config.lora_rank else model
+    merged = model.merge_and_unload() if config.lora_rank else model
     directory.mkdir(parents=True, exist_ok=True)
     processor.save_pretrained(directory)
-    plain.save_pretrained(directory)
+    merged.save_pretrained(directory)
     with replacing(directory / _CONFIG) as temporary:
         temporary.write_text(json.dumps(config.to_dict(), indent=2))
 
 
-def load(directory: str | Path, stage: str) -> tuple[PreTrainedModel, SpeechProcessor, SpeechLmConfig]:
-    """What :func:`save` wrote, ready to generate.
+def load_model(directory: str | Path, stage: str) -> tuple[PreTrainedModel, SpeechProcessor, SpeechLmConfig]:
+    """Load an exported model for inference on the CPU in float32, whatever device it was trained on.
+
+    Args:
+        directory: folder ``model`` of a training.
+        stage: expected stage of the training.
 
     Raises:
-        MissingFileError: there is no such folder, or training has not come to its model yet.
-        InputError: it is a model of another stage.
-        CheckpointError: it cannot be read.
+        MissingFileError: the folder does not exist, or holds no exported model.
+        InputError: the model belongs to another stage.
+        CheckpointError: the files cannot be read.
     """
     path = Path(directory)
     if not (path / _CONFIG).is_file():
@@ -118,15 +121,14 @@ def load(directory: str | Path, stage: str) -> tuple[PreTrainedModel, SpeechProc
         raise CheckpointError(f"{path} cannot be read ({error}); train it again") from error
     if config.stage != stage:
         raise InputError(f"{path} is a model of the stage {config.stage}; expected one of the stage {stage}")
-    # it was trained on whatever machine; what it says shall not depend on that
     return model, SpeechProcessor.from_pretrained(path), dataclasses.replace(config, device="cpu", bfloat16=False)
 
 
-def _pretrained(kind: Any, name: str, **arguments: Any) -> Any:
+def _from_pretrained(kind: Any, name: str, **arguments: Any) -> Any:
     try:
         return kind.from_pretrained(name, **arguments)
     except (OSError, ValueError) as error:
         raise InputError(
             f"pretrained is {name!r}, which transformers cannot load ({str(error).splitlines()[0]}); expected a "
-            "directory that save_pretrained wrote, or the name of a language model on the hub"
+            "directory written by save_pretrained, or the name of a language model on the hub"
         ) from error

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+import speechtok
+from examples.speech_lm import train
+from examples.speech_lm.evaluate import _with_text_of, memorisation
+from examples.speech_lm.prepare import prepare
+from examples.speech_lm.talker import Talker
+from speechtok.errors import FingerprintError, InputError
+from tests.examples.speech_lm.conftest import voice_of
+
+pytestmark = pytest.mark.slow  # the models are trained first
+
+
+def test_with_phones_utterances_are_memorised_and_transcribed(trained_with_phones):
+    talker = Talker(Path(trained_with_phones.out) / "model")
+    utterances = prepare(trained_with_phones, talker.tokenizer, "train")
+    figures = memorisation(talker, utterances)
+    assert figures["utterances with exact codes"] == figures["utterances"] == 2
+    assert figures["character error rate of transcripts"] == 0
+    for utterance in utterances:
+        letters = "".join(phone.letter for word in utterance.words for phone in word.phones)
+        assert talker.transcribe(utterance.tokens) == (utterance.text, letters)
+        spoken = talker.say(utterance.text)
+        assert spoken.words == utterance.words
+        other = next(other for other in utterances if other is not utterance)
+        assert talker.transcript_nll(spoken) < talker.transcript_nll(_with_text_of(spoken, other))
+
+
+@pytest.mark.parametrize("by_phones", [False, True])
+def test_streamed_audio_equals_the_decoded_utterance(trained, trained_with_phones, by_phones):
+    folder = Path((trained_with_phones if by_phones else trained[0]).out) / "model"
+    talker, chunks = Talker(folder), []
+    spoken = talker.say("über 12 boote", play=chunks.append)
+    assert len(chunks) > 3
+    assert torch.equal(torch.cat(chunks), talker.tokenizer.decode(spoken.tokens)[0])
+
+
+def test_the_candidate_with_the_most_likely_transcript_is_kept(trained):
+    talker = Talker(Path(trained[0].out) / "model")
+    utterance = prepare(trained[0], talker.tokenizer, "train")[0]
+    right, wrong = utterance.tokens.codes[0, :1], torch.zeros(1, 30, dtype=torch.int64)
+    talker._generate_codes = lambda *_, **__: [wrong, right, wrong[:, :0]]
+    assert torch.equal(talker.say(utterance.text, candidates=3).tokens.codes[0], right)
+
+
+def test_a_continuation_is_cut_to_the_requested_duration(trained, data):
+    talker = Talker(Path(trained[0].out) / "model")
+    tokens = talker.tokenizer.encode(*speechtok.read_audio(data / "dev0.flac"))
+    requested = []
+
+    def generate_codes(prompt, seconds, candidates, temperature, min_seconds):
+        requested.append((seconds, min_seconds))
+        before = talker.vocabulary.to_codes(prompt[0]).codes[0]
+        assert torch.equal(before, tokens.codes[0, :1])
+        return [torch.cat([before, torch.arange(1000)[None] % 32], 1)]
+
+    talker._generate_codes = generate_codes
+    assert talker.continue_speech(tokens, 0.5).tolist() == list(range(25))
+    assert requested == [(0.5, 0.25)]
+
+
+def test_models_of_other_stages_or_tokenizers_are_refused(trained, values, new_tokenizer, tmp_path, data):
+    model = Path(trained[0].out) / "model"
+    with pytest.raises(InputError, match="a model of the stage language; expected one of the stage voice"):
+        Talker(model, model)
+    talker = Talker(model)
+    with pytest.raises(InputError, match="pass --voice too"):
+        talker.audio(
+            torch.zeros(3, dtype=torch.int64), talker.tokenizer.encode(*speechtok.read_audio(data / "dev0.flac"))
+        )
+    new_tokenizer(seed=1).save(tmp_path / "other")
+    other = train.train(voice_of(values, tokenizer=str(tmp_path / "other"), steps=1))
+    with pytest.raises(FingerprintError, match="expected the same one"):
+        Talker(model, other)
