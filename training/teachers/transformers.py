@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 from torch import Tensor
 
@@ -67,10 +68,10 @@ def load(name: str, layer: Layer) -> Teacher:
             f"transformers:{name} is neither a directory with a model nor a model on the hub that can be downloaded "
             f"({str(error).splitlines()[0]}); expected a directory that save_pretrained wrote, or a name on the hub"
         ) from error
-    except ValueError as error:
+    except (ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"transformers:{name} cannot be read ({str(error)[:200]}); {EXPECTED}") from error
     if model_type == "whisper":
-        return WhisperTeacher(model.encoder, _whisper_log_mel(name, model.config.num_mel_bins), layer)
+        return WhisperTeacher(model.encoder, load_whisper_log_mel(name, model.config.num_mel_bins), layer)
     if not hasattr(model.config, "conv_kernel") or not hasattr(model.config, "conv_stride"):
         raise CheckpointError(f"transformers:{name} is a {type(model).__name__}; {EXPECTED}")
     sample_rate, standardized = _preprocessing(name, model.config)
@@ -88,7 +89,8 @@ def _preprocessing(name: str, config: Any) -> tuple[int, bool]:
     return int(extractor.sampling_rate), bool(extractor.do_normalize)
 
 
-def _whisper_log_mel(name: str, bands: int) -> WhisperLogMel:
+def load_whisper_log_mel(name: str, bands: int) -> WhisperLogMel:
+    """Log-mel front end of a model, with ``bands`` standard mel filters if it was saved without a feature extractor."""
     from transformers import WhisperFeatureExtractor
 
     try:
