@@ -108,7 +108,7 @@ $(VENV)/test.ready: setup.cfg setup.py speechtok/nn/native/native.c constraints.
 	$(PIP) --editable ".[bench,dev,examples,fairseq2,lm,train]"
 	touch $@ $(VENV)/demo.ready
 
-$(VENV)/docs.ready: setup.cfg setup.py constraints.txt | $(VENV)/bin/python
-	$(if $(TORCH_INDEX),$(PIP) torch --index-url $(TORCH_INDEX))
-	$(PIP) --editable ".[docs]"
+# The site is built from the sources without importing them, so that it needs neither PyTorch nor the package.
+$(VENV)/docs.ready: constraints.txt | $(VENV)/bin/python
+	$(PIP) mkdocs mkdocs-material "mkdocstrings[python]" ruff
 	touch $@
