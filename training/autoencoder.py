@@ -36,8 +36,17 @@ class Autoencoder(nn.Module, ABC):
         """``waveform``: ``(B, T * hop_length)``, whole utterances or crops. Returns the latent ``(B, T, D)``."""
 
     @abstractmethod
-    def decode(self, latent: Tensor) -> Tensor:
-        """``latent``: ``(B, T, D)``. Returns the waveform ``(B, T * hop_length)``."""
+    def decode(self, latent: Tensor, noise_positions: Tensor | None = None) -> Tensor:
+        """Decode a latent.
+
+        Args:
+            latent: ``(B, T, D)``.
+            noise_positions: for each row, the positions at which the decoder's noise begins in ``V`` decodings,
+                ``(B, V)``; for a decoder with noise.
+
+        Returns:
+            Waveforms ``(V, B, T * hop_length)``; ``V`` is 1 without positions.
+        """
 
     @abstractmethod
     def muon_parameters(self) -> list[nn.Parameter]:
@@ -73,11 +82,16 @@ class ConvNeXtAutoencoder(Autoencoder):
         latent, _ = self.encoder(waveform, self.encoder.initial_state(len(waveform)))
         return latent
 
-    def decode(self, latent: Tensor) -> Tensor:  # noqa: D102
+    def decode(self, latent: Tensor, noise_positions: Tensor | None = None) -> Tensor:  # noqa: D102
         samples = latent.shape[1] * self.decoder.patches_per_frame * self.decoder.patch_length
         latent = nn.functional.pad(latent, (0, 0, 0, 1))  # flushes the decoder, which lags by one frame
-        waveform, _ = self.decoder(latent, self.decoder.initial_state(len(latent)))
-        return waveform[:, -samples:]
+        state = self.decoder.initial_state(len(latent))
+        if noise_positions is None:
+            return self.decoder(latent, state)[0][None, :, -samples:]
+        tail, *blocks = state[:-1]
+        patches, _ = self.decoder.hidden(latent, tuple(blocks))
+        positions = [(position[:, None].float(),) for position in noise_positions.unbind(1)]
+        return torch.stack([self.decoder.synthesize(patches, tail, p)[0][:, -samples:] for p in positions])
 
     def muon_parameters(self) -> list[nn.Parameter]:
         """The matrices inside the blocks."""
@@ -107,8 +121,8 @@ class SEANetAutoencoder(Autoencoder):
     def encode(self, waveform: Tensor) -> Tensor:  # noqa: D102, see Autoencoder
         return self.encoder(waveform)
 
-    def decode(self, latent: Tensor) -> Tensor:  # noqa: D102
-        return self.decoder(latent)
+    def decode(self, latent: Tensor, noise_positions: Tensor | None = None) -> Tensor:  # noqa: D102
+        return self.decoder(latent)[None]
 
     def muon_parameters(self) -> list[nn.Parameter]:
         """None, as published: weight norm splits each matrix into norms and directions."""

@@ -100,6 +100,9 @@ class LossConfig:
         mel: weight of the distance between log-mel spectrograms.
         loudness: weight of the perceived difference of loudness, after PESQ.
         intelligibility: weight of the loss of intelligibility, after STOI.
+        phase_limit: frequency in hertz up to which ``waveform`` and ``spectrum`` compare phases; 0 for all frequencies.
+        energy_distance: weight of the spectral energy distance of two decodings, for a decoder with noise.
+        band_energy: weight of the difference of band energies above 3 kHz, for a decoder with noise.
     """
 
     waveform: float = 1.0
@@ -107,11 +110,15 @@ class LossConfig:
     mel: float = 1.0
     loudness: float = field(default=0.0, metadata={"absent": 0.0})
     intelligibility: float = field(default=0.0, metadata={"absent": 0.0})
+    phase_limit: float = field(default=0.0, metadata={"absent": 0.0})
+    energy_distance: float = field(default=0.0, metadata={"absent": 0.0})
+    band_energy: float = field(default=0.0, metadata={"absent": 0.0})
 
     def __post_init__(self) -> None:
         weights = dataclasses.asdict(self)
         for name, weight in weights.items():
             _check(f"loss.{name}", weight, 0)
+        del weights["phase_limit"]
         if not any(weights.values()):
             raise ConfigError(f"loss is {weights}; expected a weight above 0: nothing would be learned")
 
@@ -282,6 +289,11 @@ class TrainingConfig:
                 "nothing; expected distillation.features or distillation.labels with a weight above 0, or "
                 "model.semantic_dim=0"
             )
+        if self.two_decodings and not getattr(self.model, "noise_bands", 0):
+            raise ConfigError(
+                "loss.energy_distance or loss.band_energy is above 0 for a decoder without noise; expected "
+                "model.noise_bands above 0, such as 20"
+            )
         if self.adversary.weight and self.adversary.start_step >= self.steps:
             raise ConfigError(
                 f"adversary.start_step is {self.adversary.start_step}, but the training has only {self.steps} steps; "
@@ -314,6 +326,11 @@ class TrainingConfig:
                 "train_only is 'encoder' with distillation.perceptual_teacher or adversary.weight; expected neither: "
                 "nothing is decoded"
             )
+
+    @property
+    def two_decodings(self) -> bool:
+        """Whether each latent is decoded twice, with different noise."""
+        return bool(self.loss.energy_distance or self.loss.band_energy)
 
     @property
     def _distills(self) -> bool:

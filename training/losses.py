@@ -23,20 +23,23 @@ class ReconstructionLoss(nn.Module):
 
     - ``waveform``: mean absolute difference, relative to the mean absolute value of the original batch.
     - ``spectrum``: squared difference of complex spectra with magnitudes compressed to the power 0.3, plus the squared
-      difference of the compressed magnitudes (Braun and Tashev 2021, arXiv 2009.12286).
+      difference of the compressed magnitudes (Braun and Tashev 2021, arXiv 2009.12286). Both compare phases, and with a
+      ``phase_limit`` only below that frequency: above it, codes of a few kilobits per second do not determine phases.
     - ``mel``: mean absolute difference of log-mel power spectra at several resolutions, in nepers.
     - ``loudness``: perceived difference of loudness; see :class:`LoudnessLoss`.
     - ``intelligibility``: difference of band envelopes; see :class:`IntelligibilityLoss`.
 
     Args:
         sample_rate: in hertz.
+        phase_limit: in hertz; 0 for none.
     """
 
     # window in milliseconds, mel bands, and whether phase is compared: only if a window holds a pitch period
     RESOLUTIONS = ((8.0, 10, False), (16.0, 20, True), (32.0, 40, True), (64.0, 80, True))
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, phase_limit: float = 0.0) -> None:
         super().__init__()
+        self.low_pass = LowPass(sample_rate, phase_limit) if phase_limit else nn.Identity()
         self.lengths: list[int] = []
         for milliseconds, bands, _ in self.RESOLUTIONS:
             length = 8 * round(milliseconds * sample_rate / 8_000)
@@ -49,6 +52,7 @@ class ReconstructionLoss(nn.Module):
     def forward(self, decoded: Tensor, original: Tensor) -> dict[str, Tensor]:
         """Distances by name between two waveforms, ``(B, S)`` each."""
         mel, spectrum = decoded.new_zeros(()), decoded.new_zeros(())
+        low_decoded, low_original = self.low_pass(decoded), self.low_pass(original)
         for length, (_, _, with_phase) in zip(self.lengths, self.RESOLUTIONS, strict=True):
             x, y = self._spectrum(decoded, length), self._spectrum(original, length)
             x_power, y_power = x.real.square() + x.imag.square(), y.real.square() + y.imag.square()
@@ -56,13 +60,16 @@ class ReconstructionLoss(nn.Module):
             x_mel, y_mel = torch.log(x_power @ filters + _FLOOR), torch.log(y_power @ filters + _FLOOR)
             mel = mel + (x_mel - y_mel).abs().mean() / (2 * len(self.lengths))
             if with_phase:
+                if low_decoded is not decoded:
+                    x, y = self._spectrum(low_decoded, length), self._spectrum(low_original, length)
+                    x_power, y_power = x.real.square() + x.imag.square(), y.real.square() + y.imag.square()
                 x_scale, y_scale = (x_power + 1e-6) ** -0.35, (y_power + 1e-6) ** -0.35
                 difference = (x.real * x_scale - y.real * y_scale).square() + (
                     x.imag * x_scale - y.imag * y_scale
                 ).square()
                 loudness = (x_power + 1e-6) ** 0.15 - (y_power + 1e-6) ** 0.15
                 spectrum = spectrum + (difference + loudness.square()).mean()
-        waveform = (decoded - original).abs().mean() / (original.abs().mean() + 1e-3)
+        waveform = (low_decoded - low_original).abs().mean() / (original.abs().mean() + 1e-3)
         return {
             "waveform": waveform,
             "spectrum": spectrum,
@@ -76,6 +83,28 @@ class ReconstructionLoss(nn.Module):
         window = getattr(self, f"window_{length}")
         spectrum = torch.stft(waveform, length, length // 4, window=window, return_complex=True)
         return spectrum.transpose(1, 2) / (length * 3 / 8) ** 0.5
+
+
+class LowPass(nn.Module):
+    """Removes frequencies above a limit, without delay: a linear slope of 1 kHz around it.
+
+    Args:
+        sample_rate: in hertz.
+        limit: frequency at which half of the amplitude is left, in hertz.
+    """
+
+    SLOPE = 1_000.0
+
+    def __init__(self, sample_rate: int, limit: float) -> None:
+        super().__init__()
+        self.sample_rate, self.limit = sample_rate, limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x``: ``(B, S)``. Returns the same shape."""
+        spectrum = torch.fft.rfft(x)
+        frequency = torch.arange(spectrum.shape[-1], device=x.device) * (self.sample_rate / x.shape[-1])
+        gain = ((self.limit + self.SLOPE / 2 - frequency) / self.SLOPE).clamp(0, 1)
+        return torch.fft.irfft(spectrum * gain, x.shape[-1])
 
 
 class LoudnessLoss(nn.Module):

@@ -4,12 +4,15 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechtok.config import ConvNeXtConfig, ModelConfig
 from speechtok.convnext import ConvNeXtTokenizer
 from speechtok.errors import ConfigError
 from speechtok.loaders import build
+from speechtok.nn.noise import PERIOD
 from speechtok.seanet import SEANetTokenizer
 from training.adversary import Adversary
 from training.autocast import autocast
@@ -19,6 +22,7 @@ from training.cuda_graph import CUDAGraphed
 from training.dataset import Corpus
 from training.distillation import Distillation, representation_loss
 from training.distributed import World, init_device
+from training.energy_distance import EnergyDistance
 from training.losses import ReconstructionLoss
 from training.optimizers import Optimizers, learning_rate_factor, muon_and_adamw, restore_optimizer
 from training.quantizer import TrainingQuantizer
@@ -44,11 +48,13 @@ class Batch(NamedTuple):
         waveform: ``(B, S)``.
         features: features of the teacher at the centre of each frame, ``(B, T, F)``.
         labels: phone logits of the teacher, ``(B, T, C)``.
+        noise_positions: where the decoder's noise begins in each of two decodings, in patches, ``(B, 2)``.
     """
 
     waveform: Tensor
     features: Tensor | None = None
     labels: Tensor | None = None
+    noise_positions: Tensor | None = None
 
     def chunk(self, count: int) -> list["Batch"]:
         """Split into ``count`` batches with the same number of rows."""
@@ -111,9 +117,12 @@ class Trainer:
             model.num_codebooks,
             model.codebook_size,
             config.batch_size * config.crop_frames,
-            config.quantizer,
+            config.quantizer.decay,
+            config.quantizer.dead_threshold,
+            config.quantizer.dropout,
         ).to(self.device)
-        self.reconstruction = ReconstructionLoss(model.sample_rate).to(self.device)
+        self.reconstruction = ReconstructionLoss(model.sample_rate, config.loss.phase_limit).to(self.device)
+        self.energy_distance = EnergyDistance(model.sample_rate).to(self.device) if config.two_decodings else None
         dims = (0 if store is None else store.dim for store in (features, labels))
         self.distillation = Distillation(model.semantic_dim or model.latent_dim, *dims).to(self.device)
         self.frozen_encoder = build(model).encoder.to(self.device) if config.train_only == "encoder" else None
@@ -122,11 +131,7 @@ class Trainer:
             if config.distillation.perceptual_teacher
             else None
         )
-        self.adversary = (
-            Adversary(config.adversary, model.sample_rate, config.bfloat16).to(self.device)
-            if config.adversary.weight
-            else None
-        )
+        self.adversary = make_adversary(config).to(self.device) if config.adversary.weight else None
         self.loss_weights = {
             "commitment": config.quantizer.commitment,
             "waveform": config.loss.waveform,
@@ -134,6 +139,8 @@ class Trainer:
             "mel": config.loss.mel,
             "loudness": config.loss.loudness,
             "intelligibility": config.loss.intelligibility,
+            "energy_distance": config.loss.energy_distance,
+            "band_energy": config.loss.band_energy,
             "features_over_time": config.distillation.features_over_time,
             "features_by_frame": config.distillation.features_by_frame,
             "labels": config.distillation.label_weight,
@@ -162,10 +169,13 @@ class Trainer:
         Raises:
             ConfigError: its config differs from the one of this training.
         """
-        if tokenizer.config != self.config.model:
+        model = self.config.model
+        if self.config.train_only == "decoder" and isinstance(tokenizer, ConvNeXtTokenizer):
+            tokenizer = add_noise(tokenizer, model)
+        if tokenizer.config != model:
             raise ConfigError(
                 f"start_from is {self.config.start_from}, whose config is {tokenizer.config}, but model is "
-                f"{self.config.model}; expected equal configs: change model, or pass start_from=''"
+                f"{model}; expected equal configs: change model, or pass start_from=''"
             )
         self.tokenizer.load_state_dict(tokenizer.state_dict())
         if self.config.train_only == "decoder":  # the exported encoder is rounded to float16: train on its codes
@@ -189,7 +199,11 @@ class Trainer:
             else torch.stack([store.crop(x.utterance, x.start, frames, x.samples / frames, delay) for x in crops])
             for store in (self.features, self.labels)
         ]
-        return Batch(self.corpus.read(crops, samples), *targets)
+        positions = None
+        if self.energy_distance is not None:
+            drawn = np.random.default_rng((c.seed, step, 4)).integers(0, PERIOD, (c.batch_size, 2))
+            positions = torch.from_numpy(drawn[rows])
+        return Batch(self.corpus.read(crops, samples), *targets, positions)
 
     def run_step(self, batch: Batch) -> dict[str, Tensor]:
         """Run one optimizer step on this process's rows of the batch.
@@ -293,7 +307,12 @@ class Trainer:
             restore_optimizer(self.adversary.optimizer, state["adversary"][1])
 
     def _compute_gradients(
-        self, waveform: Tensor, features: Tensor | None, labels: Tensor | None, used: Tensor
+        self,
+        waveform: Tensor,
+        features: Tensor | None,
+        labels: Tensor | None,
+        noise_positions: Tensor | None,
+        used: Tensor,
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Set the gradients of all weights.
 
@@ -301,12 +320,13 @@ class Trainer:
             waveform: see :class:`Batch`.
             features: see :class:`Batch`.
             labels: see :class:`Batch`.
+            noise_positions: see :class:`Batch`.
             used: number of codebooks that each row uses, ``(B,)``.
 
         Returns:
             Losses of the whole batch by name; latent ``(B, T, D)`` and codes ``(B, Q, T)`` of the rows.
         """
-        config, batch = self.config, Batch(waveform, features, labels)
+        config, batch = self.config, Batch(waveform, features, labels, noise_positions)
         loudness = waveform.abs().mean() / self.world.size
         self.world.all_reduce_([loudness])
         share = 1 / (config.accumulate * self.world.size)
@@ -355,8 +375,11 @@ class Trainer:
         if self.frozen_encoder is not None:
             losses["acoustic"] = self._acoustic_distance(latent, waveform, self.frozen_encoder)
             return losses, latent.detach(), codes
-        decoded = self._decode(quantized)
+        decodings = self._decode(quantized, batch.noise_positions)
+        decoded = decodings[0]
         losses |= self._reconstruction_losses(decoded, waveform)
+        if self.energy_distance is not None:
+            losses |= self.energy_distance(decodings, waveform)
         # the loss is relative to the loudness of its part of the batch; make it relative to that of the whole batch
         losses["waveform"] = losses["waveform"] * ((waveform.abs().mean() + 1e-3) / (loudness + 1e-3))
         if self.perceptual_teacher is not None:
@@ -386,9 +409,9 @@ class Trainer:
         with autocast(self.device, self.config.bfloat16):
             return self.autoencoder.encode(waveform).float()
 
-    def _decode(self, latent: Tensor) -> Tensor:
+    def _decode(self, latent: Tensor, noise_positions: Tensor | None = None) -> Tensor:
         with autocast(self.device, self.config.bfloat16):
-            return self.autoencoder.decode(latent).float()
+            return self.autoencoder.decode(latent, noise_positions).float()
 
     @torch.no_grad()
     def _init_quantizer(self) -> None:
@@ -431,6 +454,25 @@ class Trainer:
         torch._foreach_add_(averaged, difference)
         if self.quantizer.started and self.config.train_only != "decoder":
             self.tokenizer.quantizer.codebooks.copy_(self.quantizer.codebooks)
+
+
+def add_noise(tokenizer: ConvNeXtTokenizer, model: ModelConfig) -> ConvNeXtTokenizer:
+    """Give a decoder without noise the noise that ``model`` asks for, and nothing else; its gains start at -60 dB."""
+    config = tokenizer.config
+    if config.noise_bands or not isinstance(model, ConvNeXtConfig):
+        return tokenizer
+    noisy = ConvNeXtTokenizer(dataclasses.replace(config, noise_bands=model.noise_bands))
+    state = noisy.state_dict()
+    for name, weight in tokenizer.state_dict().items():
+        state[name][: len(weight)].copy_(weight)
+    return noisy
+
+
+def make_adversary(config: TrainingConfig) -> Adversary:
+    """Discriminators of a training."""
+    a = config.adversary
+    channels = a.period_channels, a.spectrum_channels
+    return Adversary(config.model.sample_rate, *channels, a.learning_rate, config.bfloat16)
 
 
 def make_optimizers(autoencoder: Autoencoder, distillation: nn.Module, config: TrainingConfig) -> Optimizers:

@@ -5,7 +5,7 @@ import torch
 
 from speechtok.metrics import stoi
 from tests.conftest import make_speech
-from training.losses import IntelligibilityLoss, LoudnessLoss, ReconstructionLoss, mel_filters
+from training.losses import IntelligibilityLoss, LoudnessLoss, LowPass, ReconstructionLoss, mel_filters
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +150,26 @@ def test_the_losses_of_a_batch_are_means_over_its_parts(parts):
     ]
     for name in whole.keys() - {"waveform"}:  # relative to the loudness of the batch
         assert sum(part[name] for part in results) / parts == pytest.approx(float(whole[name]), rel=1e-5), name
+
+
+def tone(hertz: float) -> torch.Tensor:
+    return 0.1 * torch.sin(2 * math.pi * hertz * torch.arange(16_000) / 16_000).expand(2, -1)
+
+
+def test_the_low_pass_keeps_what_is_below_and_removes_what_is_above():
+    low_pass = LowPass(16_000, 3_000.0)
+    assert torch.allclose(low_pass(tone(2_000)), tone(2_000), atol=1e-3)
+    assert low_pass(tone(4_000)).abs().max() < 1e-3
+    assert low_pass(tone(3_000)).abs().max() == pytest.approx(0.05, abs=2e-3)
+
+
+def test_above_its_limit_phase_does_not_count(noise):
+    original = noise + tone(5_000)
+    decoded = noise - tone(5_000)
+    limited, full = (
+        ReconstructionLoss(16_000, 3_000.0)(decoded, original),
+        ReconstructionLoss(16_000)(decoded, original),
+    )
+    assert float(limited["waveform"]) < 0.01 * float(full["waveform"])
+    assert float(limited["spectrum"]) < 0.01 * float(full["spectrum"])
+    assert float(limited["mel"]) == float(full["mel"])

@@ -91,3 +91,37 @@ def test_an_encoder_stage_is_not_resumed_if_start_from_has_changed(encoder_stage
     changed.save(first)
     with pytest.raises(CheckpointError, match="which has changed since"):
         train(config_of(values, steps=12))
+
+
+def test_a_decoder_stage_adds_noise_and_does_not_change_the_codes(trained, tmp_path):
+    first = speechtok.load(exported_of(trained))
+    changes = {
+        "out": str(tmp_path / "second"),
+        "start_from": str(exported_of(trained)),
+        "train_only": "decoder",
+        "model": trained["model"] | {"noise_bands": 5},
+        "loss": {"phase_limit": 3_000.0, "energy_distance": 3.0, "band_energy": 0.3},
+    }
+    trainer = trainer_of(config_of(trained, steps=30, **changes))
+    trainer.load_tokenizer(first)
+    codes = torch.arange(25 * first.num_codebooks).view(1, -1, 25) * 7 % first.codebook_size
+    silent_noise = speechtok.load(exported_of(trained)).decode(codes) - trainer.tokenizer.decode(codes)
+    assert 0 < silent_noise.abs().max() < 0.02
+    terms = [trainer.run_step(trainer.batch(step % 2)) for step in range(30)]
+    assert float(terms[-1]["energy_distance"]) < float(terms[0]["energy_distance"])
+    second = speechtok.load(train(config_of(trained, **changes)))
+    assert second.fingerprint == first.fingerprint
+    combined = first.with_decoder(tmp_path / "second" / "tokenizer")
+    assert torch.equal(combined.decode(codes), second.decode(codes))
+
+
+def test_the_noise_of_a_step_depends_on_seed_and_step_only(trained):
+    changes = {"model": trained["model"] | {"noise_bands": 5}, "loss": {"energy_distance": 1.0}}
+    trainer, again = trainer_of(config_of(trained, **changes)), trainer_of(config_of(trained, **changes))
+    positions = trainer.batch(3).noise_positions
+    assert torch.equal(positions, again.batch(3).noise_positions)
+    assert not torch.equal(positions, trainer.batch(4).noise_positions)
+    latent = torch.zeros(len(positions), 25, trainer.config.model.latent_dim)
+    first, second = trainer.autoencoder.decode(latent, positions)
+    assert not torch.equal(first, second)
+    assert torch.equal(trainer.autoencoder.decode(latent, positions.flip(1))[0], second)
