@@ -21,6 +21,7 @@ from speechtok.nn.native.library import is_faster
 from speechtok.nn.native.steps import NativeDecoder, NativeEncoder
 from speechtok.nn.quantizer import ResidualQuantizer
 from speechtok.nn.skip_init import SkipInit
+from speechtok.nn.state import pack_state, unpack_state
 from speechtok.streaming import Stream
 from speechtok.tokenizer import Tokenizer
 
@@ -144,12 +145,12 @@ class ConvNeXtTokenizer(Tokenizer):
         return Stream(self, int(batch_size), self._check_num_codebooks(num_codebooks, self.num_codebooks))
 
     def encoder_state(self, batch_size: int) -> State:
-        """State of the encoder before the first sample."""
-        return self.encoder.initial_state(batch_size)
+        """State of the encoder before the first sample: one tensor."""
+        return (pack_state(self.encoder.initial_state(batch_size)),)
 
     def decoder_state(self, batch_size: int) -> State:
-        """State of the decoder before the first frame."""
-        return self.decoder.initial_state(batch_size)
+        """State of the decoder before the first frame: one tensor."""
+        return (pack_state(self.decoder.initial_state(batch_size)),)
 
     def encode_frames(
         self, x: Tensor, state: State, num_codebooks: int, lengths: list[int] | None = None
@@ -166,19 +167,25 @@ class ConvNeXtTokenizer(Tokenizer):
             Codes ``(B, Q, T)`` and the next state.
         """
         batch, frames, hop = len(x), x.shape[1] // self.hop_length, self.hop_length
+        (packed,) = state
+        if batch * frames <= _PIECE_FRAMES and lengths is None:  # a chunk of a stream: as little as possible around it
+            native = self._find_encoder(batch, frames)
+            if native is not None:
+                codes, packed = native(x, packed, num_codebooks)
+                return codes, (packed,)
         # inference mode saves time on every operation; what is made in it cannot be trained on, so this is made before
         codes = torch.zeros(batch, num_codebooks, frames, dtype=torch.int64, device=x.device)
         with torch.inference_mode():
             for rows, start, count in _pieces(lengths or [frames] * batch):
-                signal, state = x[:rows, start * hop : (start + count) * hop], tuple(s[:rows] for s in state)
+                signal, packed = x[:rows, start * hop : (start + count) * hop], packed[:rows]
                 native = self._find_encoder(rows, count)
                 if native is not None:
-                    some, state = native(signal, state, num_codebooks)
+                    some, packed = native(signal, packed, num_codebooks)
                 else:
-                    latent, state = self.encoder(signal, state)
-                    some = self.quantizer.encode(latent, num_codebooks)
+                    latent, unpacked = self.encoder(signal, unpack_state(packed, self.encoder))
+                    some, packed = self.quantizer.encode(latent, num_codebooks), pack_state(unpacked)
                 codes[:rows, :, start : start + count] = some
-        return codes, state
+        return codes, (packed,)
 
     def decode_frames(
         self, codes: Tensor | None, state: State, frames: int, lengths: list[int] | None = None
@@ -195,7 +202,13 @@ class ConvNeXtTokenizer(Tokenizer):
         Returns:
             Waveform ``(B, frames * hop_length)`` and the next state.
         """
-        batch, hop = len(state[0]), self.hop_length
+        (packed,) = state
+        batch, hop = len(packed), self.hop_length
+        if batch * frames <= _PIECE_FRAMES and lengths is None:  # a chunk of a stream: as little as possible around it
+            native = self._find_decoder(batch, frames)
+            if native is not None:
+                waveform, packed = native(codes, packed, frames)
+                return waveform, (packed,)
         waveform = torch.zeros(batch, frames * hop, dtype=torch.float32, device=self.device)
         with torch.inference_mode():
             for rows, start, count in _pieces([n + 1 for n in lengths] if lengths else [frames] * batch):
@@ -203,14 +216,16 @@ class ConvNeXtTokenizer(Tokenizer):
                 left = None
                 if lengths:
                     left = torch.tensor(lengths[:rows], device=self.device).sub_(start).clamp_(0, count)
-                state = tuple(s[:rows] for s in state)
+                packed = packed[:rows]
                 native = self._find_decoder(rows, count)
                 if native is not None:
-                    some, state = native(some_codes, state, count, left)
+                    some, packed = native(some_codes, packed, count, left)
                 else:
-                    some, state = self.decoder(self._latent(some_codes, rows, count, left), state)
+                    latent = self._latent(some_codes, rows, count, left)
+                    some, unpacked = self.decoder(latent, unpack_state(packed, self.decoder))
+                    packed = pack_state(unpacked)
                 waveform[:rows, start * hop : (start + count) * hop] = some
-        return waveform, state
+        return waveform, (packed,)
 
     def _find_encoder(self, rows: int, frames: int) -> NativeEncoder | None:
         """Encoder and quantizer in compiled code, if that is faster than the modules for this much work."""

@@ -78,6 +78,7 @@ class Encoder(ctypes.Structure):
     """A :class:`~speechtok.nn.convnext.ConvNeXtEncoder` and the quantizer after it."""
 
     _fields_ = (
+        ("state_size", _Int),
         ("patches_per_frame", _Int),
         ("patch_length", _Int),
         ("window_length", _Int),
@@ -109,6 +110,7 @@ class Decoder(ctypes.Structure):
     """A :class:`~speechtok.nn.convnext.ConvNeXtDecoder` and the codebooks before it."""
 
     _fields_ = (
+        ("state_size", _Int),
         ("patches_per_frame", _Int),
         ("patch_length", _Int),
         ("patch_depth", _Int),
@@ -129,7 +131,7 @@ NO_MEMORY, CODE_OUT_OF_RANGE = -1, -2
 
 _STRUCTURES: tuple[type[ctypes.Structure], ...] = (Linear, Block, Stage, Encoder, Decoder)
 _ENCODE: tuple[Any, ...] = (_Int, _Pointer, *[_Int] * 4, _Pointer, _Int, _Int, *[_Pointer] * 4)
-_DECODE: tuple[Any, ...] = (_Int, _Pointer, *[_Int] * 4, _Pointer, _Pointer, _Int, _Int, *[_Pointer] * 5, _Int)
+_DECODE: tuple[Any, ...] = (_Int, _Pointer, *[_Int] * 4, _Pointer, _Pointer, _Int, _Int, *[_Pointer] * 4, _Int)
 
 _forced_isa: int | None = None
 

@@ -68,8 +68,8 @@ typedef struct {
     const Stage *stages;
 } Quantizer;
 
-typedef struct {
-    int64_t patches_per_frame, patch_length, window_length, patch_depth, frame_depth;
+typedef struct { /* its state: the samples before the first frame, then the states of the blocks */
+    int64_t state_size, patches_per_frame, patch_length, window_length, patch_depth, frame_depth;
     float gain;
     Linear embed, merge, project;
     const Block *patch_blocks, *frame_blocks;
@@ -87,8 +87,8 @@ typedef struct { /* noise.BandNoise: the noise of each band, [bands][period][pat
     const float *table;
 } Noise;
 
-typedef struct {
-    int64_t patches_per_frame, patch_length, patch_depth, frame_depth;
+typedef struct { /* its state: half of the last piece, then the states of the blocks, and with noise its position */
+    int64_t state_size, patches_per_frame, patch_length, patch_depth, frame_depth;
     Linear project, split, head;
     const Block *patch_blocks, *frame_blocks;
     const float *window; /* [2 * patch_length] */
@@ -113,8 +113,8 @@ typedef struct {
 #define LINEAR_ARGUMENTS \
     const Linear *l, const float *x, int64_t stride, int64_t rows, int hard_swish, float *out, Workspace *work
 #define BLOCKS_ARGUMENTS \
-    const Block *block, int64_t depth, float *x, int64_t batch, int64_t frames, const float *const *state, \
-        float *const *next, Workspace *work
+    const Block *block, int64_t depth, float *x, int64_t batch, int64_t frames, const float *state, float *next, \
+        int64_t state_size, Workspace *work
 
 struct Isa { /* the functions compiled for one instruction set */
     Product product;
@@ -329,18 +329,22 @@ INLINE void convolve(const Block *b, const float *x, int64_t frames, float *stat
     }
 }
 
-/* convnext.BlockStack: updates x, (B, T, D), and writes each block's next state, (B, kernel_size - 1, D). Without a
- * state, it is zero. */
+/* convnext.BlockStack: updates x, (B, T, D), and writes the next state. The state of a block, [kernel_size - 1][D],
+ * follows that of the block before it, and the rows of the batch are `state_size` apart. A null state is zero. */
 INLINE void blocks(BLOCKS_ARGUMENTS) {
     const int64_t rows = batch * frames;
-    for (int64_t i = 0; i < depth; i++, block++) {
+    for (; depth; depth--, block++) {
         const int64_t dim = block->dim, size = (block->kernel_size - 1) * dim;
-        copy_or_zero(next[i], state ? state[i] : NULL, batch * size);
-        for (int64_t b = 0; b < batch; b++)
-            convolve(block, x + b * frames * dim, frames, next[i] + b * size, work->branch + b * frames * dim);
+        for (int64_t b = 0; b < batch; b++) {
+            float *sums = next + b * state_size;
+            copy_or_zero(sums, state ? state + b * state_size : NULL, size);
+            convolve(block, x + b * frames * dim, frames, sums, work->branch + b * frames * dim);
+        }
         work->isa->linear(&block->expand, work->branch, dim, rows, 1, work->hidden, work);
         work->isa->linear(&block->contract, work->hidden, block->expand.matrix.outputs, rows, 0, work->branch, work);
-        for (int64_t j = 0; j < rows * dim; j++) x[j] = x[j] + work->branch[j];
+        for (int64_t i = 0; i < rows * dim; i++) x[i] = x[i] + work->branch[i];
+        state = state ? state + size : NULL;
+        next += size;
     }
 }
 
@@ -412,6 +416,12 @@ INLINE int64_t max_hidden(const Block *block, int64_t depth, int64_t *dim) {
     return hidden;
 }
 
+INLINE int64_t stack_state_size(const Block *block, int64_t depth) {
+    int64_t size = 0;
+    for (; depth; depth--, block++) size += (block->kernel_size - 1) * block->dim;
+    return size;
+}
+
 /* Allocate for `rows` rows of at most `inputs` inputs; free(work->hidden) releases it. */
 static int allocate(Workspace *work, int64_t rows, int64_t inputs, int64_t dim, int64_t hidden) {
     const size_t m = (size_t)rows, levels = m * (size_t)padded(inputs);
@@ -427,17 +437,17 @@ static int allocate(Workspace *work, int64_t rows, int64_t inputs, int64_t dim, 
 
 #define ENCODE_ARGUMENTS \
     const Encoder *e, int64_t batch, int64_t start, int64_t first, int64_t stop, const float *waveform, \
-        int64_t waveform_stride, int64_t num_codebooks, const float *const *state, float *const *next, int64_t *codes, \
+        int64_t waveform_stride, int64_t num_codebooks, const float *state, float *next, int64_t *codes, \
         const int64_t *codes_strides
 #define DECODE_ARGUMENTS \
     const Decoder *d, int64_t batch, int64_t start, int64_t first, int64_t stop, const int64_t *codes, \
         const int64_t *codes_strides, int64_t num_codebooks, int64_t num_frames, const int64_t *lengths, \
-        const float *position, const float *const *state, float *const *next, float *waveform, int64_t waveform_stride
+        const float *state, float *next, float *waveform, int64_t waveform_stride
 #define ENCODE_VALUES \
     e, batch, start, first, stop, waveform, waveform_stride, num_codebooks, state, next, codes, codes_strides
 #define DECODE_VALUES \
-    d, batch, start, first, stop, codes, codes_strides, num_codebooks, num_frames, lengths, position, state, next, \
-        waveform, waveform_stride
+    d, batch, start, first, stop, codes, codes_strides, num_codebooks, num_frames, lengths, state, next, waveform, \
+        waveform_stride
 
 INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
     const Quantizer *q = &e->quantizer;
@@ -465,15 +475,17 @@ INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
     for (int64_t b = 0; b < batch; b++) {
         float *x = signal + b * length;
         const float *given = waveform + b * waveform_stride + start * hop;
-        copy_or_zero(x, state ? state[0] + b * past : NULL, past);
+        copy_or_zero(x, start ? NULL : state + b * e->state_size, past);
         for (int64_t s = 0; s < samples; s++) x[past + s] = given[s] * e->gain;
-        copy(next[0] + b * past, x + samples, past);
+        copy(next + b * e->state_size, x + samples, past);
         isa->linear(&e->embed, x, e->patch_length, patches, 0, patch + b * patches * patch_dim, &work);
     }
-    isa->blocks(e->patch_blocks, e->patch_depth, patch, batch, patches, state ? state + 1 : NULL, next + 1, &work);
+    const int64_t patch_state = past, frame_state = past + stack_state_size(e->patch_blocks, e->patch_depth);
+    isa->blocks(e->patch_blocks, e->patch_depth, patch, batch, patches, start ? NULL : state + patch_state,
+                next + patch_state, e->state_size, &work);
     isa->linear(&e->merge, patch, e->patches_per_frame * patch_dim, frame_rows, 0, frame, &work);
-    isa->blocks(e->frame_blocks, e->frame_depth, frame, batch, frames, state ? state + 1 + e->patch_depth : NULL,
-                next + 1 + e->patch_depth, &work);
+    isa->blocks(e->frame_blocks, e->frame_depth, frame, batch, frames, start ? NULL : state + frame_state,
+                next + frame_state, e->state_size, &work);
     isa->linear(&e->project, frame, frame_dim, frame_rows, 0, latent, &work);
     quantize(q, latent, frame_rows, num_codebooks, found, residual, &work);
     for (int64_t b = 0; b < batch; b++)
@@ -504,8 +516,14 @@ INLINE int dequantize(const Codebooks *c, int64_t batch, int64_t start, int64_t 
     return OK;
 }
 
-/* noise.BandNoise.forward: adds noise to one piece, [2 * length], at a position in patches. */
-INLINE void add_noise(const Noise *noise, const float *roots, int64_t position, int64_t length, float *piece) {
+/* The position, in patches, that is `patches` after the one in a state. */
+INLINE int64_t noise_position(const Noise *noise, float position, int64_t patches) {
+    const int valid = position >= 0.0f && position < (float)noise->period;
+    return ((valid ? (int64_t)position : 0) + patches) % noise->period;
+}
+
+/* noise.BandNoise.forward of one piece, [2 * length], at a position. Returns the next position. */
+INLINE int64_t add_noise(const Noise *noise, const float *roots, int64_t position, int64_t length, float *piece) {
     const int64_t next = (position + 1) % noise->period;
     for (int64_t band = 0; band < noise->bands; band++) {
         const float *values = noise->table + band * noise->period * length;
@@ -514,6 +532,7 @@ INLINE void add_noise(const Noise *noise, const float *roots, int64_t position, 
         for (int64_t i = 0; i < length; i++) piece[i] = piece[i] + gain * first[i];
         for (int64_t i = 0; i < length; i++) piece[length + i] = piece[length + i] + gain * second[i];
     }
+    return next;
 }
 
 INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
@@ -537,25 +556,24 @@ INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
         dequantize(&d->codebooks, batch, start, stop, codes, codes_strides, num_codebooks, num_frames, lengths, latent);
     if (status) goto end;
     isa->linear(&d->project, latent, latent_dim, frame_rows, 0, frame, &work);
-    isa->blocks(d->frame_blocks, d->frame_depth, frame, batch, frames, state ? state + 1 : NULL, next + 1, &work);
+    const int64_t frame_state = length, patch_state = length + stack_state_size(d->frame_blocks, d->frame_depth);
+    isa->blocks(d->frame_blocks, d->frame_depth, frame, batch, frames, start ? NULL : state + frame_state,
+                next + frame_state, d->state_size, &work);
     isa->linear(&d->split, frame, frame_dim, frame_rows, 0, patch, &work);
-    isa->blocks(d->patch_blocks, d->patch_depth, patch, batch, patches, state ? state + 1 + d->frame_depth : NULL,
-                next + 1 + d->frame_depth, &work);
+    isa->blocks(d->patch_blocks, d->patch_depth, patch, batch, patches, start ? NULL : state + patch_state,
+                next + patch_state, d->state_size, &work);
     isa->linear(&d->head, patch, patch_dim, rows, 0, pieces, &work);
     const int64_t first_patch = (first - start) * d->patches_per_frame;
     for (int64_t b = 0; b < batch; b++) { /* overlap and add */
-        float *piece = pieces + b * patches * head_dim, *tail = next[0] + b * length;
+        float *piece = pieces + b * patches * head_dim, *tail = next + b * d->state_size;
         float *y = waveform + b * waveform_stride + first * d->patches_per_frame * length;
-        copy_or_zero(tail, state ? state[0] + b * length : NULL, length);
+        const float *last = state + (b + 1) * d->state_size - 1;
+        int64_t position = d->noise.bands ? noise_position(&d->noise, *last, start * d->patches_per_frame) : 0;
+        copy_or_zero(tail, start ? NULL : state + b * d->state_size, length);
         for (int64_t p = 0; p < patches; p++, piece += head_dim) {
             const float gain = piece[2 * length] * piece[2 * length];
             for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * gain;
-            if (d->noise.bands) {
-                const float given = position[b];
-                const int64_t at = given >= 0.0f && given < (float)d->noise.period ? (int64_t)given : 0;
-                add_noise(&d->noise, piece + 2 * length + 1,
-                          (at + start * d->patches_per_frame + p) % d->noise.period, length, piece);
-            }
+            if (d->noise.bands) position = add_noise(&d->noise, piece + 2 * length + 1, position, length, piece);
             for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * d->window[i];
             if (p >= first_patch) {
                 for (int64_t i = 0; i < length; i++) y[i] = piece[i] + tail[i];
@@ -563,6 +581,7 @@ INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
             }
             copy(tail, piece + length, length);
         }
+        if (d->noise.bands) next[(b + 1) * d->state_size - 1] = (float)position;
     }
 end:
     free(latent);
@@ -573,7 +592,7 @@ end:
 #define COMPILE_FOR(ISA, TARGET) \
     TARGET NOINLINE void linear_##ISA(LINEAR_ARGUMENTS) { linear(l, x, stride, rows, hard_swish, out, work); } \
     TARGET NOINLINE void blocks_##ISA(BLOCKS_ARGUMENTS) { \
-        blocks(block, depth, x, batch, frames, state, next, work); \
+        blocks(block, depth, x, batch, frames, state, next, state_size, work); \
     } \
     static const Isa ISA = {product_##ISA, linear_##ISA, blocks_##ISA}; \
     TARGET static int encode_##ISA(ENCODE_ARGUMENTS) { \
@@ -614,7 +633,8 @@ EXPORT int64_t speechtok_num_isas(void) {
 }
 
 /* Encode frames start ≤ t < stop of a waveform, (B, S), whose rows are `waveform_stride` apart. Codes are written from
- * frame `first` on, at the given strides of row, codebook and frame. A null state is zero. Returns OK or NO_MEMORY. */
+ * frame `first` on, at the given strides of row, codebook and frame. The states have the shape [B][state_size]; `state`
+ * precedes frame 0, and if `start` is greater, a state of zeros is used. Returns OK or NO_MEMORY. */
 EXPORT int speechtok_encode(int64_t isa, ENCODE_ARGUMENTS) {
 #ifdef X86
     if (isa == 2) return encode_vnni(ENCODE_VALUES);
@@ -626,9 +646,8 @@ EXPORT int speechtok_encode(int64_t isa, ENCODE_ARGUMENTS) {
 
 /* Decode frames start ≤ t < stop to a waveform, (B, S), which is late by one frame and written from frame `first` on.
  * `codes` has `num_frames` frames, of which the first lengths[b] of row b count; all count if `lengths` is null. The
- * latent of other frames is zero, and so is a null state. `position` of each row, from 0 to below the period of the noise,
- * is that of frame 0; it is read only if there is noise. Returns OK, NO_MEMORY, or CODE_OUT_OF_RANGE before anything
- * is written. */
+ * latent of other frames is zero. The states are those of speechtok_encode; the position of the noise is used from any
+ * `start` on. Returns OK, NO_MEMORY, or CODE_OUT_OF_RANGE before anything is written. */
 EXPORT int speechtok_decode(int64_t isa, DECODE_ARGUMENTS) {
 #ifdef X86
     if (isa == 2) return decode_vnni(DECODE_VALUES);

@@ -19,6 +19,7 @@ from speechtok.nn.exact import ExactLinear
 from speechtok.nn.native import library
 from speechtok.nn.noise import GAIN_SCALE, PERIOD, BandNoise
 from speechtok.nn.quantizer import ResidualQuantizer
+from speechtok.nn.state import state_size
 
 _TILE = 64
 """Outputs of a tile, as in ``native.c``."""
@@ -45,6 +46,7 @@ class Packer:
         latent_dim = quantizer.codebooks.shape[-1]
         _check(0 < c.patch_length <= c.window_length and c.patches_per_frame > 0, "the encoder's patches")
         return library.Encoder(
+            state_size(c),
             c.patches_per_frame,
             c.patch_length,
             c.window_length,
@@ -70,6 +72,7 @@ class Packer:
         num_codebooks, codebook_size, latent_dim = _codebooks_shape(quantizer)
         _check(c.patch_length > 0 and c.patches_per_frame > 0, "the decoder's patches")
         return library.Decoder(
+            state_size(c),
             c.patches_per_frame,
             c.patch_length,
             len(c.patch_blocks.blocks),
@@ -154,12 +157,6 @@ class Packer:
             for vectors, levels, scale, squared_norms in quantizer.levels()
         ]
         return library.Quantizer(*shape, quantizer.semantic_dim, self._array(stages))
-
-
-def state_shapes(first: int, *stacks: BlockStack) -> list[tuple[int, ...]]:
-    """Shapes, without the batch, of a state: ``first`` values, then the states of all blocks."""
-    blocks = [cast(CausalConvNeXtBlock, block) for stack in stacks for block in stack.blocks]
-    return [(first,), *((len(block.conv.weight) - 1, block.conv.weight.shape[1]) for block in blocks)]
 
 
 def receptive_field(stack: BlockStack) -> int:

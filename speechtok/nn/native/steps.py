@@ -1,24 +1,23 @@
 """Encoding and decoding in compiled code, from a given state on."""
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from speechtok.errors import InputError, TokensError
-from speechtok.nn.convnext import ConvNeXtDecoder, ConvNeXtEncoder, State
+from speechtok.nn.convnext import ConvNeXtDecoder, ConvNeXtEncoder
 from speechtok.nn.native import library, threads
-from speechtok.nn.native.packing import Packer, receptive_field, state_shapes
-from speechtok.nn.noise import PERIOD
+from speechtok.nn.native.packing import Packer, receptive_field
 from speechtok.nn.quantizer import ResidualQuantizer
+from speechtok.nn.state import pack_state, state_size
 
 _TRIAL_FRAMES = 1, 2, 1
 """Frames of each piece for which compiled code is compared with the modules."""
-_Compute = Callable[[threads.Share, Any, Any], int]
-"""Computes a share from the addresses of a state, ``None`` for zeros, to those of the next; returns 0 or an error."""
+_Compute = Callable[[threads.Share, int, int], int]
+"""Computes a share from the address of a state, that of its first row, to that of the next; returns 0 or an error."""
 
 
 class _Steps:
@@ -27,46 +26,38 @@ class _Steps:
     Args:
         quantizer: before the decoder, or after the encoder.
         hop_length: samples per frame.
-        state_shapes: shapes of the state's tensors, without the batch.
+        state_size: size ``n`` of a packed state.
         warmup: frames that the state depends on.
 
     Raises:
         OSError: the library was not compiled for this machine.
     """
 
-    def __init__(
-        self, quantizer: ResidualQuantizer, hop_length: int, state_shapes: list[tuple[int, ...]], warmup: int
-    ) -> None:
+    def __init__(self, quantizer: ResidualQuantizer, hop_length: int, state_size: int, warmup: int) -> None:
         compiled = library.load_library()
         if compiled is None:
             raise OSError("speechtok was installed without its compiled library")
         self._library = compiled
         self.num_codebooks, self.codebook_size, _ = quantizer.codebooks.shape
         self.hop_length = hop_length
-        self._state_shapes = state_shapes
-        self._addresses = ctypes.c_void_p * len(state_shapes)
+        self._state_size = state_size
         self._warmup = warmup
 
-    def _run(self, compute: _Compute, rows: int, frames: int, state: State) -> State:
+    def _run(self, compute: _Compute, rows: int, frames: int, state: Tensor) -> Tensor:
         """Compute all shares, on as many threads as are worth it. Returns the next state."""
-        shapes = [(rows, *shape) for shape in self._state_shapes]
-        for tensor in state:
-            if tensor.dtype is not torch.float32 or not tensor.is_cpu:
-                raise InputError(f"a state is {tensor.dtype} on {tensor.device}; expected torch.float32 on cpu")
-        if [tensor.shape for tensor in state] != shapes:
+        if state.shape != (rows, self._state_size) or state.dtype is not torch.float32 or not state.is_cpu:
             raise InputError(
-                f"the state has shapes {[tuple(tensor.shape) for tensor in state]}; expected {shapes}: "
-                "start anew after replacing layers of the model"
+                f"the state is {state.dtype} {tuple(state.shape)} on {state.device}; expected torch.float32 "
+                f"{(rows, self._state_size)} on cpu: start anew after replacing layers of the model"
             )
-        state = tuple([tensor.contiguous() for tensor in state])
-        next_state = tuple([torch.empty_like(tensor) for tensor in state])
-        before, after = [s.data_ptr() for s in state], [s.data_ptr() for s in next_state]
+        state = state.contiguous()
+        next_state = torch.empty_like(state)
         count = threads.num_threads(rows, frames)
         if count == 1:
             whole = threads.Share(0, rows, 0, 0, frames)
-            statuses = [compute(whole, self._addresses(*before), self._addresses(*after))]
+            statuses = [compute(whole, state.data_ptr(), next_state.data_ptr())]
         else:
-            statuses = self._run_threads(compute, rows, frames, before, after, count)
+            statuses = self._run_threads(compute, rows, frames, state, next_state, count)
         if library.NO_MEMORY in statuses:
             raise MemoryError(f"no memory to compute {frames} frames of {rows} rows")
         if library.CODE_OUT_OF_RANGE in statuses:
@@ -74,21 +65,16 @@ class _Steps:
         return next_state
 
     def _run_threads(
-        self, compute: _Compute, rows: int, frames: int, before: list[int], after: list[int], count: int
+        self, compute: _Compute, rows: int, frames: int, state: Tensor, next_state: Tensor, count: int
     ) -> list[int]:
-        row_bytes = [4 * torch.Size(shape).numel() for shape in self._state_shapes]
+        row_bytes = 4 * self._state_size
 
         def run(share: threads.Share) -> int:
-            state = next_state = None
-            if share.start == 0:
-                state = self._addresses(*[a + share.first_row * n for a, n in zip(before, row_bytes, strict=True)])
+            offset = share.first_row * row_bytes
             if share.stop == frames:
-                next_state = [a + share.first_row * n for a, n in zip(after, row_bytes, strict=True)]
-            else:
-                num_rows = share.stop_row - share.first_row
-                unused = [torch.empty(num_rows * n, dtype=torch.uint8, device="cpu") for n in row_bytes]
-                next_state = [tensor.data_ptr() for tensor in unused]
-            return compute(share, state, self._addresses(*next_state))
+                return compute(share, state.data_ptr() + offset, next_state.data_ptr() + offset)
+            unused = torch.empty((share.stop_row - share.first_row) * row_bytes, dtype=torch.uint8, device="cpu")
+            return compute(share, state.data_ptr() + offset, unused.data_ptr())
 
         with ThreadPoolExecutor(count) as pool:  # the library runs without the interpreter's lock
             return list(pool.map(run, threads.split(rows, frames, self._warmup, count)))
@@ -107,13 +93,12 @@ class NativeEncoder(_Steps):
     """
 
     def __init__(self, encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer) -> None:
-        past = encoder.window_length - encoder.patch_length
         windows = encoder.window_length // encoder.patch_length - 1
         patches = receptive_field(encoder.patch_blocks) + windows
         super().__init__(
             quantizer,
             encoder.patch_length * encoder.patches_per_frame,
-            state_shapes(past, encoder.patch_blocks, encoder.frame_blocks),
+            state_size(encoder),
             receptive_field(encoder.frame_blocks) + -(-patches // encoder.patches_per_frame),
         )
         packer = Packer()
@@ -121,12 +106,12 @@ class NativeEncoder(_Steps):
             self._encoder = packer.encoder(encoder, quantizer)
         self._memory = packer.memory
 
-    def __call__(self, waveform: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
+    def __call__(self, waveform: Tensor, state: Tensor, num_codebooks: int) -> tuple[Tensor, Tensor]:
         """Encode whole frames.
 
         Args:
             waveform: float32 ``(B, T * hop_length)``.
-            state: of the encoder, before the first frame.
+            state: of the encoder before the first frame, packed, ``(B, n)``.
             num_codebooks: codebooks ``Q`` to encode with.
 
         Returns:
@@ -150,7 +135,7 @@ class NativeEncoder(_Steps):
         source, target, isa = waveform.data_ptr(), codes.data_ptr(), library.current_isa()
         source_stride, strides = waveform.stride(0), (ctypes.c_int64 * 3)(*codes.stride())
 
-        def compute(share: threads.Share, state: Any, next_state: Any) -> int:
+        def compute(share: threads.Share, state: int, next_state: int) -> int:
             row, stop_row, start, first, stop = share
             status: int = self._library.encode(
                 isa,
@@ -174,14 +159,15 @@ class NativeEncoder(_Steps):
     def agrees_with(self, encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer) -> bool:
         """Whether the modules give the same codes and states, to the bit, for a tone and several states."""
         batch = 2
-        state = expected_state = encoder.initial_state(batch)
+        expected_state = encoder.initial_state(batch)
+        state = pack_state(expected_state)
         for frames in _TRIAL_FRAMES:
             samples = batch * frames * self.hop_length
             waveform = torch.arange(samples, dtype=torch.float32, device="cpu").view(batch, -1).mul(0.7).sin() * 0.1
             codes, state = self(waveform, state, self.num_codebooks)
             latent, expected_state = encoder(waveform, expected_state)
             expected = quantizer.encode(latent, self.num_codebooks)
-            if not _equal((codes, *state), (expected, *expected_state)):
+            if not torch.equal(codes, expected) or not torch.equal(state, pack_state(expected_state)):
                 return False
         return True
 
@@ -203,24 +189,23 @@ class NativeDecoder(_Steps):
         super().__init__(
             quantizer,
             decoder.patch_length * decoder.patches_per_frame,
-            state_shapes(decoder.patch_length, decoder.frame_blocks, decoder.patch_blocks),
+            state_size(decoder),
             receptive_field(decoder.frame_blocks) + -(-patches // decoder.patches_per_frame),
         )
-        self._patches_per_frame, self._has_noise = decoder.patches_per_frame, decoder.noise is not None
         packer = Packer()
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             self._decoder = packer.decoder(quantizer, decoder)
         self._memory = packer.memory
 
     def __call__(
-        self, codes: Tensor | None, state: State, frames: int, lengths: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+        self, codes: Tensor | None, state: Tensor, frames: int, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Decode frames; the waveform is late by one frame.
 
         Args:
             codes: int64 ``(B, Q, T)``, with ``T`` at most ``frames``. Latents of zeros follow them, and stand for
                 ``None``.
-            state: of the decoder, before the first frame.
+            state: of the decoder before the first frame, packed, ``(B, n)``.
             frames: to decode.
             lengths: int64 ``(B,)``, frames of each row that count; latents of zeros follow them. All by default.
 
@@ -231,7 +216,7 @@ class NativeDecoder(_Steps):
             TokensError: a code is out of range.
             InputError: a shape, dtype or device is not as above.
         """
-        batch, num_codebooks, num_frames = (len(state[0]), 0, 0) if codes is None else codes.shape
+        batch, num_codebooks, num_frames = (len(state), 0, 0) if codes is None else codes.shape
         if codes is None:
             source, strides = None, (ctypes.c_int64 * 3)()
         else:
@@ -248,13 +233,11 @@ class NativeDecoder(_Steps):
                     f"({batch},) on cpu"
                 )
             lengths = lengths.contiguous()
-        position, next_position = self._split_position(state, frames)
-        state = state[: len(self._state_shapes)]
         waveform = torch.empty((batch, frames * self.hop_length), dtype=torch.float32, device="cpu")
         target, target_stride, isa = waveform.data_ptr(), waveform.stride(0), library.current_isa()
         length_source = None if lengths is None else lengths.data_ptr()
 
-        def compute(share: threads.Share, state: Any, next_state: Any) -> int:
+        def compute(share: threads.Share, state: int, next_state: int) -> int:
             row, stop_row, start, first, stop = share
             status: int = self._library.decode(
                 isa,
@@ -268,7 +251,6 @@ class NativeDecoder(_Steps):
                 num_codebooks,
                 num_frames,
                 None if length_source is None else length_source + 8 * row,
-                None if position is None else position.data_ptr() + 4 * row,
                 state,
                 next_state,
                 target + 4 * row * target_stride,
@@ -276,33 +258,18 @@ class NativeDecoder(_Steps):
             )
             return status
 
-        return waveform, (*self._run(compute, batch, frames, state), *next_position)
-
-    def _split_position(self, state: State, frames: int) -> tuple[Tensor | None, State]:
-        """The position of the noise, which is last in a state, and that after ``frames``; without noise, none."""
-        if not self._has_noise:
-            return None, ()
-        position = state[-1]
-        if position.dtype is not torch.float32 or not position.is_cpu or position.shape != (len(state[0]), 1):
-            raise InputError(
-                f"the state ends in {position.dtype} {tuple(position.shape)} on {position.device}; expected the "
-                f"position of the noise, torch.float32 ({len(state[0])}, 1) on cpu"
-            )
-        return position.contiguous(), ((position + frames * self._patches_per_frame) % PERIOD,)
+        return waveform, self._run(compute, batch, frames, state)
 
     def agrees_with(self, quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> bool:
         """Whether the modules give the same audio and states, to the bit, for some codes and several states."""
         batch, (num_codebooks, size, _) = 2, quantizer.codebooks.shape
-        state = expected_state = decoder.initial_state(batch)
+        expected_state = decoder.initial_state(batch)
+        state = pack_state(expected_state)
         for frames in _TRIAL_FRAMES:
             count = batch * num_codebooks * frames
             codes = torch.arange(count, device="cpu").mul_(7).remainder_(size).view(batch, num_codebooks, frames)
             audio, state = self(codes, state, frames)
             expected, expected_state = decoder(quantizer.decode(codes), expected_state)
-            if not _equal((audio, *state), (expected, *expected_state)):
+            if not torch.equal(audio, expected) or not torch.equal(state, pack_state(expected_state)):
                 return False
         return True
-
-
-def _equal(x: Sequence[Tensor], y: Sequence[Tensor]) -> bool:
-    return all(map(torch.equal, x, y))
