@@ -58,6 +58,25 @@ def test_names_of_the_api_exist(page: str):
         pkgutil.resolve_name(name)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page: str):
+    pattern = r"(?<![\w/.])((?:speechtok|training|benchmarks|examples|tests|docs)/[\w./-]*\w\.(?:py|c|yaml))\b"
+    for path in re.findall(pattern, read(page)):
+        assert (ROOT / path).is_file() or "NAME" in path, f"{page}: {path}"
+
+
+def test_names_in_the_tour_of_the_code_exist():
+    sources = "".join(
+        path.read_text(encoding="utf-8")
+        for package in ("speechtok", "training", "tests")
+        for path in (ROOT / package).rglob("*.py")
+        if path.parent.name != "docs"
+    )
+    for name in re.findall(r"`([A-Za-z_]+(?:\.[A-Za-z_]+)*)`", read("docs/dive.md")):
+        last = name.rpartition(".")[2]
+        assert re.search(rf"\b{last}\b", sources) or last in ("NAME", "energy", "py"), name
+
+
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:")[1]
     listed = {*re.findall(r"[\w/-]+\.md", navigation)}
