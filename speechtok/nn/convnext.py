@@ -169,12 +169,12 @@ class ConvNeXtDecoder(nn.Module):
     def forward(self, latent: Tensor, state: State) -> tuple[Tensor, State]:
         """``latent``: ``(B, T, D)``. Returns ``(B, T * hop_length)``, one frame late, and the next state."""
         depth = 1 + len(self.frame_blocks.blocks) + len(self.patch_blocks.blocks)
-        patches, blocks = self._patches(latent, state[1:depth])
-        waveform, tail, position = self._write(patches, state[0], state[depth:])
+        patches, blocks = self.hidden(latent, state[1:depth])
+        waveform, tail, position = self.synthesize(patches, state[0], state[depth:])
         return waveform, (tail, *blocks, *position)
 
-    def _patches(self, latent: Tensor, state: State) -> tuple[Tensor, State]:
-        """``latent``: ``(B, T, D)``. The blocks' output for each patch, ``(B, P, D)``, and their next state."""
+    def hidden(self, latent: Tensor, state: State) -> tuple[Tensor, State]:
+        """``latent``: ``(B, T, D)``. Returns the blocks' output for each patch, ``(B, P, D)``, and their next state."""
         split = len(self.frame_blocks.blocks)
         batch, frames, _ = latent.shape
         x = self.project(latent.flatten(0, 1)).view(batch, frames, -1)
@@ -183,8 +183,17 @@ class ConvNeXtDecoder(nn.Module):
         x, patch_state = self.patch_blocks(x, state[split:])
         return x, (*frame_state, *patch_state)
 
-    def _write(self, patches: Tensor, tail: Tensor, position: State) -> tuple[Tensor, Tensor, State]:
-        """``patches``: ``(B, P, D)``. The waveform ``(B, P * patch_length)``, the next tail and position."""
+    def synthesize(self, patches: Tensor, tail: Tensor, position: State) -> tuple[Tensor, Tensor, State]:
+        """Write the waveform of patches.
+
+        Args:
+            patches: result of :meth:`hidden`, ``(B, P, D)``.
+            tail: second half of the last piece, ``(B, patch_length)``.
+            position: of the noise, ``(B, 1)``; empty without noise.
+
+        Returns:
+            The waveform ``(B, P * patch_length)``, one frame late, the next tail and the next position.
+        """
         piece = 2 * self.patch_length
         written = self.head(patches.flatten(0, 1)).view(*patches.shape[:2], -1)
         pieces = written[..., :piece] * written[..., piece : piece + 1].square()
