@@ -135,8 +135,8 @@ def test_saved_as_transformers_does_it_is_the_same_tokenizer(name, tokenizers, t
 
 
 def matrix() -> dict[str, dict[str, str]]:
-    """Rows and columns of the table of the section "What each codec can do"."""
-    section = PAGE.split("## What each codec can do")[1].split("\n## ")[0]
+    """Rows and columns of the table of the section "Features of each codec"."""
+    section = PAGE.split("## Features of each codec")[1].split("\n## ")[0]
     lines = [line.strip("| ").split("|") for line in re.findall(r"^\|.*\|$", section, re.MULTILINE)]
     head, _, *rows = [[cell.strip() for cell in line] for line in lines]
     return {row[0].strip("`"): dict(zip(head[1:], row[1:], strict=True)) for row in rows}
