@@ -71,11 +71,11 @@ def roundtrip_figure(
     difference = levels[1][:, :frames] - levels[0][:, :frames]
 
     figure = Figure(figsize=(13, 11), dpi=100)
-    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08, rect=(0, 0, 1, 0.95))  # the rest is for the title
     before, after, between, grid = figure.subplots(4, sharex=True, height_ratios=(1, 1, 1, 0.9))
-    figure.suptitle(title or " ", fontsize=17, fontweight="bold", ha="left", x=0.01, y=0.992)
+    figure.suptitle(title or " ", fontsize=17, fontweight="bold", ha="left", va="center", x=0.01, y=0.97)
     line = "      ".join(f"{name} {value}" for name, value in scores)
-    figure.text(0.985, 0.982, line, fontsize=14, ha="right", va="center")
+    figure.text(0.985, 0.97, line, fontsize=14, ha="right", va="center")
     _draw_level(before, levels[0], seconds, tokens.sample_rate, "Original")
     image = _draw_level(after, levels[1], seconds, tokens.sample_rate, "Decoded")
     figure.colorbar(image, ax=[before, after], label="level, dB relative to full scale", aspect=30, pad=0.01)
@@ -138,7 +138,8 @@ def _draw_codes(figure: Figure, axes: Axes, tokens: SpeechTokens, vectors: Tenso
     else:
         values, meaning = _similarity_order(codes, vectors.numpy()), "similar entries,\nsimilar colours"
     duration = f"{1000 / tokens.frame_rate:.3g} ms"
-    _title(axes, f"Codes: {frames} frames of {duration} × {codebooks} codebooks, all that the decoder receives")
+    books = f"{codebooks} codebook{'s' if codebooks > 1 else ''}"
+    _title(axes, f"Codes: {frames} frames of {duration} × {books}, all that the decoder receives")
     image = axes.imshow(
         values,
         aspect="auto",

@@ -24,6 +24,7 @@ from examples.speech_lm.phones import Word, phones_to_frames
 from speechtok.audio import resample
 from speechtok.errors import AudioError, InputError, MissingFileError, OutputError
 from speechtok.files import replacing
+from speechtok.lm import AudioVocabulary
 from speechtok.tokenizer import Tokenizer
 from training.manifest import Utterance, read_manifest
 
@@ -191,11 +192,16 @@ def main() -> None:
     arguments = config_parser("prepare", __doc__).parse_args()
     config = load_config(arguments.config, arguments.overrides)
     tokenizer = load_tokenizer(config)
+    vocabulary = AudioVocabulary(tokenizer, config.pattern, config.num_codebooks)
     for split in ("train", "dev"):
         utterances = prepare(config, tokenizer, split)
         seconds = sum(int(utterance.tokens.num_samples) for utterance in utterances) / tokenizer.sample_rate
         texts = sum(bool(utterance.text) for utterance in utterances)
-        print(f"{split}: {len(utterances)} utterances, {texts} with a text, {seconds / 60:.1f} minutes")
+        ids = sum(vocabulary.to_ids(utterance.tokens).shape[1] - 2 for utterance in utterances)  # of codes
+        print(
+            f"{split}: {len(utterances)} utterances, {texts} with a text, {seconds / 60:.1f} minutes, "
+            f"{ids / seconds:.1f} ids per second"
+        )
 
 
 if __name__ == "__main__":

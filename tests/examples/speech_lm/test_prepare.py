@@ -1,9 +1,12 @@
 import json
 import math
+import re
 import shutil
+import sys
 
 import pytest
 import torch
+import yaml
 
 import speechtok
 from examples.speech_lm import prepare
@@ -104,3 +107,12 @@ def test_a_lexicon_without_matching_phones_is_refused(values, tiny, data, tmp_pa
     (folder / "train.jsonl").write_text(json.dumps({"audio": "train0.flac", "text": "good"}))
     with pytest.raises(InputError, match="has no phones that match its texts"):
         prepare.prepare(config_of(values, data=str(folder), lexicon=lexicon), tiny, "train")
+
+
+def test_the_command_reports_utterances_and_ids_per_second(values, monkeypatch, capsys, tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(sys, "argv", ["prepare", "--config", str(tmp_path / "config.yaml")])
+    prepare.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"train: 4 utterances, 3 with a text, 0\.0 minutes, [1-9]\d\.\d ids per second", lines[1])
+    assert lines[2].startswith("dev: 2 utterances, 2 with a text")
