@@ -41,7 +41,7 @@ HEAD = """<!-- Written by `python -m docs.listening --data DIR`; edit docs/liste
 # Listen
 
 Four utterances, each as the original and decoded from 8, 4, 2 and 1 codebooks by the default tokenizer
-`{fingerprint}`. All clips belong to test splits, which training never sees.
+`{fingerprint}` with the decoder `{decoder_fingerprint}`. All clips belong to test splits, which training never sees.
 
 Use headphones. With all 8 codebooks, listen for the timbre of the voice and for a faint buzz in vowels. With
 1 codebook, words remain but the voice does not: codebook 0 carries phonetic content, and the other codebooks carry
@@ -154,7 +154,7 @@ def main() -> int:
     arguments = parser.parse_args()
     tok = speechtok.load()
     FOLDER.mkdir(exist_ok=True)
-    page = [HEAD.format(fingerprint=tok.fingerprint)]
+    page = [HEAD.format(fingerprint=tok.fingerprint, decoder_fingerprint=tok.decoder_fingerprint)]
     for name, utterance in find_clips(arguments.data).items():
         versions, cards = write_versions(tok, utterance)
         if name == README_CLIP:

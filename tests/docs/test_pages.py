@@ -137,7 +137,8 @@ def test_every_config_file_is_on_the_page_of_the_training():
 
 
 def test_pages_describe_the_default_tokenizer():
-    fingerprint = speechtok.load().fingerprint
+    tok = speechtok.load()
+    fingerprint = tok.fingerprint
     for page in (
         "docs/benchmarks/index.md",
         "docs/formats.md",
@@ -145,6 +146,7 @@ def test_pages_describe_the_default_tokenizer():
         "speechtok/assets/MODEL_CARD.md",
     ):
         assert fingerprint in read(page), page
+    assert tok.decoder_fingerprint in read("docs/listen/index.md")
 
 
 def test_the_architecture_has_the_parameters_of_the_default():
