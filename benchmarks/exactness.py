@@ -24,13 +24,18 @@ import torch
 
 import speechtok
 from benchmarks.arguments import integer_from, one_line_errors
-from speechtok import tokenizer
 from speechtok.audio import resample
 from speechtok.errors import InputError
-from speechtok.nn import exact, native
+from speechtok.nn.exact import use_int8
+from speechtok.nn.native import use_isa
+from speechtok.nn.native.library import available_isas
 
-COMPILED = {"0": "compiled, without AVX2", "1": "compiled, AVX2", "2": "compiled, AVX-512 with VNNI"}
-"""Ways of the compiled steps to compute."""
+COMPILED = {
+    "generic": "compiled, without AVX2",
+    "avx2": "compiled, AVX2",
+    "avx512_vnni": "compiled, AVX-512 with VNNI",
+}
+"""Instruction sets of compiled code."""
 PROCESSORS = {
     "AVX-512 with VNNI": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
     "AVX-512 without VNNI": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
@@ -151,21 +156,20 @@ def elsewhere(
 
 
 def encode_saved(model: str | None, means: str, audio: Path, out: Path) -> None:
-    """What a fresh process does: all by ``means``.
+    """Encode and decode in this process with one implementation, and save the codes and digests of the audio.
 
-    A way of the compiled steps; or ``"int8"`` (where the processor does such products exactly) or ``"float32"``, by
-    PyTorch.
+    Args:
+        model: a tokenizer's directory; the default tokenizer if ``None``.
+        means: an instruction set of compiled code; or ``"int8"`` (where such products are exact) or ``"float32"``, the
+            products of PyTorch.
+        audio: file with the waveforms.
+        out: file to write.
     """
-    if means in COMPILED:
-        tokenizer.faster = lambda *_: True
-        native.NativeSteps.__init__ = functools.partialmethod(native.NativeSteps.__init__, way=int(means))
-    else:
-        tokenizer.faster = lambda *_: False
-        exact.int8_is_faster = lambda: means == "int8"  # type: ignore[assignment]
     with np.load(audio) as arrays:
         waveforms = [torch.from_numpy(arrays[name]) for name in sorted(arrays.files)]
     torch.set_num_threads(1)
-    codes, digests = alone(speechtok.load(model), waveforms)
+    with use_isa(means if means in COMPILED else None), use_int8(means == "int8"):
+        codes, digests = alone(speechtok.load(model), waveforms)
     np.savez(out, audio=np.array(digests), **{f"{i:06}": c.numpy().astype(np.int32) for i, c in enumerate(codes)})
 
 
@@ -203,11 +207,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if not arguments.data:
         parser.error("--data is missing")
-    from benchmarks.reconstruction import read_manifest  # its needs are not those of another interpreter
+    from benchmarks.data import read_utterances  # needs packages that another interpreter may lack
 
     torch.set_num_threads(1)
     tok = speechtok.load(arguments.model)
-    files = read_manifest(arguments.data)[: arguments.limit]
+    files = [utterance.audio for utterance in read_utterances(arguments.data)[: arguments.limit]]
     waveforms = [_read(file, tok.sample_rate) for file in files]
     expected, expected_audio = alone(tok, waveforms)
     total = sum(grid.numel() for grid in expected)
@@ -231,8 +235,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         for python in (sys.executable, *arguments.python):
             version = "" if python == sys.executable else _torch(python) + ", "
-            compiled = list(COMPILED)[: library.speechtok_ways()] if (library := native.library()) else []
-            fresh: dict[str, tuple[str, dict[str, str]]] = {COMPILED[way]: (way, {}) for way in compiled}
+            compiled = [isa for isa in COMPILED if isa in available_isas()]
+            fresh: dict[str, tuple[str, dict[str, str]]] = {COMPILED[isa]: (isa, {}) for isa in compiled}
             fresh |= {"PyTorch, float32 products": ("float32", {})}
             fresh |= {f"PyTorch, int8 products, {name}": ("int8", extra) for name, extra in PROCESSORS.items()}
             for name, (means, environment) in fresh.items():
