@@ -14,6 +14,7 @@ from examples.speech_lm.config import SpeechLmConfig
 from examples.speech_lm.text_tokenizer import byte_tokenizer
 from speechtok.config import from_mapping
 from speechtok.errors import CheckpointError, ConfigError, InputError, MissingFileError
+from speechtok.extras import install_hint
 from speechtok.files import replacing
 from speechtok.lm import AudioVocabulary, SpeechProcessor, extend_model
 from speechtok.tokenizer import Tokenizer
@@ -61,8 +62,8 @@ def _add_lora(model: PreTrainedModel, config: SpeechLmConfig, vocabulary: AudioV
     """Freeze a model except for LoRA matrices and the embeddings of the new ids."""
     if importlib.util.find_spec("peft") is None:
         raise ConfigError(
-            f"lora_rank is {config.lora_rank}, which needs peft: pip install 'speechtok[examples]', or pass "
-            "lora_rank=0 to train all weights"
+            f"lora_rank is {config.lora_rank}, which needs peft: {install_hint('examples')}, or pass lora_rank=0 to "
+            "train all weights"
         )
     from peft import LoraConfig, get_peft_model
 
