@@ -52,5 +52,8 @@ class OutputError(SpeechtokError, OSError):
 
 def quoted(value: Any) -> str:
     """``repr(value)`` for a message, cut to 80 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to print integers of more than 4300 digits
+        text = f"an integer too long to print"
     return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 1]}…"

@@ -3,7 +3,7 @@
 import importlib.metadata
 from collections.abc import Sequence
 
-from benchmarks.metrics import distortion, spectral, voice
+from benchmarks.metrics import artefacts, distortion, spectral, voice
 from benchmarks.metrics.dnsmos import dnsmos
 from benchmarks.metrics.metric import Metric, Value
 from benchmarks.metrics.recognisers import load_recogniser
@@ -39,6 +39,23 @@ METRICS: dict[str, Metric] = {
         ("auraloss",),
         "spectral convergence and log magnitude at three resolutions (Yamamoto et al. 2020, arXiv 1910.11480); "
         "library auraloss",
+    ),
+    "comb": Metric(
+        "comb excess, dB",
+        "lower",
+        2,
+        artefacts.comb_excess,
+        (),
+        "buzz: how far the loudest 10 Hz of a period stand out above 3 kHz, less the original's; the worst of all "
+        "periods from 40 to 800 Hz",
+    ),
+    "high_band": Metric(
+        "energy above 4 kHz, dB",
+        "lower",
+        2,
+        artefacts.high_band_difference,
+        (),
+        "absolute difference of the energies above 4 kHz",
     ),
     "f0_correlation": Metric(
         "F0 correlation",
