@@ -35,6 +35,8 @@ def comb_excess(original: Speech, decoded: Speech) -> Value:
 
 def high_band_difference(original: Speech, decoded: Speech) -> Value:
     """Absolute difference of the energies above 4 kHz, in decibels."""
+    if not original.waveform.any() or not decoded.waveform.any():
+        return math.nan, 1.0
     energies = []
     for x in (original, decoded):
         spectrum = np.abs(np.fft.rfft(x.waveform.numpy().astype(np.float64))) ** 2

@@ -30,6 +30,7 @@ def arguments(tmp_path):
     return ["--config", str(tmp_path / "tiny.yaml"), "--steps", "2", "--rounds", "1", f"data={tmp_path}"]
 
 
+@pytest.mark.slow
 def test_every_row_is_measured_in_a_separate_process(arguments, monkeypatch, capsys):
     plain = {"compile": "false", "bfloat16": "false"}
     monkeypatch.setattr(training_speed, "ROWS", {"plain": (plain, {}), "other memory": (plain, training_speed.MEMORY)})
@@ -40,8 +41,9 @@ def test_every_row_is_measured_in_a_separate_process(arguments, monkeypatch, cap
     assert lines[2].endswith("| 1.00 |")
 
 
+@pytest.mark.slow
 def test_a_failed_training_is_named(capfd):
     assert training_speed.main(["--config", "nowhere.yaml", "data=nowhere"]) == 1
     error = capfd.readouterr().err
-    assert "nowhere.yaml does not exist" in error
+    assert "'nowhere.yaml' does not exist" in error
     assert "ended with status 1" in error
