@@ -252,7 +252,8 @@ class Stream:
             signal, state, codes = _take(x, rows)[:, :n], None, None
             whole = (waiting + n) // hop * hop
             if whole:
-                signal = torch.cat([_take(self._partial, rows)[:, :waiting], signal], 1)
+                if waiting:
+                    signal = torch.cat([_take(self._partial, rows)[:, :waiting], signal], 1)
                 state = tuple(_take(s, rows) for s in self._encoder_state)
                 codes, state = self._codec.encode_frames(signal[:, :whole], state, q)
                 waiting, signal = 0, signal[:, whole:]
