@@ -47,9 +47,7 @@ class Activation(nn.Module):
 
 def _normed(conv: nn.Module) -> nn.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # the published weights use the parameter names of this older function
+        warnings.simplefilter("ignore", FutureWarning)  # the published names are those of this older function
         normed: nn.Module = nn.utils.weight_norm(conv)
     normed.weight_g.data *= 1.5 + torch.rand_like(normed.weight_g)  # keeps signals from fading
     normed.bias.data *= 0.1

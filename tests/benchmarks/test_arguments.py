@@ -1,7 +1,8 @@
 import pytest
 
-from benchmarks import reconstruction, seanet_speed, speed, training_speed, vocabulary
+from benchmarks import reconstruction, seanet_speed, training_speed, vocabulary
 from benchmarks.exactness import __main__ as exactness
+from benchmarks.speed import __main__ as speed
 
 NOWHERE = "a/tokenizer/that/is/nowhere"
 
