@@ -49,7 +49,7 @@ class FrameCodec(Protocol):
         """State of the decoder before the first frame."""
 
     def encode_frames(self, x: Tensor, state: State, num_codebooks: int) -> tuple[Tensor, State]:
-        """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state."""
+        """``x``: ``(B, T * hop_length)``. Codes ``(B, Q, T)`` and the next state, in memory of its own."""
 
     def decode_frames(self, codes: Tensor | None, state: State, frames: int) -> tuple[Tensor, State]:
         """``codes``: ``(B, Q, T)``, or ``None`` for silence. Waveform ``(B, T * hop_length)``, one frame late."""
@@ -262,7 +262,7 @@ class Stream:
         result = self._filled([(rows, codes) for rows, _, codes, _, _ in done], (q,), NO_CODE, torch.int64)
         for rows, state, _, waiting, signal in done:
             if state is not None:
-                _put(self._encoder_state, rows, state)
+                self._encoder_state = _merge(self._encoder_state, rows, state)
             rest = waiting + signal.shape[1]
             if signal.shape[1]:
                 self._partial[slice(None) if rows is None else rows, waiting:rest] = signal
@@ -283,7 +283,7 @@ class Stream:
         result = self._filled([(rows, audio) for rows, _, audio in done], (), 0.0, torch.float32)
         self._given = [max(0, n - (not begun)) * hop for n, begun in zip(frames, self._begun, strict=True)]
         for rows, state, _ in done:
-            _put(self._decoder_state, rows, state)
+            self._decoder_state = _merge(self._decoder_state, rows, state)
             for row in range(self._batch_size) if rows is None else rows:
                 self._begun[row] = True
         return result
@@ -379,10 +379,10 @@ def _take(x: Tensor, rows: list[int] | None) -> Tensor:
     return x if rows is None else x[rows]
 
 
-def _put(kept: State, rows: list[int] | None, new: State) -> None:
-    """Copy the new state: a network may return views of a whole chunk."""
-    if rows is None:
-        torch._foreach_copy_(list(kept), list(new))
-    else:
-        for old, tensor in zip(kept, new, strict=True):
-            old[rows] = tensor
+def _merge(kept: State, rows: list[int] | None, new: State) -> State:
+    """The state of all rows after some of them, all if ``None``, got a new one."""
+    if rows is None and not any(tensor.is_inference() for tensor in new):
+        return new
+    for old, tensor in zip(kept, new, strict=True):  # outside inference mode, its tensors cannot be modified
+        old[slice(None) if rows is None else rows] = tensor
+    return kept
