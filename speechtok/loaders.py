@@ -75,7 +75,7 @@ def load(
 
 
 def build(config: ModelConfig) -> ConvNeXtTokenizer | SEANetTokenizer:
-    """Make a tokenizer of either family with random weights."""
+    """Make a tokenizer of the ``convnext`` or ``seanet`` family with random weights."""
     return SEANetTokenizer(config) if isinstance(config, SEANetConfig) else ConvNeXtTokenizer(config)
 
 

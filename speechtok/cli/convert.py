@@ -1,4 +1,4 @@
-"""``speechtok convert``: a published checkpoint to speechtok's format."""
+"""``speechtok convert``: rewrite a published checkpoint as ``config.json`` and ``model.safetensors``."""
 
 import argparse
 from pathlib import Path

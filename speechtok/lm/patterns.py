@@ -118,6 +118,11 @@ class InterleavedPattern(Pattern):
             positions = self.positions(frames, num_codebooks)
             order = self._order(positions, frames, num_codebooks)
             start = int(positions[0, -1])
+            if frames == 1 and start > 0:
+                raise VocabularyError(
+                    f"pattern {self.name!r} begins with codebook {order[0]}; expected codebook 0, which determines "
+                    "the length"
+                )
             if order[:start] != previous[:start]:
                 raise VocabularyError(
                     f"pattern {self.name!r} orders the codebooks of {frames - 1} frames as {quoted(previous)} and of "
@@ -184,7 +189,7 @@ class Semantic(InterleavedPattern):
 
     @property
     def max_run_length(self) -> int:
-        """See :attr:`InterleavedPattern.max_run_length`."""
+        """:attr:`longest_run`: the longest run that a code and one run-length id stand for, in frames."""
         return self.longest_run
 
     def positions(self, frames: int, num_codebooks: int) -> Tensor:
@@ -270,7 +275,7 @@ class ParallelPattern(Pattern):
 class Parallel(ParallelPattern):
     """All codebooks of a frame in one step; or, with ``delays``, the delay pattern of MusicGen and Moshi.
 
-    Columns are steps; ``S`` and ``E`` are the start and end tokens::
+    In the drawings, rows are codebooks and columns are steps; ``S`` and ``E`` are the start and end tokens::
 
         S a0 a1 a2 a3  E
         S b0 b1 b2 b3  E
@@ -328,7 +333,7 @@ def as_pattern(pattern: "str | Pattern | Mapping[str, Any]") -> Pattern:
 
 
 def grid_indices(frames: int, num_codebooks: int) -> tuple[Tensor, Tensor]:
-    """Frame index ``(1, T)`` and codebook index ``(Q, 1)``, from which ``positions`` are computed."""
+    """Index of the frame, ``(1, T)``, and of the codebook, ``(Q, 1)``; both int64, to compute ``positions`` from."""
     return torch.arange(frames, device="cpu")[None], torch.arange(num_codebooks, device="cpu")[:, None]
 
 

@@ -1,4 +1,4 @@
-"""Residual vector quantization at inference: nearest codebook vectors, stage by stage."""
+"""Residual vector quantization at inference: nearest codebook vectors, codebook by codebook."""
 
 import torch
 import torch.nn.functional as F
@@ -19,18 +19,18 @@ are compared with the query; two divided by their scale; and their squared norms
 class ResidualQuantizer(nn.Module):
     """Residual vector quantizer (Zeghidour et al. 2021, SoundStream, arXiv 2107.03312, algorithm 1).
 
-    Stage ``q`` chooses the codebook vector nearest to the residual of the stages before it, so any prefix of the
-    codebooks is a coarser description of the same latent. The choice is the same on every machine: residual and vectors
+    Codebook ``q`` gives the vector nearest to the residual of the codebooks before it, so any prefix of the codebooks
+    is a coarser description of the same latent. The choice is the same on every machine: residual and vectors
     are rounded to levels (see :mod:`speechtok.nn.exact`), and the first of equally near vectors is taken.
 
-    With a ``semantic_dim``, stage 0 compares only the first ``semantic_dim`` dimensions of the latent, and the other
-    stages compare the rest, from which stage 0 subtracts the mean for its code.
+    With a ``semantic_dim``, codebook 0 compares only the first ``semantic_dim`` dimensions of the latent. The other
+    codebooks compare the remaining dimensions, from which codebook 0 subtracts the mean for its code.
 
     Args:
-        num_codebooks: stages ``Q``.
-        codebook_size: vectors ``N`` of each stage.
+        num_codebooks: number of codebooks ``Q``.
+        codebook_size: vectors ``N`` of each codebook.
         dim: width ``D`` of latent and vectors.
-        semantic_dim: see above; if 0, all stages compare all dimensions.
+        semantic_dim: see above; if 0, all codebooks compare all dimensions.
     """
 
     codebooks: Tensor
@@ -41,11 +41,11 @@ class ResidualQuantizer(nn.Module):
         self.register_buffer("codebooks", torch.empty(num_codebooks, codebook_size, dim))
         nn.init.normal_(self.codebooks)
         if semantic_dim:
-            self.codebooks[1:, :, :semantic_dim] = 0.0  # later stages do not change the semantic dimensions
+            self.codebooks[1:, :, :semantic_dim] = 0.0  # later codebooks do not change the semantic dimensions
         self._stages: WeightCache[list[Stage]] = WeightCache()
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
-        """``latent``: ``(B, T, D)``. Returns the codes of the first ``num_codebooks`` stages, int64 ``(B, Q, T)``."""
+        """``latent``: ``(B, T, D)``. Returns the codes of ``num_codebooks`` codebooks, int64 ``(B, Q, T)``."""
         residual = latent.flatten(0, 1)
         query, residual = residual[:, : self.semantic_dim or None], residual[:, self.semantic_dim :]
         codes, stages = [], self._stages(self._prepare, self.codebooks)
@@ -63,7 +63,7 @@ class ResidualQuantizer(nn.Module):
         return sum_vectors(self.codebooks, codes)
 
     def levels(self) -> list[Stage]:
-        """Stages with the levels as float32 matrices ``(N, K)``."""
+        """One :data:`Stage` per codebook, with the levels as float32 matrices ``(N, K)``."""
         return self._levels(self.codebooks)
 
     def _levels(self, codebooks: Tensor) -> list[Stage]:
@@ -87,8 +87,8 @@ class FloatQuantizer(nn.Module):
     """Residual vector quantizer in float32, for published codebooks that were trained so.
 
     Args:
-        num_codebooks: stages ``Q``.
-        codebook_size: vectors ``N`` of each stage.
+        num_codebooks: number of codebooks ``Q``.
+        codebook_size: vectors ``N`` of each codebook.
         dim: width ``D`` of latent and vectors.
     """
 
@@ -101,7 +101,7 @@ class FloatQuantizer(nn.Module):
         self._scores: WeightCache[list[Product]] = WeightCache()
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
-        """``latent``: ``(B, T, D)``. Returns the codes of the first ``num_codebooks`` stages, int64 ``(B, Q, T)``."""
+        """``latent``: ``(B, T, D)``. Returns the codes of ``num_codebooks`` codebooks, int64 ``(B, Q, T)``."""
         residual = latent.flatten(0, 1)
         codes = []
         scores = self._scores(self._prepare, self.codebooks)[:num_codebooks]

@@ -30,9 +30,9 @@ class ReversedFine(InterleavedPattern):
         return frame * num_codebooks + (-codebook) % num_codebooks
 
 
-LINES = [Flatten(), Semantic(), Semantic(4), CoarseFirst(), Delay(), Delay((0, 2, 2, 2)), ReversedFine()]
-GRIDS = [Parallel(), Parallel((0, 1, 2, 3)), Parallel((0, 2, 0, 1))]
-PATTERNS = [*LINES, *GRIDS]
+INTERLEAVED_PATTERNS = [Flatten(), Semantic(), Semantic(4), CoarseFirst(), Delay(), Delay((0, 2, 2, 2)), ReversedFine()]
+PARALLEL_PATTERNS = [Parallel(), Parallel((0, 1, 2, 3)), Parallel((0, 2, 0, 1))]
+PATTERNS = [*INTERLEAVED_PATTERNS, *PARALLEL_PATTERNS]
 INFO = TokenizerInfo(16_000, 320, 32, 4, "0123456789abcdef")
 
 

@@ -11,7 +11,7 @@ from speechtok.errors import VocabularyError
 from speechtok.lm import Parallel, Pattern, Semantic
 from speechtok.lm.layout import first_true, make_format
 
-from .cases import INFO, LINES, PATTERNS, utterances, vocabularies
+from .cases import INFO, INTERLEAVED_PATTERNS, PATTERNS, utterances, vocabularies
 
 
 @settings(max_examples=30)
@@ -214,7 +214,7 @@ def test_after_an_invalid_id_in_speech_only_the_end_may_follow(vocab, row):
     assert vocab.continuations([*row[:3], row[1]]).nonzero().flatten().tolist() == [vocab.eos_id]
 
 
-@pytest.mark.parametrize("pattern", LINES + PATTERNS[-3:], ids=str)
+@pytest.mark.parametrize("pattern", INTERLEAVED_PATTERNS + PATTERNS[-3:], ids=str)
 def test_the_default_device_does_not_matter(pattern):
     # as torch.set_default_device("cuda") does for a whole program
     codes = torch.randint(32, (2, 4, 9), generator=torch.Generator().manual_seed(0))

@@ -132,6 +132,11 @@ def test_patterns_that_cannot_be_parsed_are_refused(pattern):
     assert len(str(error.value)) < 300
 
 
+def test_a_pattern_that_begins_with_another_codebook_is_told_so():
+    with pytest.raises(VocabularyError, match="'fine_first' begins with codebook 2; expected codebook 0"):
+        FineFirst().validate(3)
+
+
 @pytest.mark.parametrize("pattern", [*PATTERNS[:6], *PATTERNS[7:]], ids=str)
 def test_patterns_are_restored_from_plain_values(pattern):
     assert as_pattern(pattern.to_dict()) == pattern
