@@ -1,4 +1,4 @@
-"""The codecs of transformers behind our API, with small random weights; and the documented table of what each can do."""
+"""The codecs of transformers behind our interface, with small random weights; and the table of what each can do."""
 
 import re
 import shutil

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, SEANetConfig
-from speechtok.config import from_mapping, model_config
+from speechtok.config import model_config
 from speechtok.errors import ConfigError
+from speechtok.mapping import from_mapping
 
 halves = st.builds(
     ConvNeXtStackConfig,

@@ -17,8 +17,8 @@ Layers = list[list[str]]
 LAYERS: Layers = [
     ["speechtok.errors", "speechtok.version", "speechtok.extras", "speechtok.shadowing"],
     ["speechtok.hashing", "speechtok.fingerprints", "speechtok.card"],
-    ["speechtok.files", "speechtok.config", "speechtok.device", "speechtok.hub"],
-    ["speechtok.audio", "speechtok.tokens", "speechtok.checkpoint"],
+    ["speechtok.files", "speechtok.mapping", "speechtok.device", "speechtok.hub"],
+    ["speechtok.audio", "speechtok.config", "speechtok.tokens", "speechtok.checkpoint"],
     ["speechtok.nn", "speechtok.metrics", "speechtok.plot"],
     ["speechtok.streaming"],
     ["speechtok.tokenizer"],

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from speechtok.config import ConvNeXtConfig, ModelConfig, from_mapping, to_mapping
+from speechtok.config import ConvNeXtConfig, ModelConfig
 from speechtok.errors import ConfigError, MissingFileError, quoted
+from speechtok.mapping import from_mapping, to_mapping
 
 MIN_CROP_SECONDS = 0.04
 """Shortest crop that holds a window of every loss."""

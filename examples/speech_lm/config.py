@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from speechtok.config import from_mapping
 from speechtok.errors import ConfigError, SpeechtokError
+from speechtok.mapping import from_mapping
 from training.command import describe_fields
 from training.config import read_values
 

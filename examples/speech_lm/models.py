@@ -12,11 +12,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from examples.speech_lm.config import SpeechLmConfig
 from examples.speech_lm.text_tokenizer import byte_tokenizer
-from speechtok.config import from_mapping
 from speechtok.errors import CheckpointError, ConfigError, InputError, MissingFileError
 from speechtok.extras import install_hint
 from speechtok.files import replacing
 from speechtok.lm import AudioVocabulary, SpeechProcessor, extend_model
+from speechtok.mapping import from_mapping
 from speechtok.tokenizer import Tokenizer
 
 _CONFIG = "training.json"

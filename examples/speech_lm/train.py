@@ -18,9 +18,9 @@ from examples.speech_lm.config import SpeechLmConfig, config_parser, load_config
 from examples.speech_lm.dataset import make_dataset
 from examples.speech_lm.prepare import load_tokenizer, prepare
 from examples.speech_lm.trainer import Trainer
-from speechtok.config import from_mapping
 from speechtok.errors import CheckpointError, OutputError
 from speechtok.files import replacing
+from speechtok.mapping import from_mapping
 from training.signals import stop_requests
 
 # fields that may change when a training is resumed: its length, its machine, and what does not affect the weights

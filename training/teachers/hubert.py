@@ -13,9 +13,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from speechtok.config import from_mapping
 from speechtok.errors import CheckpointError, ConfigError, MissingFileError
 from speechtok.files import replacing
+from speechtok.mapping import from_mapping
 from training.teachers.log_mel import LogMel
 from training.teachers.teacher import AVERAGE, Layer, Teacher
 

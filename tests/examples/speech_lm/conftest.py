@@ -9,7 +9,7 @@ import torch
 
 from examples.speech_lm import talk, train
 from examples.speech_lm.config import SpeechLmConfig, run
-from speechtok.config import from_mapping
+from speechtok.mapping import from_mapping
 
 TEXTS = ["Good  Morning", "über 12 boote", "yes", None, "no no"]
 PHONES = {

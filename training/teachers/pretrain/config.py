@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from speechtok.config import from_mapping
 from speechtok.errors import ConfigError
+from speechtok.mapping import from_mapping
 from training.config import read_values
 from training.teachers.hubert import HubertConfig
 

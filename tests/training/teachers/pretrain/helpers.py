@@ -1,6 +1,6 @@
 """Configs of pretrainings that take seconds."""
 
-from speechtok.config import from_mapping
+from speechtok.mapping import from_mapping
 from training.teachers.pretrain.config import PretrainingConfig
 
 
