@@ -104,7 +104,7 @@ def _measure(arguments: argparse.Namespace, command: str) -> dict[Path, str]:
     text = (
         f"Tokenizer {tokenizer.fingerprint}, {len(aligned) - len(aligned.failures)} utterances, "
         f"{phones[0].all.frames} aligned frames, {phones[0].spoken.frames} of them not silent. Codes are compared with "
-        f"the phones {delay} frames earlier.\n\n{phone_table(phones)}\n\n{unit_table(units, probe)}\n\n"
+        f"the phones {delay} frame{'' if delay == 1 else 's'} earlier.\n\n{phone_table(phones)}\n\n{unit_table(units, probe)}\n\n"
         + (
             f"The speaker probe distinguishes {probe.speakers} speakers.\n"
             if probe
