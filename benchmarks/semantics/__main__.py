@@ -101,15 +101,16 @@ def _measure(arguments: argparse.Namespace, command: str) -> dict[Path, str]:
         learned = [g[0].numpy() for g in training_labels(labeller, aligned, train, f"{name}: for the n-gram model")]
         units.append(unit_scores(name, labelled, aligned.silence, learned, size))
 
+    frames = f"{delay} frame" if delay == 1 else f"{delay} frames"
+    speakers = (
+        f"The speaker probe distinguishes {probe.speakers} speakers."
+        if probe
+        else "No speaker probe: the manifest lacks two speakers with 5 utterances each."
+    )
     text = (
         f"Tokenizer {tokenizer.fingerprint}, {len(aligned) - len(aligned.failures)} utterances, "
         f"{phones[0].all.frames} aligned frames, {phones[0].spoken.frames} of them not silent. Codes are compared with "
-        f"the phones {delay} frame{'' if delay == 1 else 's'} earlier.\n\n{phone_table(phones)}\n\n{unit_table(units, probe)}\n\n"
-        + (
-            f"The speaker probe distinguishes {probe.speakers} speakers.\n"
-            if probe
-            else "No speaker probe: the manifest lacks two speakers with 5 utterances each.\n"
-        )
+        f"the phones {frames} earlier.\n\n{phone_table(phones)}\n\n{unit_table(units, probe)}\n\n{speakers}\n"
     )
     print(text)
     if arguments.out:
