@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from training.autocast import autocast
-from training.config import AdversaryConfig
 from training.discriminators import Discriminators, adversarial_loss, discriminator_loss, feature_matching_loss
 from training.distributed import World
 
@@ -24,18 +23,22 @@ class Adversary(nn.Module):
     :meth:`clip_gradients` and :meth:`update`.
 
     Args:
-        config: see :class:`~training.config.AdversaryConfig`.
         sample_rate: in hertz.
+        period_channels: channels of the widest layer of the period discriminators.
+        spectrum_channels: channels of each layer of the spectrogram discriminators.
+        learning_rate: peak learning rate.
         bfloat16: matrix products in bfloat16, where the device has instructions for it.
     """
 
-    def __init__(self, config: AdversaryConfig, sample_rate: int, bfloat16: bool) -> None:
+    def __init__(
+        self, sample_rate: int, period_channels: int, spectrum_channels: int, learning_rate: float, bfloat16: bool
+    ) -> None:
         super().__init__()
-        self.config, self.bfloat16 = config, bfloat16
+        self.learning_rate, self.bfloat16 = learning_rate, bfloat16
         windows = [4 * round(seconds * sample_rate / 4) for seconds in WINDOW_SECONDS]
-        self.discriminators = Discriminators(PERIODS, windows, config.period_channels, config.spectrum_channels)
+        self.discriminators = Discriminators(PERIODS, windows, period_channels, spectrum_channels)
         self.optimizer = torch.optim.AdamW(
-            self.discriminators.parameters(), lr=config.learning_rate, betas=(0.8, 0.99), weight_decay=0.0
+            self.discriminators.parameters(), lr=learning_rate, betas=(0.8, 0.99), weight_decay=0.0
         )
 
     def train_discriminators(self, decoded: Tensor, original: Tensor, share: float) -> Tensor:
@@ -75,5 +78,5 @@ class Adversary(nn.Module):
 
     def update(self, factor: float) -> None:
         """Take one optimizer step at ``factor`` times the peak learning rate."""
-        self.optimizer.param_groups[0]["lr"] = self.config.learning_rate * factor
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate * factor
         self.optimizer.step()

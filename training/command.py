@@ -41,7 +41,7 @@ def run_command(
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}",
-        description=description,
+        description=_plain(description),
         epilog=describe_fields(config_type),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -82,7 +82,12 @@ def field_docs(config_type: type) -> dict[str, str]:
             docs[name] = match[2]
         elif name and line.strip():
             docs[name] += " " + line.strip()
-    return {name: re.sub(r"(:\w+:)?`+([^`]*)`+", r"\2", text) for name, text in docs.items()}
+    return {name: _plain(text) for name, text in docs.items()}
+
+
+def _plain(text: str) -> str:
+    """Text without the markup of docstrings."""
+    return re.sub(r"(:\w+:)?`+~?([^`]*)`+", r"\2", text)
 
 
 def _groups(config_type: type, prefix: str) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:

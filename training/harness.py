@@ -197,8 +197,8 @@ def fit(trainer: Trainer[Any], run: Run, validate: Callable[[], Report] | None =
     ):
         if run.compiled and trainer.step < run.steps:
             log.write(
-                "compiling with torch.compile: the first steps take a few minutes. compile=false starts at once, and "
-                "each step then takes longer"
+                "compiling with torch.compile before the first step, which takes a few minutes on a CPU; compile=false "
+                "starts at once, with slightly slower steps"
             )
         started = time.perf_counter() if run.compiled else None
         for batch in batches:

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechtok.nn.quantizer import first_argmax
-from training.config import QuantizerConfig
 from training.distributed import World
 
 
@@ -44,7 +43,9 @@ class TrainingQuantizer(nn.Module):
         num_codebooks: stages ``Q``.
         codebook_size: vectors ``N`` of each stage.
         frames_per_step: frames in the batch of a training step.
-        config: see :class:`~training.config.QuantizerConfig`.
+        decay: decay of the moving averages.
+        dead_threshold: usage below which a vector is replaced, as a share of even usage.
+        dropout: share of the rows that use a random prefix of the codebooks.
     """
 
     codebooks: Tensor
@@ -58,14 +59,15 @@ class TrainingQuantizer(nn.Module):
         num_codebooks: int,
         codebook_size: int,
         frames_per_step: int,
-        config: QuantizerConfig,
+        decay: float = 0.98,
+        dead_threshold: float = 0.1,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.config = config
-        self.semantic_dim = semantic_dim
-        self.frames_per_step = frames_per_step
+        self.semantic_dim, self.frames_per_step = semantic_dim, frames_per_step
+        self.decay, self.dropout = decay, dropout
         # frames per step and vector with even usage, times the threshold
-        self.dead_count = config.dead_threshold * frames_per_step / codebook_size
+        self.dead_count = dead_threshold * frames_per_step / codebook_size
         # (Q, N, D), as in speechtok.nn.quantizer
         self.register_buffer("codebooks", torch.zeros(num_codebooks, codebook_size, dim))
         # moving averages of the number of frames per step that choose a vector, (Q, N), and of their sum, (Q, N, D)
@@ -110,10 +112,10 @@ class TrainingQuantizer(nn.Module):
         self.sums.copy_(self.codebooks * self.counts[..., None])
 
     def draw_prefixes(self, seed: int, step: int, rows: int) -> Tensor:
-        """Draw how many codebooks each row of a batch uses, int64 ``(rows,)`` on the CPU; see ``dropout``."""
+        """Draw the number of codebooks that each row of a batch uses, int64 ``(rows,)`` on the CPU."""
         stages = len(self.codebooks)
         rng = np.random.default_rng((seed, step, 1))
-        shorter = rng.random(rows) < self.config.dropout
+        shorter = rng.random(rows) < self.dropout
         return torch.from_numpy(np.where(shorter, rng.integers(1, stages + 1, rows), stages))
 
     def draw_replacements(self, seed: int, step: int, used: Tensor, frames: int) -> Tensor:
@@ -187,8 +189,8 @@ class TrainingQuantizer(nn.Module):
             counts[stage] = counts.new_zeros(size + 1).index_add_(0, code, ones)[:size]
             sums[stage] = sums.new_zeros(size + 1, dim).index_add_(0, code, residual.flatten(0, 1))[:size]
         world.all_reduce_([counts, sums])
-        self.counts.lerp_(counts, 1 - self.config.decay)
-        self.sums.lerp_(sums, 1 - self.config.decay)
+        self.counts.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
         self.codebooks.copy_(self.sums / self.counts.clamp_min(1e-5)[..., None])
         self._replace_dead(torch.stack(residuals).flatten(1, 2), replacements, world)
         return counts

@@ -334,7 +334,7 @@ class Trainer:
         latents, codes = [], []
         for part, prefixes in zip(batch.chunk(config.accumulate), used.chunk(config.accumulate), strict=True):
             values, latent, code = self._losses(part, prefixes, loudness, share)
-            weighted = [self.loss_weights[name] * value for name, value in values.items() if name in self.loss_weights]
+            weighted = [self.loss_weights[name] * value for name, value in values.items() if name != "discriminators"]
             (torch.stack(weighted).sum() * share).backward()
             for name, value in values.items():
                 terms[name] = terms.get(name, 0) + value.detach() * share
