@@ -19,7 +19,7 @@ from typing import Any
 import speechtok
 from speechtok.errors import ConfigError, OutputError, SpeechtokError, quoted
 from speechtok.files import replacing
-from training.config import TrainingConfig, load_config, read_values
+from training.config import TrainingConfig, load_config, read_values, rename_old_fields
 from training.distributed import World
 from training.losses import ReconstructionLoss
 from training.splits import load_splits
@@ -100,9 +100,9 @@ def result(config: str, overrides: Sequence[str], out: Path) -> dict[str, float]
     path = out / "measured.json"
     wanted = json.loads(json.dumps(load_config(config, [*overrides, f"out={out}"]).to_dict()))
     done: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # missing or incomplete
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or incomplete
         read = json.loads(path.read_text(encoding="utf-8"))
-        done = {"config": dict(read["config"]), "values": read["values"]}
+        done = {"config": rename_old_fields(read["config"]), "values": read["values"]}
     if done:
         names = [name for name in wanted | done["config"] if wanted.get(name) != done["config"].get(name)]
         names = [name for name in names if name not in _FREE_FIELDS and not name.endswith("_every")]
