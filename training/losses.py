@@ -23,15 +23,16 @@ class ReconstructionLoss(nn.Module):
 
     - ``waveform``: mean absolute difference, relative to the mean absolute value of the original batch.
     - ``spectrum``: squared difference of complex spectra with magnitudes compressed to the power 0.3, plus the squared
-      difference of the compressed magnitudes (Braun and Tashev 2021, arXiv 2009.12286). Both compare phases, and with a
-      ``phase_limit`` only below that frequency: above it, codes of a few kilobits per second do not determine phases.
+      difference of the compressed magnitudes (Braun and Tashev 2021, arXiv 2009.12286). With a ``phase_limit``,
+      ``waveform`` and ``spectrum`` ignore everything above that frequency, where codes of a few kilobits per second do
+      not determine phases. The other losses still cover it.
     - ``mel``: mean absolute difference of log-mel power spectra at several resolutions, in nepers.
     - ``loudness``: perceived difference of loudness; see :class:`LoudnessLoss`.
     - ``intelligibility``: difference of band envelopes; see :class:`IntelligibilityLoss`.
 
     Args:
         sample_rate: in hertz.
-        phase_limit: in hertz; 0 for none.
+        phase_limit: frequency in hertz above which ``waveform`` and ``spectrum`` compare nothing; 0 for no limit.
     """
 
     # window in milliseconds, mel bands, and whether phase is compared: only if a window holds a pitch period
@@ -86,11 +87,11 @@ class ReconstructionLoss(nn.Module):
 
 
 class LowPass(nn.Module):
-    """Removes frequencies above a limit, without delay: a linear slope of 1 kHz around it.
+    """Zero-phase FFT low-pass filter with a transition band of 1 kHz; the amplitude is halved at ``limit``.
 
     Args:
         sample_rate: in hertz.
-        limit: frequency at which half of the amplitude is left, in hertz.
+        limit: centre of the transition band, in hertz.
     """
 
     SLOPE = 1_000.0
@@ -143,7 +144,12 @@ class LoudnessLoss(nn.Module):
             self.register_buffer(name, value.float(), persistent=False)
 
     def forward(self, decoded: Tensor, original: Tensor) -> Tensor:
-        """Mean over frames and rows, for two waveforms, ``(B, S)`` each."""
+        """Mean disturbance of all frames and rows, in points of PESQ's opinion scale; a scalar.
+
+        Args:
+            decoded: ``(B, S)``, with at least one window of 32 ms.
+            original: ``(B, S)``.
+        """
         x_power, y_power = self._power(decoded), self._power(original)
         level = self.LISTENING_LEVEL / (y_power @ self.speech).mean(1).clamp_min(self.MIN_POWER)
         scale = level[:, None, None] / (self.length**2 * 3 / 16)

@@ -51,8 +51,8 @@ class Validation:
     def write_media(self, writer: SummaryWriter, step: int) -> None:
         """Write histograms of the codes, and audio and spectrograms of the first utterances, to TensorBoard."""
         edges = np.linspace(0, self.codebook_size, min(64, self.codebook_size) + 1)
-        for stage, codes in enumerate(self.codes):
-            writer.add_histogram(f"codes/{stage}", codes, step, bins=edges)
+        for q, codes in enumerate(self.codes):
+            writer.add_histogram(f"codes/{q}", codes, step, bins=edges)
         for index, (original, decoded) in enumerate(self.pairs[:4]):
             writer.add_audio(f"original/{index}", original, step, self.sample_rate)
             writer.add_audio(f"decoded/{index}", decoded, step, self.sample_rate)
@@ -102,7 +102,7 @@ def validate(
     values = {name: sum(row) / len(row) if row else math.nan for name, row in results.items()}
     codes = torch.cat(grids, 1).cpu()
     counts = torch.stack([torch.bincount(row, minlength=tokenizer.codebook_size) for row in codes])
-    values |= {f"perplexity_{stage}": value for stage, value in enumerate(perplexity(counts))}
+    values |= {f"perplexity_{q}": value for q, value in enumerate(perplexity(counts))}
     if alignments:
         values["pnmi"] = semantic_score(tokenizer, dev, dict(list(alignments.items())[:MAX_ALIGNED]), delay)
     return Validation(values, pairs, codes, tokenizer.codebook_size, sample_rate)

@@ -1,4 +1,4 @@
-"""MkDocs hooks: tables of config fields, made from the dataclasses when the site is built.
+"""MkDocs hooks: tables of config fields, made from the dataclasses when the site is built, and links to the sources.
 
 A line ``<!-- fields: package.module.Class -->`` in a page becomes a table of the fields of that dataclass. The source
 is read, not imported, so the site builds without PyTorch.
@@ -12,8 +12,18 @@ import griffe
 _MARKER = re.compile(r"^<!-- fields: (\S+) -->$", re.MULTILINE)
 
 
+_INCLUDED = {
+    "../CONTRIBUTING.md": "contributing.md",
+    "../CHANGELOG.md": "changelog.md",
+    "../speechtok/assets/MODEL_CARD.md": "model-card.md",
+}
+"""Files outside of ``docs/`` that pages link to, and the pages of the site that include them."""
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace every marker of a page."""
+    """Replace every marker of a page, and links to files that the site includes by links to their pages."""
+    for path, page in _INCLUDED.items():
+        markdown = markdown.replace(f"{path})", f"{page})").replace(f"{path}#", f"{page}#")
     return _MARKER.sub(lambda marker: fields_table(marker[1]), markdown)
 
 

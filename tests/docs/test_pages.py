@@ -7,6 +7,7 @@ import pkgutil
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import speechtok
@@ -74,13 +75,22 @@ def test_names_in_the_tour_of_the_code_exist():
     )
     for name in re.findall(r"`([A-Za-z_]+(?:\.[A-Za-z_]+)*)`", read("docs/dive.md")):
         last = name.rpartition(".")[2]
-        assert re.search(rf"\b{last}\b", sources) or last in ("NAME", "energy", "py"), name
+        assert re.search(rf"\b{last}\b", sources) or last in ("NAME", "rms", "py"), name
 
 
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:")[1]
     listed = {*re.findall(r"[\w/-]+\.md", navigation)}
     assert listed == {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+
+
+def test_the_noise_on_the_page_of_formats_is_the_noise_of_decoders():
+    from speechtok.nn.noise import BandNoise
+
+    names = {"np": np}
+    exec(re.search(r"^def noise\(.*?(?=^```)", read("docs/formats.md"), re.DOTALL | re.MULTILINE)[0], names)  # noqa: S102
+    bands = BandNoise(3, 20, 16_000)
+    assert np.array_equal(names["noise"](bands.filters.numpy(), 20), bands.table().flatten(1).numpy())
 
 
 # --- completeness

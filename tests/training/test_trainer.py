@@ -19,6 +19,13 @@ def test_training_lowers_the_loss(tiny_config):
     assert sum(mel[-5:]) < 0.7 * sum(mel[:5])
 
 
+def test_a_loss_without_a_weight_is_an_error(tiny_config):
+    trainer = trainer_of(config_of(tiny_config))
+    del trainer.loss_weights["mel"]
+    with pytest.raises(KeyError, match="mel"):
+        trainer.run_step(trainer.batch(0))
+
+
 def test_every_prefix_of_the_codebooks_is_trained(tiny_config):
     config = config_of(tiny_config)
     trainer = trainer_of(config)

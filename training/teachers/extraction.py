@@ -1,4 +1,4 @@
-"""Extraction: the features of a teacher for every utterance of a corpus, written to a store."""
+"""Extraction of features: run a teacher over every utterance of a corpus, and write its features to a store."""
 
 import contextlib
 import dataclasses
@@ -172,7 +172,13 @@ class _Task(NamedTuple):
 
 
 class _Shard(NamedTuple):
-    """Features, float16 ``(T, D)``, the utterances that they belong to, and names of files that could not be read."""
+    """Features of some utterances.
+
+    Attributes:
+        features: features of all utterances, one after the other, float16 ``(T, D)``.
+        utterances: position and length of each utterance in ``features``, by name.
+        unread: names of files that could not be read.
+    """
 
     features: np.ndarray
     utterances: dict[str, Entry]
