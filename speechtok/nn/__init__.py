@@ -1,1 +1,1 @@
-"""The networks: causal convolutions and the model families made of them."""
+"""Neural network modules: exact layers, quantizers, and the encoders and decoders of the model families."""

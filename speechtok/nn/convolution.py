@@ -1,4 +1,4 @@
-"""Causal convolutions over ``(B, T, D)``, with their past as an explicit state."""
+"""Causal convolutions over ``(B, T, D)`` with an explicit state."""
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +10,12 @@ from speechtok.nn.exact import ExactLinear
 class CausalDepthwiseConv(nn.Module):
     """One filter per channel over the present frame and the ``kernel_size - 1`` frames before it.
 
-    Written as sums of shifted products, in transposed form: the state is what the past adds to outputs to come. The
-    width stays the innermost, contiguous axis, so that the linear layers around need no transposition.
+    The filter is computed in transposed form, as a sum of shifted products: the state is the contribution of past
+    frames to future outputs. The width is the innermost, contiguous axis, so that linear layers need no transposition.
 
     Args:
         dim: width ``D``.
-        kernel_size: frames that one output frame sees, its own included. ``weight[0]`` is that of its own.
+        kernel_size: frames that an output frame depends on, its own included, to which ``weight[0]`` applies.
     """
 
     def __init__(self, dim: int, kernel_size: int) -> None:
@@ -25,24 +25,23 @@ class CausalDepthwiseConv(nn.Module):
         nn.init.uniform_(self.weight, -(kernel_size**-0.5), kernel_size**-0.5)
 
     def initial_state(self, batch_size: int) -> Tensor:
-        """What a past of zeros adds to the frames to come: zeros, ``(B, kernel_size - 1, D)``."""
+        """State before the first frame: zeros, ``(B, kernel_size - 1, D)``."""
         kernel_size, dim = self.weight.shape
         return torch.zeros(batch_size, kernel_size - 1, dim, dtype=torch.float32, device=self.weight.device)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Filter ``x``, ``(B, T, D)``.
+        """Filter frames.
 
         Args:
-            x: the frames.
-            state: what the frames before ``x`` add to the next ``kernel_size - 1`` outputs.
+            x: ``(B, T, D)``.
+            state: contribution of the frames before ``x`` to the next outputs, ``(B, kernel_size - 1, D)``.
 
         Returns:
             ``(B, T, D)`` and the next state.
         """
         frames, weight = x.shape[1], self.weight.float()
         kernel_size = len(weight)
-        # an output is the sum of its products from the oldest to the newest, however the frames come: the bits depend
-        # on it
+        # an output sums its products from the oldest to the newest for any number of frames: the bits depend on it
         y = F.pad(state, (0, 0, 0, frames))
         if frames < kernel_size:
             for t in range(frames):
@@ -58,15 +57,15 @@ class CausalConvNeXtBlock(nn.Module):
 
     Args:
         dim: width ``D``.
-        kernel_size: frames that the depthwise convolution sees.
-        expansion: hidden width of the two linear layers, in multiples of ``dim``.
+        kernel_size: frames that an output of the depthwise convolution depends on, its own included.
+        expansion: hidden width, in multiples of ``dim``.
     """
 
     def __init__(self, dim: int, kernel_size: int, expansion: int) -> None:
         super().__init__()
         self.conv = CausalDepthwiseConv(dim, kernel_size)
         self.expand = ExactLinear(dim, expansion * dim, normed=True)
-        self.contract = ExactLinear(expansion * dim, dim, floor=0.375)  # hard swish is never less than -0.375
+        self.contract = ExactLinear(expansion * dim, dim, floor=0.375)  # the minimum of hard swish is -0.375
 
     def initial_state(self, batch_size: int) -> Tensor:
         """See :meth:`CausalDepthwiseConv.initial_state`."""

@@ -1,4 +1,4 @@
-"""An LSTM over a whole signal, in parallel over time, to the accuracy of float32."""
+"""LSTM over a whole signal, computed in parallel over time to the accuracy of float32."""
 
 import torch
 from torch import Tensor, nn
@@ -7,29 +7,31 @@ from speechtok.nn.packed_linear import Product, pack
 from speechtok.nn.weight_cache import WeightCache
 
 PIECE_STEPS = 2048
-"""Steps that are run at a time: memory stays bounded."""
+"""Steps of the signal per run: memory stays bounded."""
 _SEGMENT_STEPS = 40
-_MOST_SEGMENTS = 32
-_CHECK_EVERY = 8
+_MAX_SEGMENTS = 32
+_CHECK_INTERVAL = 8
 _TOLERANCE = 1e-6
-"""Two runs whose states differ by less have met."""
+"""Two runs whose states differ by less have converged."""
 
 LSTMState = tuple[Tensor, Tensor]
 """Hidden and cell state of one layer in one direction, ``(B, D)`` each."""
-Weights = tuple[Product, Product]
+Products = tuple[Product, Product]
+"""The products with the input and with the hidden state."""
 
 
 class ResidualLSTM(nn.Module):
-    """LSTM layers (Hochreiter and Schmidhuber 1997) around which the input is added to the output.
+    """LSTM layers (Hochreiter and Schmidhuber 1997) with a residual connection around them.
 
-    A step of a recurrence reads all weights to multiply them with one row, so it waits for memory. Here a long signal
-    is cut into segments that run side by side, as rows of one product: first from a state of zeros, then again, each
-    from the state in which the one before it ended, until a segment meets what it was before. LSTMs forget, so that is
-    usually after a few steps; one that does not takes as many rounds as there are segments, and gives the same.
+    A step of a recurrence reads all weights to multiply them with one row, so memory limits its speed. Here, a long
+    signal is cut into segments that are computed together, as rows of one product. All segments start from a state of
+    zeros. Each is then computed again from the final state of the segment before it, until its states equal those of
+    the earlier run. LSTMs forget, so this usually takes a few steps. One that does not forget takes as many rounds as
+    there are segments, with the same result.
 
     Args:
         dim: width ``D`` of the input and of each direction.
-        num_layers: how many layers.
+        num_layers: number of layers.
         bidirectional: whether each layer also runs backwards; the output is then twice as wide.
     """
 
@@ -37,13 +39,13 @@ class ResidualLSTM(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(dim, dim, num_layers, batch_first=True, bidirectional=bidirectional)
         self.directions = 2 if bidirectional else 1
-        self._prepared: list[WeightCache[Weights]] = [WeightCache() for _ in range(num_layers * self.directions)]
+        self._products: list[WeightCache[Products]] = [WeightCache() for _ in range(num_layers * self.directions)]
 
     def initial_state(self, batch_size: int) -> list[LSTMState]:
-        """Zeros, for every layer and direction."""
+        """State before the first step, of each layer and direction."""
         device = next(self.lstm.parameters()).device
         zeros = torch.zeros(batch_size, self.lstm.hidden_size, dtype=torch.float32, device=device)
-        return [(zeros, zeros)] * len(self._prepared)
+        return [(zeros, zeros)] * len(self._products)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x``: a whole signal, ``(B, T, D)``. Returns ``(B, T, D)``, or ``(B, T, 2 * D)`` if bidirectional."""
@@ -53,14 +55,14 @@ class ResidualLSTM(nn.Module):
         return self.advance(x, self.initial_state(len(x)))[0]
 
     def advance(self, x: Tensor, state: list[LSTMState]) -> tuple[Tensor, list[LSTMState]]:
-        """The next steps of a signal, without gradient; both directions only of one that is whole.
+        """Compute the next steps of a signal, without gradient. A bidirectional LSTM needs the whole signal.
 
         Args:
             x: ``(B, T, D)``.
             state: before the first step.
 
         Returns:
-            ``(B, T, D)``, or ``(B, T, 2 * D)`` if bidirectional; and the state after the last step.
+            ``(B, T, D)``, or ``(B, T, 2 * D)`` if bidirectional, and the state after the last step.
         """
         y, after = x, []
         for layer in range(self.lstm.num_layers):
@@ -81,7 +83,7 @@ class ResidualLSTM(nn.Module):
                 f"{kind}_l{layer}{'_reverse' * direction}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             ]
             weights = [getattr(self.lstm, name) for name in names]
-            project, recur = self._prepared[layer * self.directions + direction](_prepare, *weights)
+            project, recur = self._products[layer * self.directions + direction](_prepare, *weights)
             starts = range(0, steps, PIECE_STEPS)
             for start in reversed(starts) if direction else starts:
                 piece = slice(start, start + PIECE_STEPS)
@@ -93,11 +95,12 @@ class ResidualLSTM(nn.Module):
 
 
 def run(gates: Tensor, recur: Product, state: LSTMState) -> tuple[Tensor, LSTMState]:
-    """All steps of one layer in one direction.
+    """Compute all steps of one layer in one direction.
 
     Args:
-        gates: what the input adds to the gates, ``(B, T, 4 * D)``, in PyTorch's order: input, forget, cell, output.
-        recur: what the hidden state adds to them, ``(M, D)`` to ``(M, 4 * D)``.
+        gates: contribution of the input to the gates, ``(B, T, 4 * D)``, in PyTorch's order: input, forget, cell,
+            output.
+        recur: product of the hidden state that is added to the gates, ``(M, D)`` to ``(M, 4 * D)``.
         state: before the first step.
 
     Returns:
@@ -105,12 +108,12 @@ def run(gates: Tensor, recur: Product, state: LSTMState) -> tuple[Tensor, LSTMSt
     """
     batch, steps, _ = gates.shape
     width = state[0].shape[1]
-    count = max(1, min(_MOST_SEGMENTS, steps // _SEGMENT_STEPS))
+    count = max(1, min(_MAX_SEGMENTS, steps // _SEGMENT_STEPS))
     length = -(-steps // count)
     count = -(-steps // length)
     gates = nn.functional.pad(gates, (0, 0, 0, count * length - steps))
     gates = gates.view(batch * count, length, -1).transpose(0, 1).contiguous()
-    # begins[:, :, k]: the state in which segment k begins, and, but for the last, what segment k - 1 ends in
+    # begins[:, :, k]: state before segment k, which is the state after segment k - 1
     begins = gates.new_zeros(2, batch, count + 1, width)
     begins[:, :, 0] = torch.stack(state)
     states = gates.new_empty(2, length, batch * count, width)
@@ -121,14 +124,16 @@ def run(gates: Tensor, recur: Product, state: LSTMState) -> tuple[Tensor, LSTMSt
         for step in range(length):
             hidden, cell = _step(gates[step, rows] + recur(hidden), cell)
             now = torch.stack([hidden, cell])
-            if again and step % _CHECK_EVERY == 0 and bool(_met(now, states[:, step, rows]).all()):
+            if again and step % _CHECK_INTERVAL == 0 and bool(_converged(now, states[:, step, rows]).all()):
                 return _result(states, batch, steps)
             states[:, step, rows] = now
         ends = torch.stack([hidden, cell])
         utterance, segment = rows // count, rows % count
-        moved = ~_met(ends, begins[:, utterance, segment + 1]) if again else torch.ones_like(rows, dtype=torch.bool)
+        changed = torch.ones_like(rows, dtype=torch.bool)
+        if again:
+            changed = ~_converged(ends, begins[:, utterance, segment + 1])
         begins[:, utterance, segment + 1] = ends
-        rows = (rows + 1)[moved & (segment + 1 < count)]
+        rows = (rows + 1)[changed & (segment + 1 < count)]
         again = True
     return _result(states, batch, steps)
 
@@ -139,18 +144,18 @@ def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     return leave.sigmoid() * cell.tanh(), cell
 
 
-def _met(new: Tensor, old: Tensor) -> Tensor:
-    """Whether each row of two states ``(2, M, D)`` is the same, ``(M,)``."""
+def _converged(new: Tensor, old: Tensor) -> Tensor:
+    """Whether each row of two states ``(2, M, D)`` is equal within the tolerance, ``(M,)``."""
     return ((new - old).abs() <= _TOLERANCE * old.abs().clamp_min(1.0)).all(-1).all(0)
 
 
 def _result(states: Tensor, batch: int, steps: int) -> tuple[Tensor, LSTMState]:
-    """``states``: ``(2, steps of a segment, segments, D)``."""
+    """Join segments, ``states``: ``(2, steps of a segment, segments, D)``."""
     _, length, rows, width = states.shape
     whole = states.view(2, length, batch, rows // batch, width).permute(0, 2, 3, 1, 4).flatten(2, 3)[:, :, :steps]
     hidden, cell = whole.unbind(0)
-    return hidden, (hidden[:, -1].clone(), cell[:, -1].clone())  # no views: they would keep all steps alive
+    return hidden, (hidden[:, -1].clone(), cell[:, -1].clone())  # views would keep all steps in memory
 
 
-def _prepare(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Weights:
+def _prepare(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Products:
     return pack(weight_ih, bias_ih.float() + bias_hh.float()), pack(weight_hh)

@@ -1,4 +1,4 @@
-"""Matrix products with weights laid out for the processor once, instead of in every call."""
+"""Matrix products whose weights are laid out for the processor once instead of in each call."""
 
 from collections.abc import Callable
 
@@ -7,39 +7,39 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Product = Callable[[Tensor], Tensor]
-"""``(..., K)`` to ``(..., N)``."""
+"""A linear layer at inference, ``(..., K)`` to ``(..., N)``."""
 
 
 def pack(weight: Tensor, bias: Tensor | None = None) -> Product:
-    """A linear layer for inference, ``x @ weight.T + bias`` in float32, as fast as it gets here.
+    """Prepare ``x @ weight.T + bias`` in float32 for inference.
 
-    oneDNN keeps the weights in blocks of its own; for signals of few rows, as a recurrence has, that is several times
-    as fast. Where PyTorch has no such product, as on GPUs, it is the usual one.
+    oneDNN stores the weights in blocks, which is several times as fast for inputs of few rows, as in a recurrence.
+    Where PyTorch does not have this product, for example on GPUs, :func:`torch.nn.functional.linear` is used.
 
     Args:
         weight: ``(N, K)``.
-        bias: ``(N,)``; none by default.
+        bias: ``(N,)``; no bias by default.
     """
     weight = weight.float().contiguous()
     bias = None if bias is None else bias.float()
 
-    def usual(x: Tensor) -> Tensor:
+    def plain(x: Tensor) -> Tensor:
         return F.linear(x, weight, bias)
 
     if weight.device.type != "cpu":
-        return usual
+        return plain
     try:
         blocked = torch.ops.mkldnn._reorder_linear_weight(weight)
         product = torch.ops.mkldnn._linear_pointwise.default
-        # one row, few and many: a PyTorch without the product says so at the first
+        # one row and many rows use different kernels; a PyTorch without the product raises at the first call
         agree = all(
-            torch.allclose(product(x, blocked, bias, "none", [], ""), usual(x), rtol=1e-4, atol=1e-4)
+            torch.allclose(product(x, blocked, bias, "none", [], ""), plain(x), rtol=1e-4, atol=1e-4)
             for x in (torch.linspace(-1, 1, rows * weight.shape[1]).view(rows, -1) for rows in (1, 33))
         )
     except (AttributeError, RuntimeError, NotImplementedError):
-        return usual
+        return plain
     if not agree:
-        return usual
+        return plain
 
     def blockwise(x: Tensor) -> Tensor:
         y: Tensor = product(x, blocked, bias, "none", [], "")

@@ -1,4 +1,4 @@
-"""Residual vector quantization at inference: nearest codebook vectors, codebook by codebook."""
+"""Residual vector quantization at inference."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from speechtok.nn.exact import prepare, sums, to_levels, weight_levels
 from speechtok.nn.packed_linear import Product, pack
 from speechtok.nn.weight_cache import WeightCache
 
-Stage = tuple[Tensor, Tensor, Tensor, Tensor]
+Codebook = tuple[Tensor, Tensor, Tensor, Tensor]
 """What encoding with one codebook needs.
 
 In this order: the part of the vectors that is subtracted from the residual, ``(N, D - semantic_dim)``; the levels that
@@ -20,8 +20,8 @@ class ResidualQuantizer(nn.Module):
     """Residual vector quantizer (Zeghidour et al. 2021, SoundStream, arXiv 2107.03312, algorithm 1).
 
     Codebook ``q`` gives the vector nearest to the residual of the codebooks before it, so any prefix of the codebooks
-    is a coarser description of the same latent. The choice is the same on every machine: residual and vectors
-    are rounded to levels (see :mod:`speechtok.nn.exact`), and the first of equally near vectors is taken.
+    is a coarser description of the same latent. The choice is the same on every machine: residual and vectors are
+    rounded to levels (see :mod:`speechtok.nn.exact`), and the first of equally near vectors is taken.
 
     With a ``semantic_dim``, codebook 0 compares only the first ``semantic_dim`` dimensions of the latent. The other
     codebooks compare the remaining dimensions, from which codebook 0 subtracts the mean for its code.
@@ -42,14 +42,14 @@ class ResidualQuantizer(nn.Module):
         nn.init.normal_(self.codebooks)
         if semantic_dim:
             self.codebooks[1:, :, :semantic_dim] = 0.0  # later codebooks do not change the semantic dimensions
-        self._stages: WeightCache[list[Stage]] = WeightCache()
+        self._prepared: WeightCache[list[Codebook]] = WeightCache()
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
-        """``latent``: ``(B, T, D)``. Returns the codes of ``num_codebooks`` codebooks, int64 ``(B, Q, T)``."""
+        """``latent``: ``(B, T, D)``. Returns codes of the first ``num_codebooks`` codebooks, int64 ``(B, Q, T)``."""
         residual = latent.flatten(0, 1)
         query, residual = residual[:, : self.semantic_dim or None], residual[:, self.semantic_dim :]
-        codes, stages = [], self._stages(self._prepare, self.codebooks)
-        for vectors, levels, inverse_scale, squared_norms in stages[:num_codebooks]:
+        codes, codebooks = [], self._prepared(self._prepare, self.codebooks)
+        for vectors, levels, inverse_scale, squared_norms in codebooks[:num_codebooks]:
             query_levels, scale = to_levels(query)
             # |r - c|² = |r|² - (2 r·c - |c|²), and |r|² is the same for every c
             scores = sums(query_levels, levels).float().mul_(scale.mul_(inverse_scale)).sub_(squared_norms)
@@ -62,21 +62,21 @@ class ResidualQuantizer(nn.Module):
         """``codes``: int64 ``(B, Q, T)``, any first ``Q`` codebooks. Returns their vectors' sums, ``(B, T, D)``."""
         return sum_vectors(self.codebooks, codes)
 
-    def levels(self) -> list[Stage]:
+    def levels(self) -> list[Codebook]:
         """One :data:`Stage` per codebook, with the levels as float32 matrices ``(N, K)``."""
         return self._levels(self.codebooks)
 
-    def _levels(self, codebooks: Tensor) -> list[Stage]:
-        stages = []
-        for stage, codebook in enumerate(codebooks.float()):
+    def _levels(self, codebooks: Tensor) -> list[Codebook]:
+        result = []
+        for index, codebook in enumerate(codebooks.float()):
             vectors = codebook[:, self.semantic_dim :].contiguous()
-            compared = vectors if stage else codebook[:, : self.semantic_dim or None]
+            compared = vectors if index else codebook[:, : self.semantic_dim or None]
             levels, scale = weight_levels(compared, one_scale=True)
             squared_norms = levels.to(torch.int32).square().sum(1, dtype=torch.int32).float()
-            stages.append((vectors, levels, scale[0].reciprocal() * 2, squared_norms))
-        return stages
+            result.append((vectors, levels, scale[0].reciprocal() * 2, squared_norms))
+        return result
 
-    def _prepare(self, codebooks: Tensor) -> list[Stage]:
+    def _prepare(self, codebooks: Tensor) -> list[Codebook]:
         return [
             (vectors, prepare(levels), inverse_scale, squared_norms)
             for vectors, levels, inverse_scale, squared_norms in self._levels(codebooks)
@@ -84,7 +84,7 @@ class ResidualQuantizer(nn.Module):
 
 
 class FloatQuantizer(nn.Module):
-    """Residual vector quantizer in float32, for published codebooks that were trained so.
+    """Residual vector quantizer in float32, for published codebooks, which were trained in float32.
 
     Args:
         num_codebooks: number of codebooks ``Q``.
@@ -101,7 +101,7 @@ class FloatQuantizer(nn.Module):
         self._scores: WeightCache[list[Product]] = WeightCache()
 
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
-        """``latent``: ``(B, T, D)``. Returns the codes of ``num_codebooks`` codebooks, int64 ``(B, Q, T)``."""
+        """``latent``: ``(B, T, D)``. Returns codes of the first ``num_codebooks`` codebooks, int64 ``(B, Q, T)``."""
         residual = latent.flatten(0, 1)
         codes = []
         scores = self._scores(self._prepare, self.codebooks)[:num_codebooks]

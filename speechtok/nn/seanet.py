@@ -1,10 +1,9 @@
-"""The ``seanet`` family: SEANet (Tagliasacchi et al. 2020, arXiv 2009.02095) as EnCodec (Défossez et al. 2022, arXiv
-2210.13438) and SpeechTokenizer (Zhang et al. 2023, arXiv 2308.16692) have it.
+"""The ``seanet`` family: SEANet (Tagliasacchi et al. 2020, arXiv 2009.02095) in the variant of EnCodec (Défossez et al.
+2022, arXiv 2210.13438) and SpeechTokenizer (Zhang et al. 2023, arXiv 2308.16692).
 
-The width is the innermost axis, so that every convolution is one matrix product: one with a stride is one of two taps
-over blocks of samples, and so is its transpose. Convolutions look into the future and mirror the signal at its ends, as
-published; or they are causal, and what is before the signal, and completes its last frame, is silence. Their weights
-have PyTorch's layout, weight norm folded in.
+The width is the innermost axis, so that every convolution is one matrix product. A strided convolution has two taps
+over blocks of samples, and so has its transpose. Convolutions are non-causal with reflection padding, as published, or
+causal with zero padding. Weights have PyTorch's layout, with weight norm folded in.
 """
 
 import math
@@ -20,44 +19,44 @@ from speechtok.nn.weight_cache import WeightCache
 
 
 class MatmulLayer(nn.Module):
-    """What is one matrix product with weights in some other layout.
+    """Layer that computes one matrix product, with weights in another layout.
 
     Args:
-        weight: its shape.
-        outputs: numbers of the bias.
-        inputs: numbers that one output is a sum of.
+        weight: shape of the weights.
+        outputs: size of the bias.
+        inputs: number of products that one output sums, which scales the initial weights.
     """
 
     def __init__(self, weight: Sequence[int], outputs: int, inputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(*weight))
         self.bias = nn.Parameter(torch.empty(outputs))
-        nn.init.uniform_(self.weight, -((3 / inputs) ** 0.5), (3 / inputs) ** 0.5)  # signals keep their size
+        nn.init.uniform_(self.weight, -((3 / inputs) ** 0.5), (3 / inputs) ** 0.5)  # keeps the variance
         nn.init.zeros_(self.bias)
-        self._prepared: WeightCache[Product] = WeightCache()
+        self._product: WeightCache[Product] = WeightCache()
 
     def product(self, x: Tensor) -> Tensor:
         """``x``: ``(..., K)``. Returns ``(..., N)``."""
-        weight = self.weight  # with weight norm, it is computed anew each time
+        weight = self.weight  # with weight norm, each access computes it
         if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
             return F.linear(x, *self.matrix(weight, self.bias))
-        return self._prepared(lambda *weights: pack(*self.matrix(*weights)), weight, self.bias)(x)
+        return self._product(lambda *weights: pack(*self.matrix(*weights)), weight, self.bias)(x)
 
     def matrix(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights ``(N, K)`` and bias ``(N,)`` of the product."""
+        """Lay out weights ``(N, K)`` and bias ``(N,)`` for the product."""
         raise NotImplementedError
 
 
 class Conv(MatmulLayer):
-    """Convolution over ``(B, T, D)``; gives ``ceil(T / stride)`` frames.
+    """Convolution over ``(B, T, D)`` with ``ceil(T / stride)`` output frames.
 
     Args:
         inputs: width of the input.
         outputs: width of the output.
-        kernel_size: taps; ``2 * stride`` if there is a stride.
-        stride: frames of the input for one of the output.
+        kernel_size: number of taps; ``2 * stride`` if ``stride`` is greater than 1.
+        stride: input frames per output frame.
         dilation: frames from one tap to the next.
-        causal: an output sees no frame after the last of its own ``stride``.
+        causal: an output frame depends on no input frame after its own ``stride`` frames.
     """
 
     def __init__(
@@ -69,18 +68,18 @@ class Conv(MatmulLayer):
         self.right = 0 if causal else padding // 2
         self.left = padding - self.right
         self.taps = kernel_size // stride
-        self.shifts_after = stride == 1 and outputs < kernel_size  # few numbers come out: shift these
+        self.shifts_after = stride == 1 and outputs < kernel_size  # shifting few outputs is cheaper than many inputs
 
     def matrix(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102, see MatmulLayer
-        if self.shifts_after:  # a row for each tap, without bias
+        if self.shifts_after:  # one output per tap, without bias
             return weight.transpose(1, 2).flatten(0, 1), torch.zeros_like(weight[:, 0]).flatten()
         return weight.transpose(1, 2).flatten(1), bias
 
     def forward(self, x: Tensor) -> Tensor:
         """``x``: ``(B, T, D)``."""
         right = self.right + -x.shape[1] % self.stride
-        # a mirror at the beginning would show what comes later
-        x = F.pad(x, (0, 0, self.left, right)) if self.causal else mirrored(x, self.left, right)
+        # reflection at the start would make the first frames depend on later ones
+        x = F.pad(x, (0, 0, self.left, right)) if self.causal else reflect_pad(x, self.left, right)
         if self.stride > 1:
             x = x.reshape(len(x), -1, self.stride * x.shape[2])
         frames = x.shape[1] - (self.taps - 1) * self.dilation
@@ -92,22 +91,22 @@ class Conv(MatmulLayer):
 
 
 class TransposedConv(MatmulLayer):
-    """The transpose of a strided :class:`Conv`: ``T * stride`` frames.
+    """Transpose of a strided :class:`Conv`, with ``T * stride`` output frames.
 
     Args:
         inputs: width of the input.
         outputs: width of the output.
-        stride: frames of the output for one of the input; there are twice as many taps.
-        causal: the output's frames see none of the input after their own.
+        stride: output frames per input frame; the kernel has twice as many taps.
+        causal: output frames depend on no input frame after their own.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, causal: bool = False) -> None:
         super().__init__((inputs, outputs, 2 * stride), outputs, 2 * inputs)
         self.stride = stride
-        self.after = stride if causal else stride // 2  # frames that one of the input reaches past its own
+        self.after = stride if causal else stride // 2  # output frames that an input frame affects after its own
 
     def matrix(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102, see MatmulLayer
-        # a block of the output is the first half of the taps times its frame, and the second times the one before
+        # a block of the output sums the first half of the taps times its frame and the second times the frame before
         inputs, outputs, _ = weight.shape
         halves = weight.view(inputs, outputs, 2, self.stride).permute(3, 1, 2, 0)
         return halves.reshape(self.stride * outputs, -1), bias.repeat(self.stride)
@@ -129,7 +128,7 @@ class ELU(nn.Module):
 
 
 class Snake(nn.Module):
-    """``x + sin(a x)² / a`` with an ``a`` for each of the ``dim`` channels (Liu et al. 2020, arXiv 2006.08195)."""
+    """``x + sin(a x)² / a`` with a trained ``a`` for each of ``dim`` channels (Liu et al. 2020, arXiv 2006.08195)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -141,32 +140,32 @@ class Snake(nn.Module):
         return x + (alpha * x).sin().square() / (alpha + 1e-9)
 
 
-def activation(kind: str, dim: int) -> nn.Module:
-    """The activation ``kind``, ``"elu"`` or ``"snake"``, for ``dim`` channels."""
-    return Snake(dim) if kind == "snake" else ELU()
+def make_activation(name: str, dim: int) -> nn.Module:
+    """Make the activation ``name``, ``"elu"`` or ``"snake"``, for ``dim`` channels."""
+    return Snake(dim) if name == "snake" else ELU()
 
 
 class ResidualBlock(nn.Module):
-    """A convolution to half the width and one back, beside a shortcut with weights of its own.
+    """Two convolutions, to half the width and back, added to a shortcut convolution.
 
     Args:
         dim: width ``D``.
         kernel_size: taps of the first convolution.
-        dilation: its dilation.
-        kind: of activation.
+        dilation: dilation of the first convolution.
+        activation: see :func:`make_activation`.
         causal: see :class:`Conv`.
     """
 
-    def __init__(self, dim: int, kernel_size: int, dilation: int, kind: str, causal: bool) -> None:
+    def __init__(self, dim: int, kernel_size: int, dilation: int, activation: str, causal: bool) -> None:
         super().__init__()
-        self.enter = activation(kind, dim)
+        self.enter = make_activation(activation, dim)
         self.narrow = Conv(dim, dim // 2, kernel_size, dilation=dilation, causal=causal)
-        self.between = activation(kind, dim // 2)
+        self.between = make_activation(activation, dim // 2)
         self.widen = Conv(dim // 2, dim, 1)
         self.shortcut = Conv(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x``: ``(B, T, D)``, and so is the result."""
+        """``x``: ``(B, T, D)``. Returns ``(B, T, D)``."""
         y: Tensor = self.shortcut(x) + self.widen(self.between(self.narrow(self.enter(x))))
         return y
 
@@ -175,16 +174,16 @@ class SEANetEncoder(nn.Module):
     """Waveform to latent.
 
     Args:
-        filters: width at sample rate; every stride doubles it.
-        strides: of the decoder, in its order; the encoder has them backwards.
+        filters: width at the sample rate; each strided convolution doubles it.
+        strides: strides in the order of the decoder; the encoder uses the reverse order.
         latent_dim: width ``D`` of the latent.
-        residual_layers: residual blocks before each stride.
-        residual_kernel_size: their taps.
-        dilation_base: the dilation of each is that of the one before times this.
-        kind: of activation.
+        residual_layers: residual blocks before each strided convolution.
+        residual_kernel_size: kernel size of the residual blocks.
+        dilation_base: factor of the dilation from one residual block to the next.
+        activation: see :func:`make_activation`.
         causal: see :class:`Conv`.
-        lstm_layers: of the LSTM at frame rate; 0 for none.
-        bidirectional: whether it runs backwards too.
+        lstm_layers: layers of the LSTM at the frame rate; 0 for no LSTM.
+        bidirectional: whether the LSTM also runs backwards.
     """
 
     def __init__(
@@ -195,7 +194,7 @@ class SEANetEncoder(nn.Module):
         residual_layers: int,
         residual_kernel_size: int,
         dilation_base: int,
-        kind: str,
+        activation: str,
         causal: bool,
         lstm_layers: int,
         bidirectional: bool,
@@ -206,14 +205,14 @@ class SEANetEncoder(nn.Module):
         layers: list[nn.Module] = [Conv(1, dim, 7, causal=causal)]
         for stride in reversed(strides):
             for layer in range(residual_layers):
-                layers.append(ResidualBlock(dim, residual_kernel_size, dilation_base**layer, kind, causal))
-            layers += [activation(kind, dim), Conv(dim, 2 * dim, 2 * stride, stride, causal=causal)]
+                layers.append(ResidualBlock(dim, residual_kernel_size, dilation_base**layer, activation, causal))
+            layers += [make_activation(activation, dim), Conv(dim, 2 * dim, 2 * stride, stride, causal=causal)]
             dim *= 2
         self.front = nn.Sequential(*layers)
         self.halo = _halo(self.front, self.hop_length)
         self.lstm = ResidualLSTM(dim, lstm_layers, bidirectional) if lstm_layers else nn.Identity()
         dim *= 1 + (bidirectional and lstm_layers > 0)
-        self.back = nn.Sequential(activation(kind, dim), Conv(dim, latent_dim, 7, causal=causal))
+        self.back = nn.Sequential(make_activation(activation, dim), Conv(dim, latent_dim, 7, causal=causal))
 
     def forward(self, waveform: Tensor) -> Tensor:
         """``waveform``: ``(B, S)``. Returns the latent ``(B, T, D)`` with ``T = ceil(S / hop_length)``."""
@@ -221,17 +220,17 @@ class SEANetEncoder(nn.Module):
         return latent
 
     def pieces(self, waveform: Tensor) -> Iterator[Tensor]:
-        """What :meth:`forward` gives, end to end, without gradient: memory stays bounded if the LSTM has one direction.
+        """Compute :meth:`forward` in pieces, without gradient.
 
-        With two, its layers at frame rate are held whole.
+        Memory is bounded if the LSTM has one direction. With two, the whole signal at the frame rate is held.
         """
         samples = torch.split(waveform[..., None], PIECE_FRAMES * self.hop_length, 1)
-        x = _by_pieces(self.front, samples, self.halo, self.hop_length, 1)
-        return _by_pieces(self.back, _recurrent(self.lstm, x), 7, 1, 1)
+        x = _run_in_pieces(self.front, samples, self.halo, self.hop_length, 1)
+        return _run_in_pieces(self.back, _run_lstm(self.lstm, x), 7, 1, 1)
 
 
 class SEANetDecoder(nn.Module):
-    """Latent to waveform: the encoder backwards. The arguments are those of :class:`SEANetEncoder`."""
+    """Latent to waveform, with the layers of the encoder in reverse. For the arguments, see :class:`SEANetEncoder`."""
 
     def __init__(
         self,
@@ -241,7 +240,7 @@ class SEANetDecoder(nn.Module):
         residual_layers: int,
         residual_kernel_size: int,
         dilation_base: int,
-        kind: str,
+        activation: str,
         causal: bool,
         lstm_layers: int,
     ) -> None:
@@ -252,11 +251,11 @@ class SEANetDecoder(nn.Module):
         self.lstm = ResidualLSTM(dim, lstm_layers, False) if lstm_layers else nn.Identity()
         layers: list[nn.Module] = []
         for stride in strides:
-            layers += [activation(kind, dim), TransposedConv(dim, dim // 2, stride, causal)]
+            layers += [make_activation(activation, dim), TransposedConv(dim, dim // 2, stride, causal)]
             dim //= 2
             for layer in range(residual_layers):
-                layers.append(ResidualBlock(dim, residual_kernel_size, dilation_base**layer, kind, causal))
-        self.back = nn.Sequential(*layers, activation(kind, dim), Conv(dim, 1, 7, causal=causal))
+                layers.append(ResidualBlock(dim, residual_kernel_size, dilation_base**layer, activation, causal))
+        self.back = nn.Sequential(*layers, make_activation(activation, dim), Conv(dim, 1, 7, causal=causal))
         self.halo = _halo(self.back, self.hop_length)
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -265,51 +264,63 @@ class SEANetDecoder(nn.Module):
         return waveform.squeeze(2)
 
     def pieces(self, latent: Iterable[Tensor]) -> Iterator[Tensor]:
-        """``latent``: in pieces of whole frames. What :meth:`forward` gives, end to end, in bounded memory."""
-        x = _recurrent(self.lstm, _by_pieces(self.front, latent, 7, 1, 1))
-        return (piece.squeeze(2) for piece in _by_pieces(self.back, x, self.halo, 1, self.hop_length))
+        """Compute :meth:`forward` in pieces, in bounded memory. ``latent``: pieces ``(B, T, D)``."""
+        x = _run_lstm(self.lstm, _run_in_pieces(self.front, latent, 7, 1, 1))
+        return (piece.squeeze(2) for piece in _run_in_pieces(self.back, x, self.halo, 1, self.hop_length))
 
 
 PIECE_FRAMES = 100
-"""Frames that convolutions take at a time: memory stays bounded, and caches warm."""
+"""Frames per call of the convolutions: memory stays bounded, and caches stay warm."""
 
 
-def _by_pieces(net: nn.Module, x: Iterable[Tensor], halo: int, before: int, after: int) -> Iterator[Tensor]:
-    """``net`` of a signal in pieces ``(B, frames * before, D)``, as pieces ``(B, frames * after, D)``.
+def _run_in_pieces(net: nn.Module, x: Iterable[Tensor], halo: int, before: int, after: int) -> Iterator[Tensor]:
+    """Apply a network to a signal in pieces.
 
-    The last piece may end within a frame. What a frame becomes depends on ``halo`` frames on either side of it at most,
-    so that those are known before it is given: pieces overlap, and what comes of the overlaps is dropped.
+    Pieces overlap by the halo, and outputs that depend on frames outside of a piece are dropped.
+
+    Args:
+        net: the network.
+        x: pieces ``(B, frames * before, D)``; the last one may end within a frame.
+        halo: frames to either side that an output frame depends on.
+        before: steps per frame of the input.
+        after: steps per frame of the output.
+
+    Yields:
+        Pieces ``(B, frames * after, D)``.
     """
     held: Tensor | None = None
-    done = 0  # frames of what is held that were given, and are there for the sake of the next
+    done = 0  # frames held whose outputs were returned, kept as context of the next ones
     for piece in x:
         if held is not None:
             if held.shape[1] // before - done > halo:
                 y = net(held)
-                given = held.shape[1] // before - halo
-                yield y[:, done * after : given * after]
-                held, done = held[:, max(0, given - halo) * before :], min(given, halo)
+                known = held.shape[1] // before - halo
+                yield y[:, done * after : known * after]
+                held, done = held[:, max(0, known - halo) * before :], min(known, halo)
             piece = torch.cat([held, piece], 1)
         held = piece
     if held is not None:
         yield net(held)[:, done * after :]
 
 
-def _recurrent(lstm: nn.Module, x: Iterable[Tensor]) -> Iterator[Tensor]:
-    """An LSTM, or none, over a signal in pieces ``(B, T, D)``: parallel over time, so over long pieces at a time."""
+def _run_lstm(lstm: nn.Module, x: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Apply an LSTM, or an identity, to a signal in pieces ``(B, T, D)``.
+
+    The LSTM runs in parallel over time, so it takes long pieces.
+    """
     if not isinstance(lstm, ResidualLSTM):
         yield from x
     elif lstm.directions == 2:
         yield from torch.split(lstm(torch.cat(list(x), 1)), PIECE_FRAMES, 1)
     else:
         state: list[LSTMState] | None = None
-        for piece in _at_least(x, PIECE_STEPS):
+        for piece in _regroup(x, PIECE_STEPS):
             y, state = lstm.advance(piece, state or lstm.initial_state(len(piece)))
             yield from torch.split(y, PIECE_FRAMES, 1)
 
 
-def _at_least(x: Iterable[Tensor], frames: int) -> Iterator[Tensor]:
-    """The same signal in pieces of ``frames`` frames, ``(B, frames, D)``, and what is left."""
+def _regroup(x: Iterable[Tensor], frames: int) -> Iterator[Tensor]:
+    """Cut a signal in pieces ``(B, T, D)`` anew, into pieces of ``frames`` frames and a last, shorter one."""
     held: list[Tensor] = []
     for piece in x:
         held.append(piece)
@@ -322,10 +333,10 @@ def _at_least(x: Iterable[Tensor], frames: int) -> Iterator[Tensor]:
 
 
 def _halo(net: nn.Module, hop_length: int) -> int:
-    """Frames that the convolutions of ``net``, between sample rate and frame rate, reach to either side."""
+    """Frames to either side that an output of ``net``, between sample rate and frame rate, depends on."""
     reach, convs = 0, [m for m in net.modules() if isinstance(m, (Conv, TransposedConv))]
     upwards = any(isinstance(m, TransposedConv) for m in convs)
-    step = hop_length if upwards else 1  # samples from one frame of the signal to the next, at this place of the net
+    step = hop_length if upwards else 1  # samples per step of the signal at this layer
     for conv in convs:
         if isinstance(conv, TransposedConv):
             step //= conv.stride
@@ -336,10 +347,10 @@ def _halo(net: nn.Module, hop_length: int) -> int:
     return -(-reach // hop_length)
 
 
-def mirrored(x: Tensor, left: int, right: int) -> Tensor:
-    """``x``, ``(B, T, D)``, with ``left`` and ``right`` frames more, mirrored at the first and the last.
+def reflect_pad(x: Tensor, left: int, right: int) -> Tensor:
+    """Pad ``x``, ``(B, T, D)``, by reflection at its first and last frames.
 
-    A signal too short for that is first made longer with zeros, of which as many are cut off again.
+    A signal that is too short for reflection is first padded with zeros, which are removed afterwards.
     """
     short = max(0, max(left, right) + 1 - x.shape[1])
     if short:

@@ -1,4 +1,4 @@
-"""Networks whose weights come from elsewhere."""
+"""Modules without random initialization, for weights that are loaded afterwards."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-_DRAWN = {nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_, Tensor.uniform_, Tensor.normal_}
+_INITIALIZERS = {nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_, Tensor.uniform_, Tensor.normal_}
 
 
 class SkipInit(TorchFunctionMode):
-    """Inside it, modules are made without their random weights: memory holds what it held.
+    """Context in which random initialization does nothing: tensors keep the contents of their memory.
 
-    To draw them takes as long as to load others, and on the ``"meta"`` device PyTorch imports its compiler for it,
-    which takes seconds. The random state of the process stays as it was.
+    Initialization takes as long as loading weights. On the ``"meta"`` device, PyTorch even imports its compiler for it,
+    which takes seconds. The random state of the process does not change.
     """
 
     def __torch_function__(
@@ -23,8 +23,8 @@ class SkipInit(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run ``func``, or leave its tensor as it is."""
+        """Call ``func``, unless it initializes a tensor: that tensor is returned unchanged."""
         given = kwargs or {}
-        if func in _DRAWN:
+        if func in _INITIALIZERS:
             return args[0] if args else given["tensor"]
         return func(*args, **given)

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechtok.nn import seanet
-from speechtok.nn.seanet import Conv, SEANetDecoder, SEANetEncoder, TransposedConv, mirrored
+from speechtok.nn.seanet import Conv, SEANetDecoder, SEANetEncoder, TransposedConv, reflect_pad
 
-ENDS = [pytest.param(False, id="mirrored"), pytest.param(True, id="causal")]
+ENDS = [pytest.param(False, id="reflect_pad"), pytest.param(True, id="causal")]
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -19,7 +19,7 @@ def test_a_convolution_is_that_of_pytorch(frames, kernel_size, dilation, inputs,
     conv = Conv(inputs, outputs, kernel_size, dilation=dilation)
     x = noise(2, frames, inputs)
     padding = (kernel_size - 1) * dilation
-    ends = mirrored(x, padding - padding // 2, padding // 2)
+    ends = reflect_pad(x, padding - padding // 2, padding // 2)
     expected = F.conv1d(ends.transpose(1, 2), conv.weight, conv.bias, dilation=dilation).transpose(1, 2)
     with torch.set_grad_enabled(graded):
         assert torch.allclose(conv(x), expected, atol=1e-5)
@@ -29,7 +29,7 @@ def test_a_convolution_is_that_of_pytorch(frames, kernel_size, dilation, inputs,
 def test_a_strided_convolution_is_that_of_pytorch(frames, stride, outputs):
     conv = Conv(3, outputs, 2 * stride, stride)
     x = noise(1, frames, 3)
-    ends = mirrored(x, stride - stride // 2, stride // 2 + -frames % stride)
+    ends = reflect_pad(x, stride - stride // 2, stride // 2 + -frames % stride)
     expected = F.conv1d(ends.transpose(1, 2), conv.weight, conv.bias, stride).transpose(1, 2)
     with torch.no_grad():
         assert conv(x).shape == (1, -(-frames // stride), outputs)

@@ -56,7 +56,7 @@ class Block(ctypes.Structure):
     )
 
 
-class Stage(ctypes.Structure):
+class Codebook(ctypes.Structure):
     """A codebook, for encoding."""
 
     _fields_ = (("matrix", Matrix), ("scale", _Float), ("squared_norms", _Pointer), ("vectors", _Pointer))
@@ -70,7 +70,7 @@ class Quantizer(ctypes.Structure):
         ("codebook_size", _Int),
         ("dim", _Int),
         ("semantic_dim", _Int),
-        ("stages", _Pointer),
+        ("codebooks", _Pointer),
     )
 
 
@@ -94,7 +94,7 @@ class Encoder(ctypes.Structure):
     )
 
 
-class Codebooks(ctypes.Structure):
+class Dequantizer(ctypes.Structure):
     """All codebooks, for decoding."""
 
     _fields_ = (("num_codebooks", _Int), ("codebook_size", _Int), ("dim", _Int), ("vectors", _Pointer))
@@ -122,14 +122,14 @@ class Decoder(ctypes.Structure):
         ("frame_blocks", _Pointer),
         ("window", _Pointer),
         ("noise", Noise),
-        ("codebooks", Codebooks),
+        ("dequantizer", Dequantizer),
     )
 
 
 NO_MEMORY, CODE_OUT_OF_RANGE = -1, -2
 """Errors that the functions return; 0 is success."""
 
-_STRUCTURES: tuple[type[ctypes.Structure], ...] = (Linear, Block, Stage, Encoder, Decoder)
+_STRUCTURES: tuple[type[ctypes.Structure], ...] = (Linear, Block, Codebook, Encoder, Decoder)
 _ENCODE: tuple[Any, ...] = (_Int, _Pointer, *[_Int] * 4, _Pointer, _Int, _Int, *[_Pointer] * 4)
 _DECODE: tuple[Any, ...] = (_Int, _Pointer, *[_Int] * 4, _Pointer, _Pointer, _Int, _Int, *[_Pointer] * 4, _Int)
 

@@ -60,12 +60,12 @@ typedef struct { /* a codebook, as quantizer.ResidualQuantizer.encode uses it */
     Matrix matrix;
     float scale;                /* two divided by the scale of the levels */
     const float *squared_norms; /* [N] of the levels */
-    const float *vectors;       /* [N][D - semantic_dim] what the stage subtracts from the residual */
-} Stage;
+    const float *vectors;       /* [N][D - semantic_dim] subtracted from the residual */
+} Codebook;
 
 typedef struct {
     int64_t num_codebooks, codebook_size, dim, semantic_dim;
-    const Stage *stages;
+    const Codebook *codebooks;
 } Quantizer;
 
 typedef struct { /* its state: the samples before the first frame, then the states of the blocks */
@@ -79,7 +79,7 @@ typedef struct { /* its state: the samples before the first frame, then the stat
 typedef struct {
     int64_t num_codebooks, codebook_size, dim;
     const float *vectors; /* [Q][N][D] */
-} Codebooks;
+} Dequantizer;
 
 typedef struct { /* noise.BandNoise: the noise of each band, [bands][period][patch_length] */
     int64_t bands, period;
@@ -93,7 +93,7 @@ typedef struct { /* its state: half of the last piece, then the states of the bl
     const Block *patch_blocks, *frame_blocks;
     const float *window; /* [2 * patch_length] */
     Noise noise;
-    Codebooks codebooks;
+    Dequantizer dequantizer;
 } Decoder;
 
 /* Products of at most ROWS rows of levels, `stride` apart, with one tile of a matrix: integers [ROWS][TILE]. */
@@ -356,14 +356,14 @@ INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int6
         copy(residual + m * dim, latent + m * q->dim + q->semantic_dim, dim);
     int32_t sums[ROWS * TILE];
     for (int64_t s = 0; s < num_codebooks; s++) {
-        const Stage *stage = q->stages + s;
-        const int64_t inputs = stage->matrix.inputs, width = padded(inputs);
+        const Codebook *codebook = q->codebooks + s;
+        const int64_t inputs = codebook->matrix.inputs, width = padded(inputs);
         const float *query = s ? residual : latent;
         const int64_t stride = s ? dim : q->dim;
         for (int64_t m = 0; m < rows; m++) {
             int8_t *levels = work->coarse + m * width;
             const float scale = to_levels(query + m * stride, inputs, 0, 0, 0.0f, levels, levels);
-            work->scales[m] = scale * stage->scale;
+            work->scales[m] = scale * codebook->scale;
         }
         for (int64_t m = 0; m < rows; m += ROWS) {
             const int64_t some = rows - m < ROWS ? rows - m : ROWS;
@@ -372,11 +372,11 @@ INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int6
             for (int64_t first = 0; first < size; first += TILE) {
                 const int count = (int)(size - first < TILE ? size - first : TILE);
                 work->isa->product(work->coarse + m * width, width, some, width / 4,
-                                   stage->matrix.levels + first * width, stage->matrix.offset + first, sums);
+                                   codebook->matrix.levels + first * width, codebook->matrix.offset + first, sums);
                 for (int64_t i = 0; i < some; i++) {
                     const float row = work->scales[m + i];
                     const int32_t *sum = sums + i * TILE;
-                    const float *squared_norms = stage->squared_norms + first;
+                    const float *squared_norms = codebook->squared_norms + first;
                     if (first == 0) {
                         for (int n = 0; n < TILE; n++) best[i][n] = -INFINITY, best_tile[i][n] = 0;
                     }
@@ -396,7 +396,7 @@ INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int6
                         code = other, maximum = best[i][n];
                 }
                 codes[(m + i) * num_codebooks + s] = code;
-                const float *vector = stage->vectors + code * dim;
+                const float *vector = codebook->vectors + code * dim;
                 float *rest = residual + (m + i) * dim;
                 for (int64_t d = 0; d < dim; d++) rest[d] = rest[d] - vector[d];
             }
@@ -499,7 +499,7 @@ INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
 }
 
 /* quantizer.ResidualQuantizer.decode: codes to the latent, (B, T, D), which is zero where a row has no codes. */
-INLINE int dequantize(const Codebooks *c, int64_t batch, int64_t start, int64_t stop, const int64_t *codes,
+INLINE int dequantize(const Dequantizer *c, int64_t batch, int64_t start, int64_t stop, const int64_t *codes,
                       const int64_t *strides, int64_t num_codebooks, int64_t num_frames, const int64_t *lengths,
                       float *latent) {
     for (int64_t b = 0; b < batch; b++)
@@ -538,7 +538,7 @@ INLINE int64_t add_noise(const Noise *noise, const float *roots, int64_t positio
 INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
     const int64_t frames = stop - start, patches = frames * d->patches_per_frame;
     const int64_t rows = batch * patches, frame_rows = batch * frames, length = d->patch_length;
-    const int64_t latent_dim = d->codebooks.dim, frame_dim = d->project.matrix.outputs;
+    const int64_t latent_dim = d->dequantizer.dim, frame_dim = d->project.matrix.outputs;
     const int64_t patch_dim = d->split.matrix.outputs / d->patches_per_frame, head_dim = d->head.matrix.outputs;
     int64_t dim = larger(frame_dim, patch_dim);
     const int64_t hidden =
@@ -553,7 +553,7 @@ INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
     }
     float *frame = latent + frame_rows * latent_dim, *patch = frame + rows * frame_dim, *pieces = patch + rows * patch_dim;
     int status =
-        dequantize(&d->codebooks, batch, start, stop, codes, codes_strides, num_codebooks, num_frames, lengths, latent);
+        dequantize(&d->dequantizer, batch, start, stop, codes, codes_strides, num_codebooks, num_frames, lengths, latent);
     if (status) goto end;
     isa->linear(&d->project, latent, latent_dim, frame_rows, 0, frame, &work);
     const int64_t frame_state = length, patch_state = length + stack_state_size(d->frame_blocks, d->frame_depth);
@@ -612,7 +612,7 @@ COMPILE_FOR(vnni, VNNI)
 EXPORT void speechtok_sizes(int64_t *sizes) {
     sizes[0] = sizeof(Linear);
     sizes[1] = sizeof(Block);
-    sizes[2] = sizeof(Stage);
+    sizes[2] = sizeof(Codebook);
     sizes[3] = sizeof(Encoder);
     sizes[4] = sizeof(Decoder);
 }

@@ -84,7 +84,7 @@ class Packer:
             self._blocks(c.frame_blocks, frame_dim),
             self._address(hann_window(2 * c.patch_length, torch.device("cpu"))),
             library.Noise() if c.noise is None else self._noise(c.noise, c.patch_length),
-            library.Codebooks(num_codebooks, codebook_size, latent_dim, self._address(quantizer.codebooks.float())),
+            library.Dequantizer(num_codebooks, codebook_size, latent_dim, self._address(quantizer.codebooks.float())),
         )
 
     def _noise(self, noise: BandNoise, patch_length: int) -> library.Noise:
@@ -152,11 +152,11 @@ class Packer:
 
     def _quantizer(self, quantizer: ResidualQuantizer) -> library.Quantizer:
         shape = _codebooks_shape(quantizer)
-        stages = [
-            library.Stage(self._matrix(levels), scale.item(), self._address(squared_norms), self._address(vectors))
+        codebooks = [
+            library.Codebook(self._matrix(levels), scale.item(), self._address(squared_norms), self._address(vectors))
             for vectors, levels, scale, squared_norms in quantizer.levels()
         ]
-        return library.Quantizer(*shape, quantizer.semantic_dim, self._array(stages))
+        return library.Quantizer(*shape, quantizer.semantic_dim, self._array(codebooks))
 
 
 def receptive_field(stack: BlockStack) -> int:
