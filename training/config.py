@@ -101,7 +101,7 @@ class LossConfig:
         mel: weight of the distance between log-mel spectrograms.
         loudness: weight of the perceived difference of loudness, after PESQ.
         intelligibility: weight of the loss of intelligibility, after STOI.
-        phase_limit: frequency in hertz up to which ``waveform`` and ``spectrum`` compare phases; 0 for all frequencies.
+        phase_limit: frequency in hertz above which ``waveform`` and ``spectrum`` ignore everything; 0 for no limit.
         energy_distance: weight of the spectral energy distance of two decodings, for a decoder with noise.
         band_energy: weight of the difference of band energies above 3 kHz, for a decoder with noise.
     """

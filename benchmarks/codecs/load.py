@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import speechtok.codecs
 from benchmarks.codecs.baselines import Identity, Lowpass
 from benchmarks.codecs.codec2 import Codec2
 from benchmarks.codecs.interface import Codec
@@ -14,16 +15,14 @@ from speechtok.errors import InputError
 CODECS: dict[str, Callable[[Spec], Codec]] = {
     "speechtok": TokenizerCodec,
     "speechtokenizer": TokenizerCodec,
-    "encodec": TokenizerCodec,
-    "mimi": TokenizerCodec,
-    "dac": TokenizerCodec,
+    **dict.fromkeys(speechtok.codecs.CODECS, TokenizerCodec),
     "xcodec": XCodec,
     "opus": Opus,
     "codec2": Codec2,
     "identity": Identity,
     "lowpass": Lowpass,
 }
-"""Constructors by name. To benchmark another codec, add it here."""
+"""Constructors by name. To benchmark a codec that :data:`speechtok.codecs.CODECS` does not have, add it here."""
 
 
 def load_codec(text: str) -> Codec:

@@ -10,11 +10,9 @@ from torch import Tensor
 import speechtok
 from benchmarks.codecs.interface import Reconstruction
 from benchmarks.codecs.spec import Spec
+from speechtok.codecs import CODECS
 from speechtok.errors import InputError
 from speechtok.tokenizer import Tokenizer
-
-_LOADED_BY_FAMILY = "encodec", "mimi", "dac"
-"""Names that are also the prefix of ``speechtok.load``, as in ``"mimi:org/name"``."""
 
 
 class TokenizerCodec:
@@ -26,7 +24,7 @@ class TokenizerCodec:
     def __init__(self, spec: Spec) -> None:
         if spec.source is None and spec.name != "speechtok":
             raise InputError(f"codec {spec.name!r} has no source; expected {spec.name}@DIR or {spec.name}@org/name")
-        self._cached = _load(f"{spec.name}:{spec.source}" if spec.name in _LOADED_BY_FAMILY else spec.source)
+        self._cached = _load(f"{spec.name}:{spec.source}" if spec.name in CODECS else spec.source)
         self.tokenizer = self._cached.tokenizer
         self.sample_rate, self.codebook_size = self.tokenizer.sample_rate, self.tokenizer.codebook_size
         self.num_codebooks = _num_codebooks(spec, self.tokenizer)

@@ -39,13 +39,20 @@ def _link(role: re.Match[str], obj: griffe.Object, pkg: griffe.Module) -> str:
     return f'<autoref identifier="{path}" optional><code>{shown}</code></autoref>'
 
 
+def _member(obj: Any, name: str) -> Any:
+    try:
+        return obj.members.get(name)
+    except (AttributeError, griffe.AliasResolutionError):  # a module outside of the package
+        return None
+
+
 def _resolve(name: str, obj: griffe.Object, pkg: griffe.Module) -> str:
     """The full path that ``name`` means where ``obj`` is defined."""
     scope: Any = obj
     while scope is not None:
         found: Any = scope
         for part in name.split("."):
-            found = found.members.get(part) if hasattr(found, "members") else None
+            found = _member(found, part)
             if found is None:
                 break
         if found is not None:

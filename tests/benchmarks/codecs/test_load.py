@@ -1,7 +1,12 @@
 import pytest
 
-from benchmarks.codecs.load import load_codec
+import speechtok.codecs
+from benchmarks.codecs.load import CODECS, load_codec
 from speechtok.errors import InputError
+
+
+def test_every_codec_of_the_library_can_be_benchmarked():
+    assert set(speechtok.codecs.CODECS) <= set(CODECS)
 
 
 @pytest.mark.parametrize(
