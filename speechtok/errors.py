@@ -51,9 +51,10 @@ class OutputError(SpeechtokError, OSError):
 
 
 def quoted(value: Any) -> str:
-    """``repr(value)`` for a message, cut to 80 characters."""
+    """``repr(value)`` for a message; of long text, the beginning and the end in 80 characters."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to print integers of more than 4300 digits
-        text = f"an integer too long to print"
-    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 1]}…"
+        text = "an integer too long to print"
+    half = _MAX_QUOTED // 2
+    return text if len(text) <= _MAX_QUOTED else f"{text[: half - 1]}…{text[-half:]}"

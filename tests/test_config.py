@@ -107,7 +107,7 @@ BAD = [
     ("window_length", 0, "window_length is 0; expected"),
     ("window_length", 100, r"window_length is 100; expected a multiple of patch_length \(80\)"),
     ("latent_dim", 0, "latent_dim is 0; expected"),
-    ("latent_dim", 10**400, "latent_dim is 10*…; expected a whole number from 1 to 65536"),
+    ("latent_dim", 10**400, "latent_dim is 10*…0*; expected a whole number from 1 to 65536"),
     ("num_codebooks", 0, "num_codebooks is 0; expected"),
     ("num_codebooks", 2**40, "num_codebooks is 1099511627776; expected"),
     ("codebook_size", 1, "codebook_size is 1; expected a whole number from 2 to 32768"),

@@ -1,6 +1,7 @@
 import os
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from training.config import load_config
@@ -44,7 +45,7 @@ def test_each_step_of_the_default_recipe_reads_what_the_steps_before_it_wrote(mo
             stages.append(stage)
     assert [stage.train_only for stage in stages] == ["", "encoder", "decoder"]
     assert [(stage.accumulate, stage.bfloat16) for stage in stages] == [(2, True), (1, False), (1, False)]
-    assert all(stage.model == stages[0].model for stage in stages)
+    assert all(replace(stage.model, noise_bands=0) == stages[0].model for stage in stages)
     assert [stage.start_from for stage in stages[1:]] == [f"{stage.out}/tokenizer" for stage in stages[:-1]]
     assert f"{stages[-1].out}/tokenizer" == "made/default-decoder/tokenizer"  # as the Makefile's comment says
 
