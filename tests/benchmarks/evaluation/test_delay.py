@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from benchmarks.codecs.baselines import Identity
@@ -24,6 +25,7 @@ def test_silence_has_no_delay():
     assert find_delay([]) == 0
 
 
+@pytest.mark.slow  # imports the libraries of all metrics
 def test_a_delay_changes_no_score(utterances, late, monkeypatch):
     prompt = Identity(Spec("identity"))
     delays = measure_delays({"late": late, "prompt": prompt}, utterances[:2])
