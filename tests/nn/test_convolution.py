@@ -31,7 +31,7 @@ def whole(module: nn.Module, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 7, 40])
-def test_convolution_is_torch_conv1d_over_a_past_of_zeros(kernel_size):
+def test_a_convolution_equals_conv1d_with_zero_padding(kernel_size):
     conv, x = make("conv", kernel_size), signal()
     padded = F.pad(x.transpose(1, 2), (kernel_size - 1, 0))
     expected = F.conv1d(padded, conv.weight.flip(0).T[:, None], conv.bias, groups=DIM).transpose(1, 2)
@@ -42,7 +42,7 @@ def test_convolution_is_torch_conv1d_over_a_past_of_zeros(kernel_size):
 @pytest.mark.parametrize("kind", ["conv", "block"])
 @settings(max_examples=30)
 @given(cuts=st.lists(st.integers(0, FRAMES), max_size=8))
-def test_a_signal_in_pieces_of_any_split_is_the_signal_whole(kind, kernel_size, cuts):
+def test_pieces_of_any_length_give_the_output_of_the_whole_signal(kind, kernel_size, cuts):
     module, x = make(kind, kernel_size), signal()
     state, pieces = module.initial_state(2), []
     bounds = [0, *sorted(cuts), FRAMES]
@@ -55,7 +55,7 @@ def test_a_signal_in_pieces_of_any_split_is_the_signal_whole(kind, kernel_size, 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 7])
 @pytest.mark.parametrize("kind", ["conv", "block"])
-def test_a_frame_sees_its_kernel_and_no_future_at_any_position(kind, kernel_size):
+def test_a_frame_depends_on_the_frames_under_its_kernel_and_on_no_later_one(kind, kernel_size):
     module, x = make(kind, kernel_size), signal()
     y = whole(module, x)
     for t in range(FRAMES):
@@ -65,7 +65,7 @@ def test_a_frame_sees_its_kernel_and_no_future_at_any_position(kind, kernel_size
         assert moved.nonzero()[:, 0].tolist() == list(range(t, min(FRAMES, t + kernel_size)))
 
 
-def test_the_state_passed_in_is_not_written_to():
+def test_a_state_is_never_modified():
     module, x = make("block", 7), signal()
     _, state = module(x, module.initial_state(2))
     before = state.clone()
@@ -75,7 +75,7 @@ def test_the_state_passed_in_is_not_written_to():
     assert torch.equal(first, second)
 
 
-def test_rows_of_a_batch_do_not_meet():
+def test_rows_of_a_batch_do_not_affect_each_other():
     module, x = make("block", 7), signal()
     changed = x.clone()
     changed[1] += 1.0

@@ -12,7 +12,7 @@ def make_lstm(dim: int = 8, layers: int = 2, bidirectional: bool = True, seed: i
         return ResidualLSTM(dim, layers, bidirectional)
 
 
-def step_by_step(lstm: ResidualLSTM, x: torch.Tensor) -> torch.Tensor:
+def sequential(lstm: ResidualLSTM, x: torch.Tensor) -> torch.Tensor:
     return lstm.lstm(x)[0] + x.repeat(1, 1, lstm.directions)
 
 
@@ -22,32 +22,32 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @settings(max_examples=25)
 @given(st.integers(1, 700), st.integers(1, 3), st.booleans(), st.integers(1, 3), st.integers(0, 99))
-def test_parallel_over_time_is_step_by_step(steps, layers, bidirectional, batch, seed):
+def test_the_parallel_lstm_equals_the_sequential_one_to_float32_accuracy(steps, layers, bidirectional, batch, seed):
     lstm = make_lstm(8, layers, bidirectional, seed)
     x = noise(batch, steps, 8, seed=seed)
     with torch.no_grad():
-        assert torch.allclose(lstm(x), step_by_step(lstm, x), atol=1e-5)
+        assert torch.allclose(lstm(x), sequential(lstm, x), atol=1e-5)
 
 
 @pytest.mark.parametrize("forget", [2.0, 5.0, 20.0])
-def test_an_lstm_that_forgets_slowly_or_never_gives_the_same(forget):
+def test_an_lstm_that_forgets_slowly_or_never_equals_the_sequential_one(forget):
     lstm = make_lstm()
     with torch.no_grad():
         for name, parameter in lstm.lstm.named_parameters():
             if name.startswith("bias_ih"):
                 parameter[8:16] += forget
         x = noise(1, 600, 8)
-        assert torch.allclose(lstm(x), step_by_step(lstm, x), atol=1e-4)
+        assert torch.allclose(lstm(x), sequential(lstm, x), atol=1e-4)
 
 
-def test_a_signal_of_several_pieces_is_step_by_step():
+def test_a_signal_longer_than_a_piece_equals_the_sequential_one():
     lstm = make_lstm(4, 1)
     x = noise(1, 2 * 2048 + 77, 4)
     with torch.no_grad():
-        assert torch.allclose(lstm(x), step_by_step(lstm, x), atol=1e-5)
+        assert torch.allclose(lstm(x), sequential(lstm, x), atol=1e-5)
 
 
-def test_pieces_that_hand_on_their_state_are_the_whole():
+def test_pieces_that_pass_on_their_state_equal_the_whole():
     lstm = make_lstm(4, 2, bidirectional=False)
     x = noise(2, 500, 4)
     state, pieces = lstm.initial_state(2), []
@@ -55,19 +55,19 @@ def test_pieces_that_hand_on_their_state_are_the_whole():
         y, state = lstm.advance(piece, state)
         pieces.append(y)
     with torch.no_grad():
-        assert torch.allclose(torch.cat(pieces, 1), step_by_step(lstm, x), atol=1e-5)
+        assert torch.allclose(torch.cat(pieces, 1), sequential(lstm, x), atol=1e-5)
 
 
-def test_gradients_flow():
+def test_gradients_reach_the_input():
     x = noise(1, 10, 8).requires_grad_()
     make_lstm()(x).sum().backward()
     assert x.grad.abs().sum() > 0
 
 
-def test_changed_weights_are_seen():
+def test_changed_weights_are_noticed():
     lstm, x = make_lstm(), noise(1, 100, 8)
     with torch.no_grad():
         lstm(x)
         lstm.lstm.weight_hh_l1.mul_(2)
         lstm.lstm.weight_ih_l0_reverse.mul_(2)
-        assert torch.allclose(lstm(x), step_by_step(lstm, x), atol=1e-5)
+        assert torch.allclose(lstm(x), sequential(lstm, x), atol=1e-5)

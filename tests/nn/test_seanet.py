@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from speechtok.nn import seanet
 from speechtok.nn.seanet import Conv, SEANetDecoder, SEANetEncoder, TransposedConv, reflect_pad
 
-ENDS = [pytest.param(False, id="reflect_pad"), pytest.param(True, id="causal")]
+ENDS = [pytest.param(False, id="reflection"), pytest.param(True, id="causal")]
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -15,18 +15,18 @@ def noise(*shape: int) -> torch.Tensor:
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.booleans())
-def test_a_convolution_is_that_of_pytorch(frames, kernel_size, dilation, inputs, outputs, graded):
+def test_a_convolution_equals_conv1d(frames, kernel_size, dilation, inputs, outputs, with_gradients):
     conv = Conv(inputs, outputs, kernel_size, dilation=dilation)
     x = noise(2, frames, inputs)
     padding = (kernel_size - 1) * dilation
     ends = reflect_pad(x, padding - padding // 2, padding // 2)
     expected = F.conv1d(ends.transpose(1, 2), conv.weight, conv.bias, dilation=dilation).transpose(1, 2)
-    with torch.set_grad_enabled(graded):
+    with torch.set_grad_enabled(with_gradients):
         assert torch.allclose(conv(x), expected, atol=1e-5)
 
 
 @given(st.integers(1, 60), st.integers(2, 8), st.integers(1, 5))
-def test_a_strided_convolution_is_that_of_pytorch(frames, stride, outputs):
+def test_a_strided_convolution_equals_conv1d(frames, stride, outputs):
     conv = Conv(3, outputs, 2 * stride, stride)
     x = noise(1, frames, 3)
     ends = reflect_pad(x, stride - stride // 2, stride // 2 + -frames % stride)
@@ -37,7 +37,7 @@ def test_a_strided_convolution_is_that_of_pytorch(frames, stride, outputs):
 
 
 @given(st.integers(1, 40), st.integers(2, 8), st.integers(1, 5))
-def test_a_transposed_convolution_is_that_of_pytorch(frames, stride, outputs):
+def test_a_transposed_convolution_equals_conv_transpose1d(frames, stride, outputs):
     conv = TransposedConv(3, outputs, stride)
     x = noise(1, frames, 3)
     whole = F.conv_transpose1d(x.transpose(1, 2), conv.weight, conv.bias, stride).transpose(1, 2)
@@ -49,7 +49,7 @@ def test_a_transposed_convolution_is_that_of_pytorch(frames, stride, outputs):
 @pytest.mark.parametrize("samples", [1, 500, 30 * 50, 30 * 199 + 1, 30 * 251 + 7, 30 * 400])
 @pytest.mark.parametrize("dilation_base", [1, 2])
 @pytest.mark.parametrize("causal", ENDS)
-def test_pieces_join_without_a_seam(samples, dilation_base, causal, monkeypatch):
+def test_pieces_equal_the_whole(samples, dilation_base, causal, monkeypatch):
     monkeypatch.setattr(seanet, "PIECE_STEPS", 130)
     size = 4, (5, 3, 2), 6, 2, 3, dilation_base
     encoder, decoder = SEANetEncoder(*size, "elu", causal, 1, not causal), SEANetDecoder(*size, "snake", causal, 1)
@@ -64,7 +64,7 @@ def test_pieces_join_without_a_seam(samples, dilation_base, causal, monkeypatch)
 
 @settings(max_examples=40)
 @given(st.integers(0, 1000), st.integers(0, 2), st.integers(1, 7), st.integers(1, 3), st.integers(0, 2))
-def test_a_causal_network_sees_nothing_of_the_future(start, layers, kernel_size, dilation_base, lstm_layers):
+def test_a_causal_network_does_not_depend_on_the_future(start, layers, kernel_size, dilation_base, lstm_layers):
     size = 2, (5, 2), 3, layers, kernel_size, dilation_base
     encoder, decoder = (
         SEANetEncoder(*size, "elu", True, lstm_layers, False),
@@ -75,7 +75,7 @@ def test_a_causal_network_sees_nothing_of_the_future(start, layers, kernel_size,
     other[:, start:] = -3.0
     with torch.no_grad():
         before, after = encoder(waveform), encoder(other)
-        frame = start // 10  # the first one that has heard a sample that differs
+        frame = start // 10  # the first one that depends on a changed sample
         assert torch.equal(before[:, :frame], after[:, :frame])
         assert not torch.equal(before[:, frame], after[:, frame])
         after = torch.cat([before[:, :frame], after[:, frame:]], 1)

@@ -5,7 +5,7 @@ from speechtok import ConvNeXtTokenizer
 from speechtok.nn.skip_init import SkipInit
 
 
-def test_modules_get_their_shapes_and_constants_and_nothing_is_drawn(tiny):
+def test_shapes_and_constants_are_set_without_random_numbers(tiny):
     state = torch.get_rng_state()
     with SkipInit():
         made = ConvNeXtTokenizer(tiny.config)
@@ -18,7 +18,7 @@ def test_modules_get_their_shapes_and_constants_and_nothing_is_drawn(tiny):
     assert made.fingerprint == tiny.fingerprint
 
 
-def test_by_whatever_name_it_is_asked_for():
+def test_every_way_to_call_an_initializer_is_skipped():
     with SkipInit():
         x = torch.full((3,), 7.0)
         assert nn.init.uniform_(tensor=x) is x
@@ -28,5 +28,5 @@ def test_by_whatever_name_it_is_asked_for():
     assert not torch.equal(x.uniform_(), torch.full((3,), 7.0))
 
 
-def test_outside_weights_are_drawn():
+def test_weights_are_initialized_outside_the_context():
     assert nn.Linear(8, 8).weight.std() > 0.1
