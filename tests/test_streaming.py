@@ -317,7 +317,7 @@ def test_a_stream_keeps_less_than_a_megabyte_however_long_it_runs(audio):
         return sum(sizes.values())
 
     def reachable(stream: Stream) -> list[Tensor]:
-        found, seen, queue = [], {id(stream._codec)}, [stream.__dict__]
+        found, seen, queue = [], {id(stream._codec)}, [*vars(stream).values()]
         while queue:
             thing = queue.pop()
             if id(thing) in seen or isinstance(thing, type | types.ModuleType | types.FunctionType):
