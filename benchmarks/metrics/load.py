@@ -45,7 +45,7 @@ METRICS: dict[str, Metric] = {
         "lower",
         2,
         artefacts.comb_excess,
-        (),
+        ("scipy",),
         "buzz: how far the loudest 10 Hz of a period stand out above 3 kHz, less the original's; the worst of all "
         "periods from 40 to 800 Hz",
     ),

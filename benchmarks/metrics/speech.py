@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.metrics.comb import comb_levels
 from speechtok.metrics import intelligibility, speaker_embedding
 
 SAMPLE_RATE = 16_000
@@ -55,6 +56,11 @@ class Speech:
         if self._intelligibility is None or self._intelligibility[0] is not original:
             self._intelligibility = original, intelligibility(original.at_10_khz, self.at_10_khz, _STOI_RATE)
         return self._intelligibility[1]
+
+    @functools.cached_property
+    def comb_levels(self) -> np.ndarray:
+        """See :func:`benchmarks.metrics.comb.comb_levels`."""
+        return comb_levels(self.waveform.numpy(), SAMPLE_RATE)
 
     @functools.cached_property
     def speaker_embedding(self) -> np.ndarray | None:
