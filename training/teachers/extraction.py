@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -196,19 +197,27 @@ def _compute_shards(teacher: Teacher, spec: str, tasks: Sequence[_Task], workers
         yield from pool.imap(_compute_shard_in_worker, tasks)
 
 
+@torch.no_grad()
 def _compute_shard(teacher: Teacher, task: _Task) -> _Shard:
     pieces, utterances, unread = [], {}, []
+    waiting: deque[tuple[Path, int, int]] = deque()  # file, bytes and samples of waveforms without features
+
+    def waveforms() -> Iterator[Tensor]:
+        for file, size, waveform in _read_ahead(task.files, teacher.sample_rate):
+            if waveform is None:
+                unread.append(utterance_name(file, task.root))
+            else:
+                waiting.append((file, size, len(waveform)))
+                yield waveform.to(task.device)
+
     first = 0
-    for file, size, waveform in _read_ahead(task.files, teacher.sample_rate):
-        name = utterance_name(file, task.root)
-        if waveform is None:
-            unread.append(name)
-            continue
-        with torch.no_grad():
-            features = teacher(waveform[None].to(task.device))[0].cpu()
+    for computed in teacher.extract_features(waveforms()):
+        file, size, samples = waiting.popleft()
+        features = computed.cpu()
         if file in task.alignments:
             features = _mix_phones(features, task.alignments[file], teacher, task.aligned)
-        utterances[name] = Entry(first=first, frames=len(features), samples=len(waveform), bytes=size)
+        name = utterance_name(file, task.root)
+        utterances[name] = Entry(first=first, frames=len(features), samples=samples, bytes=size)
         first += len(features)
         pieces.append(features.half().numpy())
     features = np.concatenate(pieces) if pieces else np.zeros((0, teacher.dim), np.float16)

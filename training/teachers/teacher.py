@@ -1,6 +1,6 @@
 """The interface of a teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import torch
@@ -73,11 +73,23 @@ class Teacher(nn.Module):
         waveform = nn.functional.pad(waveform, (0, max(0, self.min_samples - waveform.shape[1])))
         if self.layer == PHONES:
             return self.phone_logits(waveform).float()
-        layers = self.layers(waveform)
+        return self.select(self.layers(waveform))
+
+    def select(self, layers: Sequence[Tensor]) -> Tensor:
+        """The layer of :attr:`layer`, or the average of all, float32 ``(B, T, D)``."""
         if self.layer == AVERAGE:
             return torch.stack(tuple(layers)).float().mean(0)
         assert isinstance(self.layer, int)
         return layers[self.layer - 1].float()
+
+    def extract_features(self, waveforms: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Features of many waveforms ``(S,)``, ``(T, D)`` each, in order.
+
+        A subclass may compute several waveforms together if that is faster. Features then depend slightly on the
+        neighbours of a waveform.
+        """
+        for waveform in waveforms:
+            yield self(waveform[None])[0]
 
     def interpolate(self, features: Tensor, times: Tensor) -> Tensor:
         """Features of this teacher at ``times`` in seconds; see :func:`training.teachers.frames.interpolate`."""

@@ -1,14 +1,17 @@
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperModel
 
+from speechtok.audio import read_audio
 from speechtok.errors import CheckpointError, InputError
 from tests.training.teachers.helpers import assert_keeps_promises
-from training.teachers import load_teacher
+from training.teachers import extract, load_teacher
 from training.teachers.transformers import load_whisper_log_mel
-from training.teachers.whisper import WhisperTeacher, windows
+from training.teachers.whisper import windows
 
 RATE = 16_000
 
@@ -57,17 +60,11 @@ def library_layers(folder: Path, waveform: torch.Tensor) -> tuple[torch.Tensor, 
         return encoder(log_mel, output_hidden_states=True).hidden_states[1:]
 
 
-def teacher_of(folder: Path, padding_seconds: float, layer: int | str = 2) -> WhisperTeacher:
-    model = WhisperModel.from_pretrained(folder, dtype=torch.float32)
-    log_mel = load_whisper_log_mel(str(folder), 80)
-    return WhisperTeacher(model.encoder, log_mel, layer, padding_seconds).eval().requires_grad_(False)
-
-
 @pytest.mark.parametrize("layer", [1, 2, 3])
-def test_padded_to_30_seconds_it_computes_the_layers_of_the_library(whisper, layer):
+def test_it_computes_the_layers_of_the_library(whisper, layer):
     waveform = speech(2.345)
     expected = library_layers(whisper, waveform[0])[layer - 1][:, :118]
-    assert torch.equal(teacher_of(whisper, 30.0, layer)(waveform), expected)
+    assert torch.equal(load_teacher(f"transformers:{whisper}", layer)(waveform), expected)
 
 
 @pytest.mark.parametrize("feature_size", [80, 128])
@@ -150,6 +147,63 @@ def test_windows_keep_every_frame_once_with_context_on_both_sides(frames):
         assert end == frames or start + length - end >= context
         kept += range(first, end)
     assert kept == list(range(frames))
+
+
+def test_waveforms_are_packed_into_windows_with_a_second_of_silence_between(whisper, monkeypatch):
+    teacher = load_teacher(f"transformers:{whisper}", 2)
+    lengths = [2.345, 11, 0.5, 13.2, 20, 0.01]  # the first three fill 15.9 s with two gaps; the next needs 13.2 s more
+    waveforms = [speech(seconds, seed=seed)[0] for seed, seconds in enumerate(lengths)]
+    inputs = []
+    encode = teacher._encode
+    monkeypatch.setattr(teacher, "_encode", lambda log_mel: inputs.append(log_mel) or encode(log_mel))
+    features = list(teacher.extract_features(waveforms))
+    assert [len(x) for x in features] == [118, 550, 25, 660, 1000, 1]
+    assert [log_mel.shape for log_mel in inputs] == [(1, 80, 3000)] * 3
+    silence = inputs[0][0, :, 2 * (118 + 5) : 2 * (118 + 50) - 5]
+    assert torch.equal(silence, inputs[0].new_full((), float(silence.min())).expand_as(silence))
+
+
+def test_a_packed_waveform_has_its_own_log_mel(whisper, monkeypatch):
+    teacher = load_teacher(f"transformers:{whisper}", 2)
+    quiet, loud = 0.01 * speech(3)[0], speech(4, seed=1)[0]
+    inputs = []
+    encode = teacher._encode
+    monkeypatch.setattr(teacher, "_encode", lambda log_mel: inputs.append(log_mel) or encode(log_mel))
+    for waveforms in ([quiet, loud], [quiet], [loud]):
+        list(teacher.extract_features(waveforms))
+    packed, quiet_alone, loud_alone = inputs
+    assert torch.equal(packed[..., :300], quiet_alone[..., :300])
+    assert torch.equal(packed[..., 400:800], loud_alone[..., :400])
+
+
+@pytest.mark.parametrize("seconds", [0.31, 0.637])
+def test_a_click_in_a_packed_waveform_changes_most_its_own_frame(whisper, seconds):
+    teacher = load_teacher(f"transformers:{whisper}", 2)
+    waveforms = [speech(2, seed=seed)[0] for seed in range(3)]
+    before = list(teacher.extract_features(waveforms))
+    waveforms[1] = waveforms[1].clone()
+    waveforms[1][round(seconds * RATE)] += 0.5
+    changes = [(x - y).norm(dim=1) for x, y in zip(teacher.extract_features(waveforms), before, strict=True)]
+    assert abs(int(changes[1].argmax()) - seconds * teacher.frame_rate) <= 1
+    assert all(changes[1].max() > 2 * changes[other].max() for other in (0, 2))
+
+
+def test_a_waveform_alone_in_its_window_has_the_features_of_forward(whisper):
+    teacher = load_teacher(f"transformers:{whisper}", 2)
+    waveforms = [speech(1)[0], speech(40)[0], speech(29.5)[0], speech(2)[0]]
+    for waveform, features in zip(waveforms, teacher.extract_features(waveforms), strict=True):
+        assert torch.equal(features, teacher(waveform[None])[0])
+
+
+def test_an_extraction_has_the_features_of_each_file(whisper, speech_folder, tmp_path):
+    teacher = load_teacher(f"transformers:{whisper}", 2)
+    spec = f"transformers:{whisper}"
+    assert extract(teacher, spec, str(speech_folder), tmp_path) == (12, ["broken.flac"])
+    index = json.loads((tmp_path / "000000.json").read_text())["utterances"]
+    waveforms = [read_audio(speech_folder / name)[0] for name in index]
+    expected = torch.cat(list(teacher.extract_features(waveforms)))
+    assert np.array_equal(np.load(tmp_path / "000000.npy"), expected.half().numpy())
+    assert [entry["frames"] for entry in index.values()] == [-(-len(waveform) // 320) for waveform in waveforms]
 
 
 def test_gradients_reach_the_waveform(whisper):
