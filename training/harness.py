@@ -159,7 +159,8 @@ def resume(trainer: Trainer[Any], run: Run) -> bool:
         trainer.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} does not fit this version of the training code ({error!r}); choose another out=…"
+            f"{path} does not fit this version of the training code ({error!r}); choose another out=…, and for a "
+            f"tokenizer start_from={path} to keep its weights"
         ) from error
     return True
 
