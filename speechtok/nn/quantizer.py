@@ -9,7 +9,7 @@ from speechtok.nn.packed_linear import Product, pack
 from speechtok.nn.weight_cache import WeightCache
 
 Codebook = tuple[Tensor, Tensor, Tensor, Tensor]
-"""What encoding with one codebook needs.
+"""A codebook, prepared for encoding.
 
 In this order: the part of the vectors that is subtracted from the residual, ``(N, D - semantic_dim)``; the levels that
 are compared with the query; two divided by their scale; and their squared norms, ``(N,)``.

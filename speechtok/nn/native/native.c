@@ -229,7 +229,7 @@ INLINE int64_t padded(int64_t inputs) { return (inputs + 3) / 4 * 4; }
 /* The nearest integer, ties to even, for |x| < 2**22. */
 INLINE float rounded(float x) { return (x + 12582912.0f) - 12582912.0f; }
 
-/* exact.to_levels of one row. Returns the scale of its levels; if `normed`, the inverse of their root sum of squares. */
+/* exact.to_levels of one row. Returns the scale of its levels; if `normed`, one divided by their norm. */
 INLINE float to_levels(const float *x, int64_t inputs, int normed, int fine, float floor, int8_t *coarse,
                        int8_t *rest) {
     const int max_level = fine ? FINE_FACTOR * MAX_LEVEL : MAX_LEVEL;
@@ -546,14 +546,16 @@ INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
     const int64_t inputs = larger(larger(dim, hidden), latent_dim);
     Workspace work = {.isa = isa};
     if (allocate(&work, rows, inputs, dim, hidden)) return NO_MEMORY;
-    float *latent = malloc(sizeof(float) * (size_t)(frame_rows * latent_dim + rows * (frame_dim + patch_dim + head_dim)));
+    const int64_t values = frame_rows * latent_dim + rows * (frame_dim + patch_dim + head_dim);
+    float *latent = malloc(sizeof(float) * (size_t)values);
     if (!latent) {
         free(work.hidden);
         return NO_MEMORY;
     }
-    float *frame = latent + frame_rows * latent_dim, *patch = frame + rows * frame_dim, *pieces = patch + rows * patch_dim;
-    int status =
-        dequantize(&d->dequantizer, batch, start, stop, codes, codes_strides, num_codebooks, num_frames, lengths, latent);
+    float *frame = latent + frame_rows * latent_dim, *patch = frame + rows * frame_dim;
+    float *pieces = patch + rows * patch_dim;
+    int status = dequantize(&d->dequantizer, batch, start, stop, codes, codes_strides, num_codebooks, num_frames,
+                            lengths, latent);
     if (status) goto end;
     isa->linear(&d->project, latent, latent_dim, frame_rows, 0, frame, &work);
     const int64_t frame_state = length, patch_state = length + stack_state_size(d->frame_blocks, d->frame_depth);
@@ -634,7 +636,7 @@ EXPORT int64_t speechtok_num_isas(void) {
 
 /* Encode frames start ≤ t < stop of a waveform, (B, S), whose rows are `waveform_stride` apart. Codes are written from
  * frame `first` on, at the given strides of row, codebook and frame. The states have the shape [B][state_size]; `state`
- * precedes frame 0, and if `start` is greater, a state of zeros is used. Returns OK or NO_MEMORY. */
+ * precedes frame 0; a later `start` begins with a state of zeros. Returns OK or NO_MEMORY. */
 EXPORT int speechtok_encode(int64_t isa, ENCODE_ARGUMENTS) {
 #ifdef X86
     if (isa == 2) return encode_vnni(ENCODE_VALUES);

@@ -1,7 +1,7 @@
 """Weights of the modules, laid out for ``native.c``.
 
-Every shape that ``native.c`` relies on is checked here, so that no module, however it was changed, makes it read or
-write outside of its memory.
+Every shape that ``native.c`` relies on is checked here. A module that was changed cannot make it read or write outside
+of its memory.
 """
 
 import ctypes

@@ -21,7 +21,7 @@ _Compute = Callable[[threads.Share, int, int], int]
 
 
 class _Steps:
-    """What encoder and decoder have in common: states, and threads that share the work.
+    """Base class of encoder and decoder: passes on the state, and shares the work among threads.
 
     Args:
         quantizer: before the decoder, or after the encoder.
