@@ -43,8 +43,8 @@ HEAD = """<!-- Written by `python -m docs.listening --data DIR`; edit docs/liste
 Four utterances, each as the original and decoded from 8, 4, 2 and 1 codebooks by the default tokenizer
 `{fingerprint}` with the decoder `{decoder_fingerprint}`. All clips belong to test splits, which training never sees.
 
-Use headphones. With all 8 codebooks, listen for the timbre of the voice and for a faint buzz in vowels. With
-1 codebook, words remain but the voice does not: codebook 0 carries phonetic content, and the other codebooks carry
+Use headphones. With all 8 codebooks, listen for the timbre of the voice and for breathy vowels, as the decoder writes
+noise where the codes do not determine the waveform. With 1 codebook, words remain but the voice does not: codebook 0 carries phonetic content, and the other codebooks carry
 the voice.
 
 The files are 16-bit FLAC at 16 kHz. FLAC is lossless, so every difference between two clips comes from the tokenizer.
