@@ -41,6 +41,8 @@ def test_names_that_the_terminal_cannot_show_are_escaped(run, tmp_path, monkeypa
     ids=" ".join,
 )
 def test_wrong_usage_ends_with_status_2_and_writes_nothing(model, tmp_path, monkeypatch, capsys, words):
+    if "--plot" in words:
+        pytest.importorskip("matplotlib")
     write(tmp_path / "a.wav")
     write(tmp_path / "b.wav")
     monkeypatch.chdir(tmp_path)
