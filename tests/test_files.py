@@ -179,6 +179,7 @@ for name in ("a.wav", "a.flac", "a.ogg", "new.wav", "tokens", "model"):
 """
 
 
+@pytest.mark.slow
 def test_on_a_really_full_disk_every_writer_says_so_and_leaves_the_old_files(tmp_path, tiny: ConvNeXtTokenizer, speech):
     """A disk that really is full, as far as this process can tell: its files may not grow over a limit."""
     tiny.save(tmp_path / "model")

@@ -29,6 +29,7 @@ def test_importing_speechtok_imports_nothing_heavy(imported, name):
     assert not [module for module in imported if module.split(".")[0] == name]
 
 
+@pytest.mark.slow
 def test_loading_and_a_round_trip_import_nothing_heavy():
     code = """
 import sys, speechtok, torch

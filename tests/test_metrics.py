@@ -120,6 +120,7 @@ def test_labels_and_phones_that_cannot_be_compared_are_refused(labels, phones, m
         phone_score(labels, phones)
 
 
+@pytest.mark.slow
 def test_speaker_similarity_is_high_for_one_speaker_and_nan_for_silence(speech):
     pytest.importorskip("resemblyzer")
     low, high = (torch.from_numpy(speech(3, seed=3, sample_rate=rate)) for rate in (16_000, 9_000))  # played at 16 kHz

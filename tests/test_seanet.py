@@ -104,6 +104,7 @@ def test_codes_and_audio_are_those_of_the_published_architecture(name, tmp_path)
     assert torch.allclose(tok.decode(expected), audio, atol=1e-4 * scale, rtol=0)
 
 
+@pytest.mark.slow
 def test_9999_of_10000_codes_of_real_speech_are_the_same(reference, tok):
     waveform = speech(60.0)
     codes, expected = tok.encode(waveform, RATE).codes, reference.encode(waveform[None])
@@ -202,6 +203,7 @@ print(peak(0.5), peak(2))
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_what_the_layers_hold_of_long_audio():
     """90 s more are 6 MB of samples, and 46 MB in the first layer at sample rate."""
     printed = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True).stdout

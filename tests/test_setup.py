@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = ["LICENSE", "README.md", "pyproject.toml", "setup.cfg", "setup.py", "speechtok"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_every_compiler_gives_the_same_bits_whatever_its_flags(compiler, tiny, tmp_path, monkeypatch):
     if shutil.which(compiler) is None:

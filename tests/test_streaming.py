@@ -310,6 +310,7 @@ def test_nothing_in_nothing_out(tiny):
         assert s.audio_lengths.tolist() == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_stream_keeps_less_than_a_megabyte_however_long_it_runs(audio):
     def everything_held(stream: Stream) -> int:
         gc.collect()
@@ -416,9 +417,7 @@ class TestMistakes:
         ],
     )
     def test_lengths_that_do_not_fit(self, lengths):
-        with pytest.raises(
-            AudioError, match=r"lengths is .*; expected (2 whole numbers|0 to 10)"
-        ):
+        with pytest.raises(AudioError, match=r"lengths is .*; expected (2 whole numbers|0 to 10)"):
             self.s.encode(torch.zeros(2, 10), lengths=lengths)
 
     def test_a_chunk_after_flush(self):

@@ -62,6 +62,7 @@ def test_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"speechtok {speechtok.__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [[Path(sys.executable).with_name("speechtok")], [sys.executable, "-m", "speechtok"]],
@@ -97,6 +98,7 @@ def test_an_empty_name_is_wrong_usage(command, tmp_path, monkeypatch, capsys):
     assert tree(tmp_path) == {"a.wav"}
 
 
+@pytest.mark.slow
 def test_a_reader_may_close_the_pipe_early(model, tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", "import sys; from speechtok.cli import main; sys.exit(main())", "info", str(model)],

@@ -20,6 +20,8 @@ import torch
 
 from tests.docs.pages import KINDS, PAGES, ROOT, Snippet, read_snippets
 
+pytestmark = pytest.mark.slow
+
 SNIPPETS = [snippet for page in PAGES for snippet in read_snippets(page)]
 
 SHORTER = {

@@ -81,6 +81,7 @@ def damaged(values, draw):
     return values
 
 
+@pytest.mark.slow
 @given(st.sampled_from([pattern for pattern in PATTERNS if pattern.name != "reversed_fine"]), st.data())
 def test_damaged_values_are_a_vocabulary_error_and_nothing_else(pattern, data):
     values = damaged(speechtok.AudioVocabulary(replace(INFO, aliases=("old",)), pattern).to_dict(), data.draw)

@@ -12,6 +12,8 @@ from training.ablation import main, read_runs, table
 from training.config import load_config
 from training.train import train
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[2] / "training/configs"
 
 
@@ -25,7 +27,6 @@ def command(tiny_config, tmp_path):
     return arguments, runs, out
 
 
-@pytest.mark.slow
 def test_runs_are_trained_and_compared_and_completed_runs_are_kept(command, capsys, monkeypatch):
     arguments, _, out = command
     separately = ablation.run_process

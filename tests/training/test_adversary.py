@@ -1,7 +1,10 @@
+import pytest
 import torch
 
 from training.adversary import Adversary
 from training.distributed import World
+
+pytestmark = pytest.mark.slow
 
 
 def make_adversary(bfloat16: bool = False) -> Adversary:

@@ -13,6 +13,8 @@ from training.autoencoder import make_autoencoder
 from training.checkpoints import read_checkpoint, save_checkpoint
 from training.train import train
 
+pytestmark = pytest.mark.slow
+
 PUBLISHED = {
     "family": "seanet", "filters": 4, "latent_dim": 16, "codebook_size": 16, "num_codebooks": 3, "lstm_layers": 1
 }  # fmt: skip

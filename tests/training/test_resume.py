@@ -17,6 +17,8 @@ from training.muon import Muon
 from training.train import train
 from training.trainer import Batch, Trainer
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_interrupted_training_reaches_the_weights_of_an_uninterrupted_one(trained, tmp_path, monkeypatch):
     whole = Path(trained["out"])
@@ -38,7 +40,6 @@ def test_an_interrupted_training_reaches_the_weights_of_an_uninterrupted_one(tra
     assert speechtok.load(whole / "tokenizer").fingerprint == speechtok.load(cut / "tokenizer").fingerprint
 
 
-@pytest.mark.slow
 def test_a_training_killed_ten_times_at_any_moment_reaches_the_same_weights(tiny_config, tmp_path, monkeypatch):
     context = fork_context(monkeypatch)
     values = tiny_config | {"steps": 30, "checkpoint_every": 2}
@@ -129,7 +130,6 @@ def test_skipped_steps_are_counted_across_a_resume(tiny_config, monkeypatch):
     assert scalars_of(tiny_config, "train/skipped_steps")[12] == 2
 
 
-@pytest.mark.slow
 def test_a_training_with_a_perceptual_teacher_and_an_adversary_resumes(tiny_config):
     changes = {
         "distillation": {"perceptual_teacher": "mfcc"},

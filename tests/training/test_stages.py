@@ -10,8 +10,9 @@ from tests.training.helpers import config_of, exported_of, scalars_of, state_of,
 from training.checkpoints import CHECKPOINT_NAME
 from training.train import train
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_a_decoder_stage_is_not_resumed_if_the_codes_have_changed(trained, tmp_path):
     start = exported_of(trained)
     changes = {"out": str(tmp_path / "second"), "start_from": str(start), "train_only": "decoder"}
@@ -64,7 +65,6 @@ def test_an_encoder_stage_improves_codebook_0_and_keeps_acoustic_dimensions(enco
     assert not torch.equal(exported["quantizer.codebooks"][0], given["quantizer.codebooks"][0])
 
 
-@pytest.mark.slow
 def test_a_resumed_encoder_stage_keeps_its_frozen_encoder(encoder_stage):
     values = encoder_stage
     train(config_of(values, steps=6))
@@ -78,7 +78,6 @@ def test_a_resumed_encoder_stage_keeps_its_frozen_encoder(encoder_stage):
     assert scalars_of(values, "train/acoustic")
 
 
-@pytest.mark.slow
 def test_an_encoder_stage_is_not_resumed_if_start_from_has_changed(encoder_stage):
     values = encoder_stage
     train(config_of(values))

@@ -16,6 +16,8 @@ from training.checkpoints import CHECKPOINT_NAME
 from training.train import main, train
 from training.trainer import Batch, Trainer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -11,6 +11,8 @@ from training.distributed import World
 from training.splits import load_splits
 from training.trainer import Batch, Trainer, make_optimizers
 
+pytestmark = pytest.mark.slow
+
 
 def test_training_lowers_the_loss(tiny_config):
     config = config_of(tiny_config, steps=60)

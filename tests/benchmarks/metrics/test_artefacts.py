@@ -7,6 +7,8 @@ import torch
 from benchmarks.metrics.artefacts import comb_excess, high_band_difference
 from benchmarks.metrics.speech import Speech
 
+pytestmark = pytest.mark.slow
+
 RATE = 16_000
 
 

@@ -20,6 +20,8 @@ from training.teachers.pretrain.frame_labels import label_phones
 from training.teachers.pretrain.pretraining import pretrain
 from training.teachers.pretrain.validation import phone_accuracy
 
+pytestmark = pytest.mark.slow
+
 
 def checkpoint(values: dict, name: str) -> Path:
     return Path(values["out"]) / f"{name}.pt"
@@ -95,7 +97,6 @@ def test_a_pretraining_that_diverges_ends_and_resumes_with_lower_rates(values, m
     assert all(group["lr"] <= 1e-4 for optimizer in saved["optimizers"] for group in optimizer["param_groups"])
 
 
-@pytest.mark.slow
 def test_phones_that_are_trained_are_classified(values):
     values["first"]["steps"] = 1
     values["second"].update(steps=60, phone_share=0.9, mask_start=0.01, muon_lr=0.02, adamw_lr=0.01)
