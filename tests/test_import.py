@@ -43,6 +43,7 @@ print(*set(sys.modules) - before, sep="\\n")
     assert not [name for name in new if name.split(".")[0] in (*HEAVY, "sympy") or name.startswith("torch._dynamo")]
 
 
+@pytest.mark.slow
 def test_the_vocabulary_is_imported_on_first_use_without_transformers(imported):
     assert "speechtok.lm" not in imported
     code = "import sys, speechtok; speechtok.AudioVocabulary, speechtok.lm; print('transformers' in sys.modules)"

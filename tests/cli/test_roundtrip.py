@@ -131,6 +131,7 @@ def test_missing_quality_libraries_are_named_with_an_install_command(run, tmp_pa
     assert ("0.500" in printed) == ("pystoi" not in absent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [chirp(), chirp(0.001), np.zeros(RATE)], ids=["chirp", "16 samples", "silence"])
 def test_plot_draws_a_png(run, tmp_path, capsys, samples):
     pytest.importorskip("matplotlib")
@@ -170,6 +171,7 @@ def test_plot_shows_scores_both_spectrograms_their_difference_and_the_codes(run,
         assert len(set(colours.tolist())) == len(set(codes.tolist()))  # one colour for each entry
 
 
+@pytest.mark.slow
 def test_an_existing_plot_is_skipped_like_any_output(run, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     wav, picture = write(tmp_path / "a.wav"), tmp_path / "a.png"

@@ -238,6 +238,7 @@ for n in (1, 2, 16, 33):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instructions", ["AVX512_CORE", "AVX2", "SSE41"])
 def test_sums_are_exact_on_processors_whose_int8_products_overflow(instructions):
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}

@@ -121,6 +121,7 @@ def test_no_frames_have_no_codes():
     assert make().decode(torch.zeros(2, 4, 0, dtype=torch.int64)).shape == (2, 0, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("num_codebooks", "size", "dim"), [(4, 32, 8), (8, 256, 64), (1, 7, 3)])
 def test_quantization_error_equals_that_of_vector_quantize_pytorch(num_codebooks, size, dim, seed):

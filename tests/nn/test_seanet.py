@@ -62,6 +62,7 @@ def test_pieces_equal_the_whole(samples, dilation_base, causal, monkeypatch):
         assert torch.allclose(audio, whole, atol=1e-5 * max(1.0, float(whole.abs().max())))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.integers(0, 1000), st.integers(0, 2), st.integers(1, 7), st.integers(1, 3), st.integers(0, 2))
 def test_a_causal_network_does_not_depend_on_the_future(start, layers, kernel_size, dilation_base, lstm_layers):

@@ -10,6 +10,7 @@ from speechtok.errors import InputError
 from tests.conftest import make_speech
 
 
+@pytest.mark.slow
 def test_a_copy_is_perfect_and_noise_makes_every_metric_worse(clean, noisy):
     best = {
         "pesq": 4.64, "stoi": 1, "estoi": 1, "si_sdr": 100, "mel": 0, "stft": 0, "f0_correlation": 1,
