@@ -228,6 +228,7 @@ def test_lossy_files_keep_length_rate_and_most_of_the_sound(tmp_path, suffix, sp
     assert np.corrcoef(waveform.numpy(), x)[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_long_ogg_is_written_and_does_not_crash_the_process(tmp_path):
     write_audio(tmp_path / "a.ogg", np.zeros(8_000_000, np.int16), 192_000)
     assert soundfile.info(tmp_path / "a.ogg").frames == 8_000_000

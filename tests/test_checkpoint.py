@@ -353,6 +353,7 @@ def test_a_truncated_training_checkpoint_is_refused(tmp_path, tiny, zipped):
             load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_training_checkpoint_damaged_anywhere_is_refused_or_read_never_a_crash(tmp_path, tiny, zipped):
     path = tmp_path / "a.pt"

@@ -123,6 +123,7 @@ def test_audio_is_that_of_transformers(name, models, tokenizers, speech):
     assert torch.equal(audio[: len(expected)], expected[: len(audio)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CODECS)
 def test_saved_as_transformers_does_it_is_the_same_tokenizer(name, tokenizers, tmp_path):
     tok = tokenizers[name]

@@ -171,6 +171,7 @@ def test_streaming_a_causal_one_does_not_say_that_it_is_not_causal(causal):
         causal.stream()
 
 
+@pytest.mark.slow
 @given(st.integers(1, 6_000))
 @settings(max_examples=15)
 def test_a_code_of_a_causal_one_depends_on_no_later_sample(causal, start):

@@ -16,6 +16,7 @@ def test_a_mean_is_weighted_and_ignores_nan():
     assert math.isnan(estimate(np.array([2.0]), np.ones(1)).low)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_population_mean_in_about_95_of_100_runs():
     rng = np.random.default_rng(0)
     runs = [estimate(rng.normal(3, 1, 100), np.ones(100), seed) for seed in range(60)]

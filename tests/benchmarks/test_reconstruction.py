@@ -60,6 +60,7 @@ def test_without_codecs_the_model_is_scored_with_each_number_of_codebooks(model,
     assert "perplexity of the codebooks (of 32)" in captured.out
 
 
+@pytest.mark.slow
 def test_scores_equal_those_of_the_metric_functions(model, data, tmp_path, capsys):
     arguments = ["--data", str(data), "--model", model, "--num-codebooks", "4", "--limit", "2", "--metric", "pesq"]
     assert main([*arguments, "--metric", "stoi", "--out", str(tmp_path), "--examples", "1"]) == 0

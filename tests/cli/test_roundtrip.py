@@ -146,6 +146,7 @@ def test_plot_draws_a_png(run, tmp_path, capsys, samples):
     assert err == ""
 
 
+@pytest.mark.slow
 def test_plot_shows_scores_both_spectrograms_their_difference_and_the_codes(run, tokenizer, tmp_path, monkeypatch):
     figure_module = pytest.importorskip("matplotlib.figure")
     from speechtok.plot import level

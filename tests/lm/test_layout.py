@@ -75,6 +75,7 @@ def test_ids_drawn_from_continuations_are_valid(vocab, seed):
             break
 
 
+@pytest.mark.slow
 @given(utterances(), st.lists(st.integers(-5, 5000), max_size=20), st.data())
 def test_generated_ids_are_never_an_error_without_strict(case, noise, data):
     vocab, tokens = case

@@ -97,6 +97,7 @@ def test_rows_of_a_batch_do_not_affect_each_other(kind):
     assert torch.equal(whole(module, changed)[0], whole(module, x)[0])
 
 
+@pytest.mark.slow
 def test_a_frame_of_the_encoder_depends_on_no_later_sample():
     module, x = make("encoder"), signal("encoder")[:1]
     latent = whole(module, x)

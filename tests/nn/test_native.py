@@ -155,6 +155,7 @@ def test_the_first_of_equal_vectors_is_chosen(new_tokenizer, isa):
     assert len(codes.unique()) > 1
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize("isa", ISAS)
 @given(lengths=st.lists(st.integers(0, 3), min_size=3, max_size=3), more=st.integers(0, 2))

@@ -76,6 +76,7 @@ def small_models() -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_peers_are_loaded_from_a_directory(audio, tmp_path):
     bits = {"encodec:3": 4 * 10, "mimi:2": 2 * 6, "dac:3": 3 * 6}
     for spec, model in small_models().items():

@@ -14,6 +14,7 @@ def test_dnsmos_equals_its_library(clean):
     assert dnsmos(clean, clean)[0] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_short_clip_is_repeated_to_the_window():
     clip = torch.as_tensor(make_speech(2.0), dtype=torch.float32)
     repeated = clip.repeat(5)[:WINDOW]

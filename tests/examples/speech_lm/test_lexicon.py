@@ -26,6 +26,7 @@ spoken_words = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(spoken_words, st.integers(0, 2), st.data())
 def test_phones_are_split_into_words_by_some_pronunciation(ambiguous, spoken, first, data):

@@ -13,6 +13,7 @@ from speechtok.errors import ConfigError, SpeechtokError
 from tests.examples.speech_lm.conftest import MODEL, config_of, weights_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_lora_trains_a_pretrained_model_and_the_new_ids(values, tmp_path, tied):
     pytest.importorskip("peft")

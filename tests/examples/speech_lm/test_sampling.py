@@ -5,6 +5,7 @@ import speechtok
 from examples.speech_lm.sampling import sample_speech
 
 
+@pytest.mark.slow
 def test_guidance_favours_codes_that_depend_on_the_text_and_keeps_the_probability_of_the_end(tiny):
     v = speechtok.AudioVocabulary(tiny, "semantic")
     symbols = torch.tensor([-3, 0, 1])  # the end token and two codes

@@ -9,6 +9,7 @@ from training.teachers import load_teacher
 from training.teachers.fairseq2 import Fairseq2Teacher
 
 
+@pytest.mark.slow
 def test_wav2vec2_is_a_teacher(monkeypatch):
     models = pytest.importorskip("fairseq2.models")
     from fairseq2.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2EncoderConfig, create_wav2vec2_model
