@@ -44,8 +44,8 @@ Four utterances, each as the original and decoded from 8, 4, 2 and 1 codebooks b
 `{fingerprint}` with the decoder `{decoder_fingerprint}`. All clips belong to test splits, which training never sees.
 
 Use headphones. With all 8 codebooks, listen for the timbre of the voice and for breathy vowels, as the decoder writes
-noise where the codes do not determine the waveform. With 1 codebook, words remain but the voice does not: codebook 0 carries phonetic content, and the other codebooks carry
-the voice.
+noise where the codes do not determine the waveform. With 1 codebook, words remain but the voice does not: codebook 0
+carries phonetic content, and the other codebooks carry the voice.
 
 The files are 16-bit FLAC at 16 kHz. FLAC is lossless, so every difference between two clips comes from the tokenizer.
 The spectrograms show 0 to 8 kHz over time; the colour scale covers 80 dB and is the same for all versions of a clip.
