@@ -57,15 +57,16 @@ docs: $(VENV)/docs.ready
 wheel: $(VENV)/bin/python
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
-# Versions in the file stay where they fit. Only markers of the Python version are kept, and the comments at the top.
+# Versions in the file stay where they fit, and the comments at its top. A condition stays only where a library has two
+# versions: constraints install nothing.
 constraints: $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	cp constraints.txt $(VENV)/constraints.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --no-annotate --no-header $(UPGRADE) \
 	  setup.cfg --output-file $(VENV)/constraints.txt
 	{ grep '^#' constraints.txt; \
-	  sed -E -e "s/ and (implementation_name|sys_platform)[^;]*//" -e "/python_full_version/! s/ ;.*//" \
-	  $(VENV)/constraints.txt; } > $(VENV)/constraints.new
+	  awk -F '==' 'NR == FNR { count[$$1]++; next } count[$$1] == 1 { sub(/ ;.*/, "") } { print }' \
+	  $(VENV)/constraints.txt $(VENV)/constraints.txt; } > $(VENV)/constraints.new
 	mv $(VENV)/constraints.new constraints.txt
 
 # The three stages of the tokenizer share one folder of decoded audio, hence the links.
