@@ -67,7 +67,7 @@ class ConvNeXtEncoder(nn.Module):
         latent_dim: width ``D`` of the latent.
     """
 
-    GAIN = 8.0  # brings speech at its usual level to about unit variance
+    GAIN = 8.0  # scales speech of typical loudness to about unit variance
 
     def __init__(
         self,
