@@ -22,10 +22,12 @@ class XCodec:
         from transformers import AutoConfig, AutoModel
 
         try:
-            config = AutoConfig.from_pretrained(spec.source)
+            config = AutoConfig.from_pretrained(spec.source, trust_remote_code=False)
             if config.model_type != "xcodec":
                 raise InputError(f"{spec.source!r} is a {config.model_type}; expected an xcodec")
-            self.model: Any = AutoModel.from_pretrained(spec.source, use_safetensors=True).eval()
+            self.model: Any = AutoModel.from_pretrained(
+                spec.source, use_safetensors=True, trust_remote_code=False
+            ).eval()
         except (OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise

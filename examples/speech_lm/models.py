@@ -117,7 +117,9 @@ def load_model(directory: str | Path, stage: str) -> tuple[PreTrainedModel, Spee
     try:
         config = from_mapping(SpeechLmConfig, json.loads((path / _CONFIG).read_text(encoding="utf-8")))
         if config.stage == stage:
-            model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32).eval()
+            model = AutoModelForCausalLM.from_pretrained(
+                path, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            ).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); train it again") from error
     if config.stage != stage:
@@ -127,7 +129,7 @@ def load_model(directory: str | Path, stage: str) -> tuple[PreTrainedModel, Spee
 
 def _from_pretrained(kind: Any, name: str, **arguments: Any) -> Any:
     try:
-        return kind.from_pretrained(name, **arguments)
+        return kind.from_pretrained(name, trust_remote_code=False, **arguments)
     except (OSError, ValueError) as error:
         raise InputError(
             f"pretrained is {name!r}, which transformers cannot load ({str(error).splitlines()[0]}); expected a "

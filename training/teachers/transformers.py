@@ -61,8 +61,8 @@ def load(name: str, layer: Layer) -> Teacher:
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise MissingFileError(f"{Path(name) / 'config.json'} does not exist; expected what save_pretrained wrote")
     try:
-        model_type = AutoConfig.from_pretrained(name).model_type
-        model = AutoModel.from_pretrained(name, dtype=torch.float32)
+        model_type = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
+        model = AutoModel.from_pretrained(name, dtype=torch.float32, trust_remote_code=False)
     except (OSError, HFValidationError) as error:
         raise MissingFileError(
             f"transformers:{name} is neither a directory with a model nor a model on the hub that can be downloaded "
@@ -83,7 +83,7 @@ def _preprocessing(name: str, config: Any) -> tuple[int, bool]:
     from transformers import AutoFeatureExtractor
 
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(name)
+        extractor = AutoFeatureExtractor.from_pretrained(name, trust_remote_code=False)
     except OSError:  # saved without one: models with layer norm in the front end were trained on standardized audio
         return 16_000, config.feat_extract_norm == "layer"
     return int(extractor.sampling_rate), bool(extractor.do_normalize)
