@@ -127,7 +127,7 @@ class LanguageDataset:
 
     def _encode_parts(self, parts: Sequence[Part], end: bool) -> dict[str, Tensor]:
         """Encode parts as one example; ``end`` adds the end token of the text, if the text tokenizer has one."""
-        v, eos = self._processor.vocabulary, self._processor.text_tokenizer.eos_token_id
+        v, eos = self._processor.vocabulary, self._processor.tokenizer.eos_token_id
         ids = opening_ids(self._processor)
         labels = [IGNORE] * len(ids)
         for part, learned in parts:
@@ -146,7 +146,7 @@ class LanguageDataset:
 
 def _collator_example(utterance: TokenizedUtterance, task: str) -> dict[str, Any]:
     """An example in the format of :class:`speechtok.lm.SpeechCollator`."""
-    speech = {"speech": [utterance.tokens]}
+    speech = {"audio": [utterance.tokens]}
     if task == "continuation" or (task == "asr" and not utterance.text):
         return {"prompt": "", "answer": PLACEHOLDER_TOKEN, **speech}
     if task == "asr":

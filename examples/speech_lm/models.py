@@ -54,7 +54,7 @@ def make_model(config: SpeechLmConfig, processor: SpeechProcessor) -> Any:
                 f"model is {config.model!r}, which transformers cannot create ({error}); expected a model_type of a "
                 "causal language model, such as llama or gpt_neox, and fields of its configuration"
             ) from error
-    extend_model(model, v, processor.tokenizer)
+    extend_model(model, v, processor.speech_tokenizer)
     return _add_lora(model, config, v) if config.lora_rank else model
 
 
@@ -92,8 +92,8 @@ def save_model(model: Any, processor: SpeechProcessor, config: SpeechLmConfig, d
     directory.mkdir(parents=True, exist_ok=True)
     processor.save_pretrained(directory)
     merged.save_pretrained(directory)
-    with replacing(directory / _CONFIG) as temporary:
-        temporary.write_text(json.dumps(config.to_dict(), indent=2))
+    with replacing(directory / _CONFIG) as file:
+        file.write(json.dumps(config.to_dict(), indent=2).encode())
 
 
 def load_model(directory: str | Path, stage: str) -> tuple[PreTrainedModel, SpeechProcessor, SpeechLmConfig]:

@@ -46,7 +46,7 @@ class PhoneWriter:
         spoken: list[Word] = []
         pause_id, open_id, close_id, space_id = letter_ids(self._processor, SILENCE + "[] ")
         letters = dict(zip(letter_ids(self._processor, PHONE_LETTERS[:-1]), PHONE_LETTERS, strict=False))
-        end = self._processor.text_tokenizer.eos_token_id
+        end = self._processor.tokenizer.eos_token_id
         for number in range(len(self._words) + 1):
             last = number == len(self._words)
             following = end if last else open_id

@@ -24,13 +24,13 @@ Part = tuple[str | SpeechTokens, bool]
 
 def opening_ids(processor: SpeechProcessor) -> list[int]:
     """Ids that the text tokenizer puts before every text."""
-    text = processor.text_tokenizer
+    text = processor.tokenizer
     return [i for i in text("")["input_ids"] if i != text.eos_token_id]
 
 
 def text_ids(processor: SpeechProcessor, text: str) -> list[int]:
     """Ids of a piece of text, without special tokens."""
-    return list(processor.text_tokenizer(text, add_special_tokens=False)["input_ids"])
+    return list(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def letter_ids(processor: SpeechProcessor, letters: str) -> list[int]:

@@ -45,7 +45,7 @@ class Talker:
 
     def __init__(self, directory: str | Path, voice: str | Path | None = None) -> None:
         self.model, self.processor, self.config = models.load_model(directory, "language")
-        self.tokenizer, self.vocabulary = self.processor.tokenizer, self.processor.vocabulary
+        self.tokenizer, self.vocabulary = self.processor.speech_tokenizer, self.processor.vocabulary
         self.voice = Voice(voice) if voice else None
         if self.voice and self.voice.vocabulary.fingerprint != self.vocabulary.fingerprint:
             raise FingerprintError(
@@ -143,7 +143,7 @@ class Talker:
 
     @property
     def _text_end(self) -> int | None:
-        return self.processor.text_tokenizer.eos_token_id
+        return self.processor.tokenizer.eos_token_id
 
     def _generate_speech(
         self,

@@ -93,8 +93,8 @@ def _export(trainer: Trainer, checkpoint: Path, best: Path) -> None:
 
 
 def _save(state: dict[str, Any], path: Path) -> None:
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    with replacing(path) as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(trainer: Trainer, path: Path) -> None:
@@ -108,7 +108,7 @@ def load_checkpoint(trainer: Trainer, path: Path) -> None:
         saved, fingerprint = from_mapping(SpeechLmConfig, state["config"]).to_dict(), state["fingerprint"]
     except Exception as error:  # damaged files raise anything
         raise CheckpointError(f"{path} cannot be read ({error}); delete it to start again") from error
-    tokenizer = trainer.processor.tokenizer
+    tokenizer = trainer.processor.speech_tokenizer
     if not tokenizer.made(fingerprint):
         raise CheckpointError(
             f"{path} was trained with the speech tokenizer {fingerprint}, and this is {tokenizer.fingerprint}; "

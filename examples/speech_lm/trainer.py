@@ -101,7 +101,7 @@ class Trainer:
         """State that the rest of the training depends on. Random numbers depend on seed and step alone."""
         return {
             "config": self.config.to_dict(),
-            "fingerprint": self.processor.tokenizer.fingerprint,
+            "fingerprint": self.processor.speech_tokenizer.fingerprint,
             "lengths": self._hash_lengths(),
             "place": [self.step, self.epoch, self.batch_index],
             "best": self.best,

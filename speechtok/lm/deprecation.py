@@ -1,9 +1,12 @@
 """Deprecated names: each still works, warns with :class:`DeprecationWarning`, and says the new name."""
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Renamed:
@@ -24,7 +27,7 @@ class Renamed:
         self._old = name
 
     def __get__(self, instance: object, owner: type) -> Any:
-        _warn(f"{owner.__name__}.{self._old}", self.new)
+        warn_renamed(f"{owner.__name__}.{self._old}", self.new)
         return getattr(owner if instance is None else instance, self.new)
 
 
@@ -33,7 +36,7 @@ def adopt_renamed_members(cls: type) -> None:
     for base in cls.__mro__[1:]:
         for old, member in vars(base).items():
             if isinstance(member, Renamed) and old in vars(cls):
-                _warn(f"{cls.__name__}.{old}", member.new, stacklevel=5)
+                warn_renamed(f"{cls.__name__}.{old}", member.new, stacklevel=5)
                 setattr(cls, member.new, vars(cls)[old])
                 delattr(cls, old)
 
@@ -54,11 +57,33 @@ def renamed_in_module(
             if otherwise is not None:
                 return otherwise(name)
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        _warn(f"{module}.{name}", f"speechtok.lm.{names[name]}")
+        warn_renamed(f"{module}.{name}", f"speechtok.lm.{names[name]}")
         return getattr(sys.modules["speechtok.lm"], names[name])
 
     return get
 
 
-def _warn(old: str, new: str, stacklevel: int = 3) -> None:
+def renamed_arguments(**names: str) -> Callable[[_F], _F]:
+    """Decorator for a function some of whose keyword arguments have new names.
+
+    Args:
+        **names: the new name for each deprecated one.
+    """
+
+    def decorate(function: _F) -> _F:
+        @functools.wraps(function)
+        def call(*args: Any, **arguments: Any) -> Any:
+            for old, new in names.items():
+                if old in arguments:
+                    warn_renamed(f"{function.__qualname__}({old}=…)", f"{new}=")
+                    arguments[new] = arguments.pop(old)
+            return function(*args, **arguments)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def warn_renamed(old: str, new: str, stacklevel: int = 3) -> None:
+    """Warn that ``old`` is now called ``new``."""
     warnings.warn(f"{old} is deprecated; use {new}", DeprecationWarning, stacklevel=stacklevel)

@@ -23,7 +23,7 @@ def test_the_model_learns_speech_and_its_transcript_or_the_speech_of_a_text(valu
     processor = models.make_processor(config, tiny)
     utterance = prepare(config, tiny, "train")[0]
     v, speech = processor.vocabulary, processor.vocabulary.to_ids(utterance.tokens)[0].tolist()
-    text = processor.text_tokenizer
+    text = processor.tokenizer
     end = [text.eos_token_id]
 
     def learned(task: str) -> tuple[list[int], list[int]]:
@@ -42,7 +42,7 @@ def test_with_phones_words_phones_and_pieces_of_speech_alternate(values, tiny, l
     processor = models.make_processor(config, tiny)
     utterances = prepare(config, tiny, "train")
     utterance = utterances[1]
-    v, text = processor.vocabulary, processor.text_tokenizer
+    v, text = processor.vocabulary, processor.tokenizer
     end = [text.eos_token_id]
 
     def learned(task: str) -> tuple[list[int], list[int]]:
