@@ -268,5 +268,5 @@ def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -
     except soundfile.LibsndfileError as error:
         reason = error.error_string.removeprefix("Error : ")
         raise AudioError(f"{path} cannot hold {sample_rate} Hz ({reason}); choose another suffix or rate") from error
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.getvalue())  # Python 3.12.1 crashes if an exception keeps getbuffer() alive
+    with replacing(path) as file:
+        file.write(encoded.getvalue())  # Python 3.12.1 crashes if an exception keeps getbuffer() alive

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from speechtok.errors import CheckpointError, MissingFileError, OutputError
-from speechtok.files import as_path, replacing
+from speechtok.files import as_path, replacing_all
 from speechtok.version import __version__
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
@@ -70,10 +70,9 @@ def write_checkpoint(
         "config": description.config,
     }
     compact = {name: _compact(tensor.cpu()) for name, tensor in tensors.items()}
-    with replacing(directory / WEIGHTS_NAME) as weights:
-        weights.write_bytes(safetensors.torch.save(compact))
-        with replacing(directory / CONFIG_NAME) as config:
-            config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with replacing_all([directory / WEIGHTS_NAME, directory / CONFIG_NAME]) as (weights, config):
+        weights.write(safetensors.torch.save(compact))
+        config.write((json.dumps(values, indent=2) + "\n").encode())
 
 
 def _compact(tensor: Tensor) -> Tensor:

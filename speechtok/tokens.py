@@ -197,11 +197,17 @@ class SpeechTokens:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file with ``codes`` as int16, ``lengths`` and ``num_samples``; the rest is metadata.
+        """Write the contents that :meth:`to_bytes` returns to a file.
 
         Raises:
             OutputError: the file cannot be written. The file that stood at ``path`` is then unchanged.
         """
+        data = self.to_bytes()
+        with replacing(path) as file:
+            file.write(data)
+
+    def to_bytes(self) -> bytes:
+        """Contents of a safetensors file: ``codes`` as int16, ``lengths`` and ``num_samples``; the rest is metadata."""
         facts = {
             "sample_rate": self.sample_rate,
             "hop_length": self.hop_length,
@@ -214,9 +220,7 @@ class SpeechTokens:
             "num_samples": self.num_samples.cpu().contiguous(),
         }
         metadata = {"format": _FORMAT, "tokens": json.dumps(facts), "digest": _digest(facts, tensors)}
-        data = safetensors.torch.save(tensors, metadata=metadata)
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
+        return safetensors.torch.save(tensors, metadata=metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SpeechTokens":

@@ -124,8 +124,8 @@ def result(config: str, overrides: Sequence[str], out: Path) -> dict[str, float]
 
 
 def _write(path: Path, measured: Mapping[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(measured), encoding="utf-8")
+    with replacing(path) as file:
+        file.write(json.dumps(measured).encode())
 
 
 def measure(config: TrainingConfig) -> dict[str, float]:
@@ -163,8 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, changes in read_runs(arguments.runs).items():
             overrides = [*arguments.overrides, *changes]
             results[name] = result(arguments.config, overrides, arguments.out / name)
-            with replacing(arguments.out / "ablation.md") as temporary:
-                temporary.write_text(table(results), encoding="utf-8")
+            with replacing(arguments.out / "ablation.md") as file:
+                file.write(table(results).encode())
     except SpeechtokError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -35,8 +35,8 @@ def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
         CheckpointError: the checkpoint cannot be written, for example on a full disk; the previous one is untouched.
     """
     try:
-        with replacing(path) as temporary:
-            torch.save(state, temporary)
+        with replacing(path) as file:
+            torch.save(state, file)
     except (OutputError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         kept = "the previous checkpoint is kept" if path.exists() else "there is no previous one"
         reason = str(error).splitlines()[0]

@@ -84,8 +84,8 @@ def draw(runs: dict[str, dict[str, Curve]], path: Path) -> None:
         axis.set(title=title, xlabel="step")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100, format="png")
+    with replacing(path) as file:
+        figure.savefig(file, dpi=100, format="png")
     pyplot.close(figure)
 
 

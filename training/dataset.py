@@ -140,7 +140,7 @@ def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | No
     if not index_path.exists():
         directory.mkdir(parents=True, exist_ok=True)
         ends, skipped = [0], []
-        with replacing(audio_path) as temporary, open(temporary, "wb") as out:
+        with replacing(audio_path) as out:
             read = in_threads(lambda file: _read_pcm(file, sample_rate), files, workers or os.cpu_count() or 1)
             bar = tqdm(files, desc="packing", unit="file", disable=len(files) < 256)
             for file, pcm in zip(bar, read, strict=True):
@@ -152,8 +152,8 @@ def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | No
         if len(ends) == 1:
             audio_path.unlink()
             raise AudioError(f"none of {len(files)} files can be read, such as {files[0]}; expected audio")
-        with replacing(index_path) as temporary:
-            temporary.write_text(json.dumps({"offsets": ends, "skipped": skipped}))
+        with replacing(index_path) as file:
+            file.write(json.dumps({"offsets": ends, "skipped": skipped}).encode())
     index = json.loads(index_path.read_text())
     offsets = np.asarray(index["offsets"], np.int64)
     samples = np.memmap(audio_path, np.int16, mode="r", shape=(int(offsets[-1]),))

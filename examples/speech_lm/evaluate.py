@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import speechtok
 from benchmarks.metrics.recognisers import load_recogniser
-from benchmarks.metrics.word_errors import normalise_text
+from benchmarks.metrics.recognition import normalise
 from benchmarks.ngram import KneserNey
 from examples.speech_lm.config import SpeechLmConfig, config_parser, load_config, run
 from examples.speech_lm.dataset import LanguageDataset
@@ -212,8 +212,8 @@ def synthesis(
 
 def _recognise(texts: Sequence[str], audio: Iterable[torch.Tensor]) -> float:
     recognise = load_recogniser("pocketsphinx")
-    transcripts = [normalise_text(recognise(waveform.numpy())) for waveform in audio]
-    return character_error_rate([normalise_text(text) for text in texts], transcripts)
+    transcripts = [normalise(recognise(waveform.numpy(), "en"), "en") for waveform in audio]
+    return character_error_rate([normalise(text, "en") for text in texts], transcripts)
 
 
 def evaluate(
@@ -258,8 +258,8 @@ def evaluate(
         figures = perplexities(talker, train, dev, texts) | transcription(talker, texts)
         selected, folder = [texts[i] for i in sorted(chosen)], Path(config.out) / "said"
         figures |= synthesis(talker, train, selected, folder, candidates, tokens)
-    with replacing(Path(config.out) / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(figures, indent=2))
+    with replacing(Path(config.out) / "evaluation.json") as file:
+        file.write(json.dumps(figures, indent=2).encode())
     return figures
 
 

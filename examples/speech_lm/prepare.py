@@ -143,8 +143,8 @@ def _encode_shard(utterances: Sequence[Utterance], tokenizer: Tokenizer, index: 
         batch = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
         lengths = [len(waveform) for waveform in waveforms]
         tokenizer.encode(batch, tokenizer.sample_rate, lengths=lengths).save(_tokens_path(index))
-    with replacing(index) as temporary:  # written last: a shard with an index is complete
-        temporary.write_text(json.dumps(readable), encoding="utf-8")
+    with replacing(index) as file:  # written last: a shard with an index is complete
+        file.write(json.dumps(readable).encode())
 
 
 def _load_shard(

@@ -135,5 +135,5 @@ def _draw(
     vectors = codebook_vectors(tokenizer.embed, tokens)
     figure = roundtrip_figure(reference, decoded, tokens, title, scores, vectors)
     make_folder(path.parent)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")

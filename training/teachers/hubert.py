@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from speechtok.errors import CheckpointError, ConfigError, MissingFileError
-from speechtok.files import replacing
+from speechtok.files import replacing_all
 from speechtok.mapping import from_mapping
 from training.teachers.log_mel import LogMel
 from training.teachers.teacher import AVERAGE, Layer, Teacher
@@ -177,10 +177,9 @@ class Hubert(nn.Module):
         directory.mkdir(parents=True, exist_ok=True)
         description = {"teacher": dataclasses.asdict(self.config), "phones": self.phones}
         tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        with replacing(directory / WEIGHTS_NAME) as weights:
-            weights.write_bytes(safetensors.torch.save(tensors))
-            with replacing(directory / CONFIG_NAME) as config:
-                config.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        with replacing_all([directory / WEIGHTS_NAME, directory / CONFIG_NAME]) as (weights, config):
+            weights.write(safetensors.torch.save(tensors))
+            config.write((json.dumps(description, indent=2) + "\n").encode())
 
 
 def load_hubert(directory: str | os.PathLike[str]) -> Hubert:

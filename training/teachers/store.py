@@ -94,8 +94,8 @@ def read_description(directory: Path) -> StoreDescription:
 
 def write_description(directory: Path, description: StoreDescription) -> None:
     """Write ``features.json``."""
-    with replacing(directory / DESCRIPTION_NAME) as temporary:
-        temporary.write_text(json.dumps(dataclasses.asdict(description), indent=2) + "\n")
+    with replacing(directory / DESCRIPTION_NAME) as file:
+        file.write((json.dumps(dataclasses.asdict(description), indent=2) + "\n").encode())
 
 
 def read_shards(directory: Path) -> Iterator[tuple[Path, ShardIndex]]:
@@ -108,10 +108,10 @@ def write_shard(
     directory: Path, number: int, features: np.ndarray, utterances: Mapping[str, Entry], skipped: Sequence[str]
 ) -> None:
     """Write a shard: features, float16 ``(T, D)``, then the index."""
-    with replacing(directory / f"{number:06d}.npy") as temporary:
-        np.save(temporary, features)
-    with replacing(directory / f"{number:06d}.json") as temporary:
-        temporary.write_text(json.dumps({"utterances": utterances, "skipped": skipped}))
+    with replacing(directory / f"{number:06d}.npy") as file:
+        np.save(file, features)
+    with replacing(directory / f"{number:06d}.json") as file:
+        file.write(json.dumps({"utterances": utterances, "skipped": skipped}).encode())
 
 
 def data_root(data: str) -> Path:

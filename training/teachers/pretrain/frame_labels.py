@@ -110,8 +110,8 @@ def label_clusters(
             drawn.append(frames[torch.from_numpy(rng.random(len(frames)) < share)])
         centroids = fit_kmeans(torch.cat(drawn).numpy(), clusters, seed)
         labels = [assign_clusters(frames.float(), centroids) for frames in computed]
-        with replacing(path) as temporary:
-            np.save(temporary, torch.cat(labels).numpy().astype(np.int16))
+        with replacing(path) as file:
+            np.save(file, torch.cat(labels).numpy().astype(np.int16))
     return FrameLabels(np.load(path), offsets, hop_length)
 
 
