@@ -9,16 +9,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from speechtok.errors import MissingFileError, TokensError, quoted
 from speechtok.files import as_path, replacing
 from speechtok.fingerprints import canonical_fingerprint
+from speechtok.limits import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, MAX_HOP_LENGTH
+from speechtok.parsing import ParseError, parse_json
+from speechtok.tensor_file import TensorFile, write_tensors
 
 _FORMAT = "speechtok-tokens-1"
+
+_TENSORS = {"codes": torch.int16, "lengths": torch.int64, "num_samples": torch.int64}
+_FACTS = {"sample_rate", "hop_length", "codebook_size", "fingerprint"}
+_MAX_FACTS = {
+    "sample_rate": 2**31 - 1,
+    "hop_length": MAX_HOP_LENGTH,
+    "codebook_size": MAX_CODEBOOK_SIZE,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +54,17 @@ class SpeechTokens:
 
     def __post_init__(self) -> None:
         """Raise :class:`~speechtok.errors.TokensError` if shapes, types or ranges do not fit each other."""
-        for name in ("sample_rate", "hop_length", "codebook_size"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise TokensError(f"{name} is {quoted(getattr(self, name))}; expected a whole number above 0")
-        if self.codebook_size > 32_768:
-            raise TokensError(f"codebook_size is {self.codebook_size}; expected at most 32768: files hold int16")
+        for name, maximum in _MAX_FACTS.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= maximum:
+                raise TokensError(f"{name} is {quoted(value)}; expected a whole number from 1 to {maximum}")
         if not isinstance(self.fingerprint, str):
             raise TokensError(f"fingerprint is {quoted(self.fingerprint)}; expected that of a tokenizer, a str")
         object.__setattr__(self, "fingerprint", canonical_fingerprint(self.fingerprint))
         check_codes(self.codes, self.codebook_size)
-        batch, _, frames = self.codes.shape
+        batch, num_codebooks, frames = self.codes.shape
+        if num_codebooks > MAX_CODEBOOKS:
+            raise TokensError(f"codes has {num_codebooks} codebooks; expected at most {MAX_CODEBOOKS}")
         for name, most in (("lengths", frames), ("num_samples", frames * self.hop_length)):
             value = getattr(self, name)
             if not isinstance(value, Tensor) or value.dtype != torch.int64 or value.shape != (batch,):
@@ -207,7 +217,10 @@ class SpeechTokens:
             file.write(data)
 
     def to_bytes(self) -> bytes:
-        """Contents of a safetensors file: ``codes`` as int16, ``lengths`` and ``num_samples``; the rest is metadata."""
+        """Contents of a safetensors file: ``codes`` as int16, ``lengths`` and ``num_samples``; the rest is metadata.
+
+        The bytes depend on the tokens alone: the same in every process, and for every version that writes this format.
+        """
         facts = {
             "sample_rate": self.sample_rate,
             "hop_length": self.hop_length,
@@ -220,7 +233,7 @@ class SpeechTokens:
             "num_samples": self.num_samples.cpu().contiguous(),
         }
         metadata = {"format": _FORMAT, "tokens": json.dumps(facts), "digest": _digest(facts, tensors)}
-        return safetensors.torch.save(tensors, metadata=metadata)
+        return write_tensors(tensors, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SpeechTokens":
@@ -234,21 +247,23 @@ class SpeechTokens:
         if not os.path.exists(path):
             raise MissingFileError(f"{path} does not exist; check the path")
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                # copies: safetensors maps the file, which may change or be truncated
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a dict
+            if not path.is_file():  # a pipe would block, and a device may have no end
+                raise ParseError("it is not a file")
+            file = TensorFile.parse(path.read_bytes())
+            metadata = file.metadata
             if metadata.get("format") != _FORMAT:
                 raise TokensError(
                     f"{path} has the format {quoted(metadata.get('format'))}; expected a file of SpeechTokens.save"
                 )
-            facts: dict[str, Any] = json.loads(metadata["tokens"])
-            if _digest(facts, tensors) != metadata["digest"]:
+            tensors, facts = file.tensors(_TENSORS), parse_json(metadata.get("tokens", ""))
+            if not isinstance(facts, dict) or facts.keys() != _FACTS:
+                raise ParseError(f"'tokens' is {quoted(facts)}; expected the fields {', '.join(sorted(_FACTS))}")
+            if _digest(facts, tensors) != metadata.get("digest"):
                 raise TokensError(
-                    f"{path} is damaged: its digest is not {metadata['digest']}; make it again with encode"
+                    f"{path} is damaged: its digest is not {quoted(metadata.get('digest'))}; make it again with encode"
                 )
             return cls(tensors["codes"].to(torch.int64), tensors["lengths"], tensors["num_samples"], **facts)
-        except (safetensors.SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        except (ParseError, OSError) as error:
             raise TokensError(f"{path} cannot be read as tokens ({error}); make it again with encode") from error
 
 

@@ -15,9 +15,11 @@ Layers = list[list[str]]
 """From the lowest to the highest; a package stands for its modules. Entries of one layer do not import each other."""
 
 LAYERS: Layers = [
-    ["speechtok.errors", "speechtok.version", "speechtok.extras", "speechtok.shadowing"],
+    ["speechtok.errors", "speechtok.version", "speechtok.extras", "speechtok.shadowing", "speechtok.limits"],
+    ["speechtok.parsing"],
     ["speechtok.hashing", "speechtok.fingerprints", "speechtok.card"],
-    ["speechtok.files", "speechtok.mapping", "speechtok.device", "speechtok.hub"],
+    ["speechtok.files", "speechtok.mapping", "speechtok.device", "speechtok.hub", "speechtok.tensor_file"],
+    ["speechtok.auto_classes"],
     ["speechtok.audio", "speechtok.config", "speechtok.tokens", "speechtok.checkpoint"],
     ["speechtok.nn", "speechtok.metrics", "speechtok.plot"],
     ["speechtok.streaming"],
@@ -26,6 +28,7 @@ LAYERS: Layers = [
     ["speechtok.interop"],
     ["speechtok.loaders"],
     ["speechtok.lm"],
+    ["speechtok.transformers"],
     ["speechtok.__init__"],
     ["speechtok.cli"],
     ["speechtok.__main__"],

@@ -1,6 +1,8 @@
+import hashlib
 import itertools
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -145,12 +147,12 @@ BAD = {
     "negative length": ({"lengths": torch.tensor([3, -1])}, r"lengths is \[3, -1\]; expected values from 0 to 3"),
     "samples over": ({"num_samples": torch.tensor([3 * HOP + 1, 9]), "lengths": torch.tensor([3, 1])}, "961.*0 to 960"),
     "disagreement": ({"lengths": torch.tensor([3, 1])}, r"\[3, 1\] do not fit num_samples \[960, 639\]; expected"),
-    "no rate": ({"sample_rate": 0}, "sample_rate is 0; expected a whole number above 0"),
+    "no rate": ({"sample_rate": 0}, "sample_rate is 0; expected a whole number from 1"),
     "rate as text": ({"sample_rate": "16000"}, "sample_rate is '16000'; expected a whole number"),
-    "no hop": ({"hop_length": 0}, "hop_length is 0; expected a whole number above 0"),
+    "no hop": ({"hop_length": 0}, "hop_length is 0; expected a whole number from 1 to 1048576"),
     "fractional hop": ({"hop_length": 320.0}, r"hop_length is 320\.0; expected a whole number"),
     "size as text": ({"codebook_size": "32"}, "codebook_size is '32'; expected a whole number"),
-    "size over int16": ({"codebook_size": 32_769}, "codebook_size is 32769; expected at most 32768"),
+    "size over int16": ({"codebook_size": 32_769}, "codebook_size is 32769; expected a whole number from 1 to 32768"),
     "fingerprint of a number": ({"fingerprint": 5}, "fingerprint is 5; expected that of a tokenizer"),
     "no fingerprint": ({"fingerprint": None}, "fingerprint is None; expected that of a tokenizer"),
 }
@@ -378,3 +380,118 @@ def test_loaded_tokens_do_not_lie_in_their_file(tmp_path):
     loaded = SpeechTokens.load(path)
     path.write_bytes(b"")  # in place: reading what was there would end the process
     assert_equal(loaded, make())
+
+
+# --- hostile files
+
+
+def header_of(data: bytes) -> tuple[dict, bytes]:
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
+
+
+def write_header(path, header: dict, data: bytes) -> None:
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def sign(header: dict, data: bytes) -> None:
+    """Write the digest of docs/formats.md."""
+    digest = hashlib.sha256(json.dumps(json.loads(header["__metadata__"]["tokens"]), sort_keys=True).encode())
+    for name, kind in (("codes", torch.int16), ("lengths", torch.int64), ("num_samples", torch.int64)):
+        begin, end = header[name]["data_offsets"]
+        digest.update(f"{name} {kind} {tuple(header[name]['shape'])}".encode() + data[begin:end])
+    header["__metadata__"]["digest"] = digest.hexdigest()[:16]
+
+
+@pytest.mark.parametrize("shape", [(1, 10**8, 0), (0, 8, 2**29), (0, 2**40, 2**40), (0, 2**62, 1)])
+def test_a_small_file_cannot_claim_a_large_shape(tmp_path, shape):
+    make(torch.zeros(shape[0], 1, 0, dtype=torch.int64), torch.zeros(shape[0], dtype=torch.int64)).save(tmp_path / "a")
+    header, data = header_of((tmp_path / "a").read_bytes())
+    header["codes"]["shape"] = shape
+    sign(header, data)
+    write_header(tmp_path / "a", header, data)
+    with pytest.raises(TokensError, match=r"cannot be read as tokens.*(shape|overflow)"):
+        SpeechTokens.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ("[" * 100_000, "levels deep"),
+        ('{"sample_rate": ' + "9" * 5_000 + "}", "too many digits"),
+        ('{"fingerprint": "\\ud800"}', "surrogate"),
+        ("[]", "expected the fields"),
+    ],
+    ids=["deep", "digits", "surrogate", "list"],
+)
+def test_facts_that_break_readers_of_json_are_refused_with_the_reason(tmp_path, facts, reason):
+    make().save(tmp_path / "a")
+    header, data = header_of((tmp_path / "a").read_bytes())
+    header["__metadata__"]["tokens"] = facts
+    write_header(tmp_path / "a", header, data)
+    with pytest.raises(TokensError, match=reason):
+        SpeechTokens.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(("name", "value"), [("hop_length", 2**64), ("sample_rate", 10**30), ("codebook_size", 10**30)])
+def test_facts_beyond_what_a_number_holds_are_refused_by_name(tmp_path, name, value):
+    make().save(tmp_path / "a")
+    header, data = header_of((tmp_path / "a").read_bytes())
+    facts = json.loads(header["__metadata__"]["tokens"])
+    header["__metadata__"]["tokens"] = json.dumps({**facts, name: value})
+    sign(header, data)
+    write_header(tmp_path / "a", header, data)
+    with pytest.raises(TokensError, match=f"{name} is 1"):
+        SpeechTokens.load(tmp_path / "a")
+
+
+def test_a_tensor_that_does_not_belong_in_a_tokens_file_is_named(tmp_path):
+    make().save(tmp_path / "a")
+    tensors, metadata = parts(tmp_path / "a")
+    forge(tmp_path / "a", {**tensors, "more": torch.zeros(1)}, metadata)
+    with pytest.raises(TokensError, match="holds the tensor 'more'"):
+        SpeechTokens.load(tmp_path / "a")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.tokens")
+    with pytest.raises(TokensError, match="it is not a file"):
+        SpeechTokens.load(tmp_path / "a.tokens")
+
+
+# --- reproducible bytes
+
+
+def test_the_same_tokens_are_always_the_same_bytes():
+    # the library orders metadata at random, anew for each file
+    assert len({make().to_bytes() for _ in range(20)}) == 1
+
+
+def test_the_bytes_of_a_tokens_file_are_those_of_the_format(tmp_path):
+    n = torch.tensor([2])
+    SpeechTokens(torch.tensor([[[1, 2], [3, 4]]]), n, n * 320, 16_000, 320, 32, "ab").save(tmp_path / "a")
+    data = (tmp_path / "a").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    text = data[8 : 8 + size].decode()
+    assert size % 8 == 0
+    assert text.rstrip() == (
+        '{"__metadata__":{"digest":"' + header_of(data)[0]["__metadata__"]["digest"] + '","format":"speechtok-tokens-1"'
+        ',"tokens":"{\\"sample_rate\\": 16000, \\"hop_length\\": 320, \\"codebook_size\\": 32, '
+        '\\"fingerprint\\": \\"ab\\"}"},'
+        '"lengths":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},'
+        '"num_samples":{"dtype":"I64","shape":[1],"data_offsets":[8,16]},'
+        '"codes":{"dtype":"I16","shape":[1,2,2],"data_offsets":[16,24]}}'
+    )
+    assert data[8 + size :] == b"\2" + b"\0" * 7 + b"\x80\2" + b"\0" * 6 + b"\1\0\2\0\3\0\4\0"
+
+
+@settings(max_examples=20)
+@given(tokens=any_tokens())
+def test_the_library_of_the_format_reads_tokens_files_and_writes_ones_that_load(tmp_path_factory, tokens):
+    path = tmp_path_factory.mktemp("tokens") / "a"
+    tokens.save(path)
+    tensors, metadata = parts(path)
+    assert torch.equal(tensors["codes"].long(), tokens.codes)
+    forge(path, tensors, metadata)  # as versions before 0.3 wrote files
+    assert_equal(SpeechTokens.load(path), tokens)

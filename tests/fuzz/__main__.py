@@ -2,6 +2,7 @@
 
 import argparse
 import concurrent.futures
+import itertools
 import sys
 import tempfile
 from pathlib import Path
@@ -31,7 +32,7 @@ def main() -> int:
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         parts = [
             pool.submit(run_isolated, arguments.kind, stop - start, arguments.seed, start)
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+            for start, stop in itertools.pairwise(bounds)
         ]
     report = Report(arguments.kind)
     for part in parts:

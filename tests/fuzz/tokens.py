@@ -1,4 +1,4 @@
-"""Fuzzer of ``.tokens`` files: damaged bytes, and shapes, types, offsets, facts and codes that do not fit each other."""
+"""Fuzzer of ``.tokens`` files: damaged bytes; shapes, types, offsets, facts and codes that do not fit each other."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ _TYPES = {"I16": torch.int16, "I64": torch.int64}
 class Inputs(Fuzzer):
     """Bytes of files."""
 
-    def make(self, rng: random.Random) -> bytes:  # noqa: D102, see Fuzzer
+    def make(self, rng: random.Random) -> bytes:
         header, data = _parts(rng)
         if rng.random() < 0.85:
             _mutate(rng, header, data)
@@ -30,13 +30,13 @@ class Inputs(Fuzzer):
         made = _write(header, bytes(data), rng)
         return mutate_bytes(rng, made) if rng.random() < 0.25 else made
 
-    def passes(self, made: bytes) -> bool:  # noqa: D102
+    def passes(self, made: bytes) -> bool:
         try:
             return len(safetensors.deserialize(made)) >= 3
         except (safetensors.SafetensorError, OverflowError):
             return False
 
-    def use(self, made: bytes) -> None:  # noqa: D102
+    def use(self, made: bytes) -> None:
         path = self.folder / "a.tokens"
         path.write_bytes(made)
         tokens = SpeechTokens.load(path)

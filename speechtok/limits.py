@@ -1,0 +1,19 @@
+"""Largest values that files may claim, so that a damaged or hostile file cannot exhaust memory or time."""
+
+MAX_SAMPLE_RATE = 192_000
+"""Highest sample rate in hertz."""
+
+MAX_HOP_LENGTH = 2**20
+"""Most samples per frame."""
+
+MAX_CODEBOOKS = 1_024
+"""Most codebooks ``Q``."""
+
+MAX_CODEBOOK_SIZE = 32_768
+"""Most entries ``N`` of a codebook: tokens files hold int16."""
+
+MAX_VOCABULARY_SIZE = 2**22
+"""Most ids of an audio vocabulary. Each has a name in a text tokenizer, and a row of embeddings in a model."""
+
+MAX_DEPTH = 64
+"""Deepest nesting of JSON, YAML and other plain values."""
