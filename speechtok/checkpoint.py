@@ -16,8 +16,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from speechtok.auto_classes import MODEL_TYPE
 from speechtok.errors import CheckpointError, MissingFileError, OutputError
 from speechtok.files import as_path, replacing_all
+from speechtok.parsing import ParseError, parse_json
+from speechtok.torch_file import read_torch_file
 from speechtok.version import __version__
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
@@ -63,6 +66,7 @@ def write_checkpoint(
         raise OutputError(f"cannot make the folder {directory}: {reason}; choose a writable place") from error
     values = {
         "format": FORMAT,
+        "model_type": MODEL_TYPE,
         "speechtok": __version__,
         "fingerprint": description.fingerprint,
         "decoder_fingerprint": description.decoder_fingerprint,
@@ -91,8 +95,8 @@ def read_json(directory: Path) -> dict[str, Any]:
     path = directory / CONFIG_NAME
     require_file(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = parse_json(path.read_bytes())
+    except (ParseError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON ({error}); fetch or save it again") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} holds a {type(values).__name__}; expected a JSON object: fetch or save it again")
@@ -150,12 +154,10 @@ def unpickle(path: Path, expected: str) -> Any:
         CheckpointError: the file is damaged, or holds anything else.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes fail anywhere in the reader: IndexError, KeyError, AssertionError, …
-        cause = error.__context__ or error  # torch wraps the reason in advice on how to run the code after all
-        reason = (str(cause) or type(cause).__name__).splitlines()[0].split(". Please")[0]
+        return read_torch_file(path)
+    except (ParseError, OSError) as error:
         raise CheckpointError(
-            f"{path} is damaged, or would run code when read ({reason}); expected {expected}"
+            f"{path} is damaged, or would run code when read ({error!s:.200}); expected {expected}"
         ) from error
 
 
