@@ -7,14 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from speechtok.errors import InputError, MissingFileError, OutputError, quoted
+from speechtok.errors import InputError, MissingFileError, OutputError, printable, quoted
 from speechtok.extras import install_hint
 
-_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?P<folder>(/[\w.-]+)*)")
+HUB_PREFIX = "hf://"
+"""Before a name that is sought on the hub only."""
+
+_NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?P<folder>(/[\w.-]+)*)")
+
+_FILE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".json", ".yaml", ".yml", ".tokens")
+"""Ends of names that are files here, not repositories."""
 
 
 def locate(name: str | os.PathLike[str], revision: str | None, patterns: Sequence[str]) -> Path:
     """Find the directory that a name stands for: a local one, or a downloaded copy of a repository.
+
+    A name that can be a mistyped path does not reach the hub: one whose first part is a folder here, one that ends like
+    a file, and every :class:`~pathlib.Path`. ``hf://org/name`` is always on the hub.
 
     Args:
         name: a local directory; or ``org/name`` on the hub, with ``/folder`` behind it for a folder of the repository.
@@ -25,17 +34,24 @@ def locate(name: str | os.PathLike[str], revision: str | None, patterns: Sequenc
         MissingFileError: there is no such directory or repository, or the hub cannot be reached.
         InputError: the name fits neither, or huggingface_hub is missing.
     """
+    shown = printable(os.fsdecode(name))
     if os.path.isdir(name):
         if revision is not None:
-            raise InputError(
-                f"revision is {revision!r}, and {os.fspath(name)} is a local directory; leave revision out"
-            )
+            raise InputError(f"revision is {quoted(revision)}, and {shown} is a local directory; leave revision out")
         return Path(name)
+    on_hub = isinstance(name, str) and name.startswith(HUB_PREFIX)
+    name = name.removeprefix(HUB_PREFIX) if isinstance(name, str) else name
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None or ".." in match[0]:
+        raise MissingFileError(f"{shown} does not exist; expected a directory, or org/name on the Hugging Face hub")
+    folder_here, _, _ = match[0].partition("/")
+    if not on_hub and os.path.isdir(folder_here):
         raise MissingFileError(
-            f"{os.fspath(name)} does not exist; expected a directory, or org/name on the Hugging Face hub"
+            f"{shown} does not exist, but its folder {folder_here} does; check the path, or pass "
+            f"{HUB_PREFIX}{match[0]} for a repository on the Hugging Face hub"
         )
+    if not on_hub and match[0].lower().endswith(_FILE_SUFFIXES):
+        raise MissingFileError(f"there is no file {shown}; check the path")
     folder = match["folder"].strip("/")
     files = [f"{folder}/{pattern}" if folder else pattern for pattern in patterns]
     hub = _huggingface_hub(f"{name} is not a local directory, and to look on the hub")
@@ -44,7 +60,7 @@ def locate(name: str | os.PathLike[str], revision: str | None, patterns: Sequenc
         "GatedRepoError": "asks for consent: accept its terms on its page, then log in with huggingface-cli login",
         "RepositoryNotFoundError": "is neither a local directory nor a repository that you can see on the hub: check "
         "the name, and log in with huggingface-cli login if it is private",
-        "RevisionNotFoundError": f"has no revision {revision!r}: check the branch, tag or commit on its page",
+        "RevisionNotFoundError": f"has no revision {quoted(revision)}: check the branch, tag or commit on its page",
         "LocalEntryNotFoundError": "is not in the cache, and the hub cannot be reached: connect once, or pass a "
         "directory that has its files",
         "OfflineModeIsEnabled": "is not in the cache, and HF_HUB_OFFLINE is set: unset it once, or pass a directory",

@@ -10,6 +10,7 @@ import torch
 from speechtok.checkpoint import (
     CONFIG_NAME,
     WEIGHTS_NAME,
+    check_number_of_tensors,
     check_weights,
     parse_description,
     read_json,
@@ -23,7 +24,7 @@ from speechtok.convnext import ConvNeXtTokenizer
 from speechtok.device import check_device
 from speechtok.errors import CheckpointError, InputError, quoted
 from speechtok.fingerprints import DEFAULT_TOKENIZER, NAMED_TOKENIZERS
-from speechtok.hub import locate
+from speechtok.hub import HUB_PREFIX, locate
 from speechtok.interop import PUBLISHED_WEIGHTS_NAME, convert_config, convert_weights
 from speechtok.nn.skip_init import SkipInit
 from speechtok.seanet import SEANetTokenizer
@@ -44,7 +45,8 @@ def load(
             - ``"speechtok-v1"``: an embedded tokenizer by name, whose codes no later version of the package changes;
             - a directory written by :meth:`Tokenizer.save`, or a ``checkpoint.pt`` written by ``training.train``;
             - a directory of a published SpeechTokenizer: ``config.json`` beside ``SpeechTokenizer.pt``;
-            - ``"org/name"`` on the Hugging Face hub, or ``"org/name/folder"`` for a folder of the repository;
+            - ``"org/name"`` on the Hugging Face hub, or ``"org/name/folder"`` for a folder of the repository. If there
+              is a folder ``org`` here, it is taken for a mistyped path: pass ``"hf://org/name"`` then;
             - ``"encodec:…"``, ``"dac:…"`` or ``"mimi:…"`` for a codec of transformers: a directory or ``org/name``.
         device: where to compute.
         revision: branch, tag or commit on the hub; a commit pins the files.
@@ -69,7 +71,7 @@ def load(
     if os.path.exists(name) and not os.path.isdir(name):
         return _load_training_checkpoint(Path(name), device)
     codec, colon, where = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if colon and not os.path.exists(name):
+    if colon and not os.path.exists(name) and not str(name).startswith(HUB_PREFIX):
         return load_codec(codec, where, device, revision)
     return _load_directory(locate(name, revision, _HUB_FILES), device)
 
@@ -83,8 +85,9 @@ def _load_directory(directory: Path, device: torch.device) -> Tokenizer:
     values = read_json(directory)
     if "n_filters" in values and "config" not in values:
         return _load_published(directory, values, device)
-    if values.get("model_type") in CODECS and "config" not in values:
-        return load_codec(str(values["model_type"]), directory, device)
+    codec = values.get("model_type")
+    if isinstance(codec, str) and codec in CODECS and "config" not in values:
+        return load_codec(codec, directory, device)
     description = parse_description(values, directory)
     config = model_config(description.config)
     weights_path = directory / WEIGHTS_NAME
@@ -113,6 +116,7 @@ def _load_published(directory: Path, values: dict[str, Any], device: torch.devic
     weights = unpickle(path, "the weights of a published SpeechTokenizer: fetch it again")
     if not isinstance(weights, dict):
         raise CheckpointError(f"{path} holds a {type(weights).__name__}; expected a state dict: fetch it again")
+    check_number_of_tensors(config, weights, path)
     with torch.device("meta"), SkipInit():
         model = SEANetTokenizer(config)
     return _assemble(config, convert_weights(weights, model, path), path, device)
@@ -129,6 +133,7 @@ def _load_training_checkpoint(path: Path, device: torch.device) -> Tokenizer:
 
 
 def _assemble(config: ModelConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device) -> Tokenizer:
+    check_number_of_tensors(config, weights, source)
     with torch.device("meta"), SkipInit():
         tokenizer = build(config)
     expected = {name: tensor.shape for name, tensor in tokenizer.named_tensors().items()}

@@ -99,6 +99,44 @@ def test_what_is_no_name_on_the_hub_never_reaches_it(hub, name):
     assert hub == []
 
 
+@pytest.mark.parametrize("name", ["runs/tokeniser", "runs/a/tokenizer", "runs/a/b/c"])
+def test_a_mistyped_path_never_reaches_the_hub(hub, tmp_path, name):
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    message = rf"^{name} does not exist, but its folder runs does; check the path, or pass hf://{name}"
+    with pytest.raises(MissingFileError, match=message):
+        load(name)
+    assert hub == []
+
+
+@pytest.mark.parametrize("name", ["a/checkpoint.pt", "a/b/model.safetensors", "org/config.JSON"])
+def test_the_name_of_a_file_never_reaches_the_hub(hub, name):
+    with pytest.raises(MissingFileError, match=f"there is no file {name}; check the path"):
+        load(name)
+    assert hub == []
+
+
+@pytest.mark.parametrize("name", [Path("org/name"), "./name", ".hidden/name", "-x/name", "~/name", "org/name/"])
+def test_what_looks_like_a_path_never_reaches_the_hub(hub, name):
+    with pytest.raises(MissingFileError, match="does not exist; expected a directory"):
+        load(name)
+    assert hub == []
+
+
+def test_a_name_that_is_said_to_be_on_the_hub_is_sought_there(hub, tmp_path, tiny):
+    (tmp_path / "org").mkdir()
+    assert load("hf://org/name", revision="v1").fingerprint == tiny.fingerprint
+    assert load("hf://org/name.pt/inner").fingerprint == tiny.fingerprint
+    assert [(repo, revision) for repo, revision, _ in hub] == [("org/name", "v1"), ("org/name.pt", None)]
+    with pytest.raises(MissingFileError, match="hf://name does not exist; expected a directory, or org/name"):
+        load("hf://name")
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(hub):
+    with pytest.raises(MissingFileError, match=r"^org/\\x1b\[2Jname does not exist"):
+        load("org/\x1b[2Jname")
+    assert hub == []
+
+
 RESPONSE = SimpleNamespace(headers={}, request=None, status_code=404)
 
 
