@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resample, resampled_length
+from speechtok.auto_classes import add_auto_classes
 from speechtok.card import fill_card
 from speechtok.checkpoint import Description, write_checkpoint
 from speechtok.errors import FingerprintError, InputError, StreamError, TokensError, quoted
@@ -259,6 +260,7 @@ class Tokenizer(nn.Module, ABC):
         check_repository_name(name)
         with tempfile.TemporaryDirectory() as directory:
             self.save(directory)
+            add_auto_classes(Path(directory), self.sample_rate)
             Path(directory, "README.md").write_text(self._card(name), encoding="utf-8")
             return upload_folder(directory, name, f"speechtok {self.fingerprint}", revision, private)
 

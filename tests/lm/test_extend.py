@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
@@ -40,6 +41,7 @@ def test_a_saved_and_loaded_tokenizer_has_the_same_ids(text_tokenizer, vocab, tm
     assert len(loaded) == len(text_tokenizer)
 
 
+@pytest.mark.skipif(not transformers.__version__.startswith("4."), reason="transformers 5 has none")
 def test_tokenizers_in_pure_python_are_extended_equally(tiktoken, vocab, tmp_path):
     model = json.loads(tiktoken.backend_tokenizer.to_str())["model"]
     merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in model["merges"]]

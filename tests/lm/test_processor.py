@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -264,7 +265,11 @@ ids = processor("Say<|speech|>", speechtok.SpeechTokens.load("x.tokens"))["input
 print(type(processor).__name__, ids.tolist())
 """
     tokens[0].save(tmp_path / "x.tokens")
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "cache")}
+    environment = {
+        **os.environ,
+        "HF_HOME": str(tmp_path / "cache"),
+        "PYTHONPATH": str(Path(speechtok.__file__).parents[1]),
+    }
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
