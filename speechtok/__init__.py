@@ -9,7 +9,7 @@
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from speechtok.audio import read_audio, write_audio
+from speechtok.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from speechtok.config import ConvNeXtConfig, ConvNeXtStackConfig, SEANetConfig
 from speechtok.convnext import ConvNeXtTokenizer
 from speechtok.loaders import load
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from speechtok.lm.vocabulary import AudioVocabulary
 
 __all__ = [
+    "AUDIO_SUFFIXES",
     "NO_CODE",
     "AudioVocabulary",
     "ConvNeXtConfig",

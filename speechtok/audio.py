@@ -1,21 +1,20 @@
 """Waveforms: checks and conversions, sample rates, audio files."""
 
-import io
 import os
-import re
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from torch import Tensor
 
-from speechtok.errors import AudioError, MissingFileError, quoted
+from speechtok.errors import AudioError, quoted
 from speechtok.files import as_path, replacing
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
-"""Suffixes of the files that are taken from a folder. A file given by its own name may have any suffix."""
+from speechtok.media.folders import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from speechtok.media.folders import find_audio as find_audio
+from speechtok.media.reader import read_media
+from speechtok.media.source import shown
+from speechtok.media.writer import encode_file
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
 """Sample rates outside these bounds are refused as a mistake, in hertz."""
@@ -30,22 +29,6 @@ _PCM: dict[torch.dtype, tuple[float, float]] = {  # dtype -> (offset, full scale
 }
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-_FORMATS = {  # libsndfile's format and subtype by suffix
-    ".wav": ("WAV", "PCM_16"),
-    ".flac": ("FLAC", "PCM_16"),
-    ".ogg": ("OGG", "VORBIS"),
-    ".opus": ("OGG", "OPUS"),
-    ".mp3": ("MP3", "MPEG_LAYER_III"),
-    ".aiff": ("AIFF", "PCM_16"),
-    ".aif": ("AIFF", "PCM_16"),
-    ".au": ("AU", "PCM_16"),
-    ".caf": ("CAF", "PCM_16"),
-    ".w64": ("W64", "PCM_16"),
-}
-
-_WRITE_BLOCK = 65_536
-"""Samples per call of libsndfile, whose Vorbis encoder overflows the stack on long arrays."""
 
 
 def check_sample_rate(sample_rate: int) -> int:
@@ -187,57 +170,36 @@ def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
     return -(-samples * to_rate // from_rate)
 
 
-def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
-    """Read an audio file in any format of libsndfile: WAV, FLAC, Ogg Vorbis and Opus, MP3, AIFF and others.
+def read_audio(source: Any, max_seconds: float | None = None) -> tuple[Tensor, int]:
+    """Read an audio file whole, or raise an error.
+
+    The first bytes of the file say what it is; its name does not matter. libsndfile reads WAV, FLAC, Ogg, MP3, AIFF
+    and others; FFmpeg, which the extra ``media`` installs, reads MP4, WebM, AAC, AMR, WMA and others. The structure of
+    the file is walked to its last byte, so audio after a wrong size in a header is read, and a missing end is an error.
+
+    Args:
+        source: a path; ``"-"`` for standard input; a binary file object; or the bytes of a file.
+        max_seconds: longer audio is refused while it is decoded. A small file can hold hours of silence.
 
     Returns:
-        The waveform, float32 ``(S,)`` in [-1, 1], with channels averaged; and its sample rate, in hertz.
+        The waveform, float32 ``(S,)`` in [-1, 1]; and its sample rate, in hertz. Channels are averaged, unless they
+        cancel each other: of such a recording, with one channel inverted, the loudest channel is taken.
 
     Raises:
         MissingFileError: the file does not exist.
-        AudioError: the file is not audio, is damaged or truncated, or is empty; or its floating-point samples are not
-            finite or have a peak over :data:`MAX_PEAK`.
+        AudioError: the source is not audio, is damaged or truncated, or is empty; or its floating-point samples are not
+            finite or have a peak over :data:`MAX_PEAK`; or it needs a decoder that is not installed.
     """
-    path = as_path(path)
-    if not os.path.exists(path):
-        raise MissingFileError(f"{path} does not exist; check the path")
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder; expected an audio file")
-    try:
-        with soundfile.SoundFile(path) as file:
-            expected, sample_rate, log = file.frames, file.samplerate, file.extra_info
-            samples = file.read(dtype="float32", always_2d=True)
-            log += file.extra_info  # now of the end of the file too
-    # TypeError: headerless .raw; ValueError, MemoryError: a header with no length, or an absurd one
-    except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
-        raise AudioError(f"{path} cannot be read as audio ({error}); expected an undamaged audio file") from error
-    if len(samples) == 0:
-        raise AudioError(f"{path} holds no samples; expected at least one")
-    if len(samples) < expected:
-        raise AudioError(
-            f"{path} is truncated: it announces {expected} samples and holds {len(samples)}; fetch it again"
-        )
-    if reason := _truncation(log):
-        raise AudioError(f"{path} is truncated: {reason}; fetch it again")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise AudioError(f"{path} holds samples that are not finite; write it again from its source")
-    peak = float(np.abs(mono).max())
+    name, mono, sample_rate = read_media(source, max_seconds)
+    peak = max(float(mono.max()), -float(mono.min()))
+    if not np.isfinite(peak):
+        raise AudioError(f"{name} holds samples that are not finite; write it again from its source")
     if peak > MAX_PEAK:
         raise AudioError(
-            f"{path} has a peak of {peak:.4g}; expected samples in [-1, 1]: scale them, and write it again"
+            f"{name} has a peak of {peak:.4g}; expected samples in [-1, 1]: scale them, and write it again"
         )
-    return torch.from_numpy(np.ascontiguousarray(mono).clip(-1.0, 1.0)), sample_rate
-
-
-def _truncation(log: str) -> str | None:
-    """Find the signs of a missing end in libsndfile's log, which reads such files without an error."""
-    if re.search("lacks an end-of-stream bit|Ogg ?: Junk after|without an End-Of-Stream flag", log):
-        return "its last Ogg page is missing"
-    sizes = re.search(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    if sizes and int(sizes[1]) < 0x7FFF_0000:  # a writer to a pipe does not know the size, and announces more
-        return f"it announces {sizes[1]} bytes of samples and holds {sizes[2]}"
-    return None
+    check_sample_rate(sample_rate)
+    return torch.from_numpy(mono.clip(-1.0, 1.0, out=mono)), sample_rate
 
 
 def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -> None:
@@ -254,19 +216,6 @@ def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -
     if x.shape[0] != 1:
         raise AudioError(f"waveform has shape {tuple(x.shape)}; expected one row: write each row to its own file")
     sample_rate = check_sample_rate(sample_rate)
-    if path.suffix.lower() not in _FORMATS:
-        raise AudioError(f"{path} has the suffix {path.suffix!r}; expected one of {', '.join(_FORMATS)}")
-    kind, subtype = _FORMATS[path.suffix.lower()]
-    samples = x[0].cpu().numpy()
-    if subtype == "PCM_16":  # libsndfile rounds down, which biases by half a step
-        samples = np.rint(samples * 32_768.0).clip(-32_768, 32_767).astype(np.int16)
-    encoded = io.BytesIO()  # in memory first: libsndfile does not report a disk that fills up
-    try:
-        with soundfile.SoundFile(encoded, "w", sample_rate, 1, subtype, format=kind) as file:
-            for start in range(0, len(samples), _WRITE_BLOCK):
-                file.write(samples[start : start + _WRITE_BLOCK])
-    except soundfile.LibsndfileError as error:
-        reason = error.error_string.removeprefix("Error : ")
-        raise AudioError(f"{path} cannot hold {sample_rate} Hz ({reason}); choose another suffix or rate") from error
+    encoded = encode_file(shown(path), path.suffix, x[0].cpu().numpy(), sample_rate)
     with replacing(path) as file:
-        file.write(encoded.getvalue())  # Python 3.12.1 crashes if an exception keeps getbuffer() alive
+        file.write(encoded)

@@ -266,7 +266,6 @@ def test_a_folder_is_not_audio(tmp_path):
         ("text.wav", b"these are words, not samples " * 20),
         ("empty.wav", b""),
         ("empty.flac", b""),
-        ("riff.wav", b"RIFF\x24\0\0\0WAVE"),
         ("headerless.raw", b"\0" * 1_000),
         ("zeros.mp3", b"\0" * 1_000),
         ("archive.wav", b"PK\x03\x04" + b"\0" * 500),
@@ -315,15 +314,6 @@ def test_a_wav_from_a_pipe_is_whole_although_its_header_names_no_length(tmp_path
 def test_chunks_after_the_samples_are_no_truncation(tmp_path):
     data = encoded(".wav", tmp_path) + b"LIST" + struct.pack("<I", 10) + b"INFOabcdef"
     assert read_audio(put(tmp_path / "a.wav", data))[0].shape == (24_000,)
-
-
-@pytest.mark.parametrize("total", [0, 2**36 - 1, 10**6])
-def test_a_flac_header_that_lies_about_its_length_is_refused(tmp_path, total):
-    data = bytearray(encoded(".flac", tmp_path))
-    packed = int.from_bytes(data[18:26], "big")
-    data[18:26] = (packed >> 36 << 36 | total).to_bytes(8, "big")
-    with pytest.raises(AudioError, match="expected an undamaged audio file"):
-        read_audio(put(tmp_path / "a.flac", data))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ LAYERS: Layers = [
     ["speechtok.files", "speechtok.mapping", "speechtok.device", "speechtok.hub"],
     ["speechtok.tensor_file", "speechtok.torch_file"],
     ["speechtok.auto_classes"],
+    ["speechtok.media"],
     ["speechtok.audio", "speechtok.config", "speechtok.tokens", "speechtok.checkpoint"],
     ["speechtok.nn", "speechtok.metrics", "speechtok.plot"],
     ["speechtok.streaming"],
