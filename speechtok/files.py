@@ -16,7 +16,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,8 @@ _SLOTS = 4
 
 _SYNC_THREADS = 16
 """Threads that write files of a batch to the disk: file systems merge what several threads ask for into one commit."""
+
+_BLOCK = 1 << 20
 
 _OLD = 86_400.0
 """Seconds after which a temporary file is an orphan where the file system has no locks."""
@@ -171,6 +173,35 @@ class Batch:
         failures = self.flush()
         if failures and error is None:
             raise next(iter(failures.values()))
+
+
+@contextlib.contextmanager
+def reserving(folder: str | os.PathLike[str], size: int) -> Iterator[Callable[[], None]]:
+    """Keep ``size`` bytes of the disk of ``folder`` in a temporary file. Yields a function that frees them.
+
+    They are freed when the block ends, at the latest.
+
+    Raises:
+        OutputError: there is no room, or the folder cannot be written.
+    """
+    temporary = _Temporary(as_path(folder) / "reserved")
+
+    def release() -> None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: released before
+            os.ftruncate(temporary.file.fileno(), 0)  # a forked process may keep the file open
+        temporary.close()
+
+    try:
+        with _output_errors(temporary.target):
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(temporary.file.fileno(), 0, size)
+            else:
+                for start in range(0, size, _BLOCK):
+                    temporary.file.write(bytes(min(_BLOCK, size - start)))
+                temporary.sync()
+        yield release
+    finally:
+        release()
 
 
 def remove_orphans(folder: str | os.PathLike[str]) -> int:

@@ -1,21 +1,24 @@
 """Training checkpoints: written atomically, and resumed only by a training with the same config."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from speechtok.checkpoint import unpickle
 from speechtok.errors import CheckpointError, OutputError, quoted
-from speechtok.files import replacing
+from speechtok.files import remove_orphans, replacing
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
 
 def make_folder(path: Path) -> None:
     """Create the folder of a run and check that files can be written into it.
+
+    Temporary files that a killed run left there, or in the folders below, are removed.
 
     Raises:
         OutputError: the folder cannot be created or written.
@@ -24,6 +27,8 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):  # without a name: several processes may check at the same time
             pass
+        for folder in (path, *(entry for entry in path.iterdir() if entry.is_dir())):
+            remove_orphans(folder)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise OutputError(f"out is {str(path)!r}, which cannot be written ({error}); choose another folder") from error
 
@@ -41,9 +46,18 @@ def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
         kept = "the previous checkpoint is kept" if path.exists() else "there is no previous one"
         reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"the checkpoint of step {state['step']} cannot be written ({reason}); {kept}: free some space at "
-            f"{path.parent}"
+            f"the checkpoint of step {state['step']} cannot be written ({reason}); {kept}: free "
+            f"{-(-_tensor_bytes(state) // 1_000_000)} MB at {path.parent}"
         ) from error
+
+
+def _tensor_bytes(values: Any) -> int:
+    """Bytes of all tensors in nested containers."""
+    if isinstance(values, Tensor):
+        return values.numel() * values.element_size()
+    if isinstance(values, Mapping):
+        values = values.values()
+    return sum(map(_tensor_bytes, values)) if isinstance(values, Iterable) and not isinstance(values, str) else 0
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

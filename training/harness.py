@@ -1,8 +1,8 @@
 """The training harness: runs a trainer from its start, or from its last checkpoint, to its last step.
 
 The harness owns what every training needs: prefetched batches, logs that cannot end a training, atomic checkpoints, a
-full disk that is tolerated until the last step, and stop signals taken between two steps. A trainer owns what it
-learns. It plugs in by the :class:`Trainer` protocol::
+full disk that costs neither the training nor its result, and stop signals taken between two steps. A trainer owns what
+it learns. It plugs in by the :class:`Trainer` protocol::
 
     class MyTrainer:
         def __init__(self, config: MyConfig, world: World) -> None:
@@ -41,7 +41,8 @@ learns. It plugs in by the :class:`Trainer` protocol::
         make_folder(run.out)
         trainer = MyTrainer(config, world)
         resume(trainer, run)
-        fit(trainer, run, validate=lambda: Report({"loss": 0.1}))
+        export = Export(run.out / "model", lambda: save(trainer.model, run.out / "model"), weight_bytes=16)
+        fit(trainer, run, validate=lambda: Report({"loss": 0.1}), export=export)
 
 An interrupted run that is started again with the same command resumes from its last checkpoint. It reaches the weights
 of an uninterrupted run, provided that a batch depends on the config and the step alone, and that the state holds
@@ -63,6 +64,7 @@ from training.checkpoints import CHECKPOINT_NAME, check_fixed_values, read_check
 from training.distributed import World
 from training.logs import Log, Report
 from training.prefetch import prefetch
+from training.results import Export, keep_room, write_results
 from training.signals import stop_requests
 from training.skipped import SkippedSteps
 
@@ -165,23 +167,36 @@ def resume(trainer: Trainer[Any], run: Run) -> bool:
     return True
 
 
-def fit(trainer: Trainer[Any], run: Run, validate: Callable[[], Report] | None = None) -> bool:
-    """Train from the trainer's current step to the last step of the run.
+def fit(
+    trainer: Trainer[Any],
+    run: Run,
+    validate: Callable[[], Report] | None = None,
+    export: Export | None = None,
+) -> bool:
+    """Train from the trainer's current step to the last step of the run, then write the result.
+
+    If the disk is full at the last step, the process waits for room; see :mod:`training.results`.
 
     Args:
         trainer: the training.
         run: folder, length and intervals.
         validate: measures the trainer's current weights; called in the first process only.
+        export: the result of the training; written in the first process only.
 
     Returns:
         Whether a stop was requested during the last step; the run is complete then.
 
     Raises:
-        CheckpointError: the last checkpoint cannot be written.
+        CheckpointError: the last checkpoint cannot be written. The message says where the result is.
+        OutputError: there is no room for the result, or it cannot be written. The checkpoint has the weights.
         KeyboardInterrupt: a stop was requested by Ctrl-C or SIGTERM, and the state was saved.
     """
-    world = trainer.world
+    world, first = trainer.world, trainer.step
     stop = False
+
+    def save() -> None:
+        save_checkpoint(trainer.state_dict(), run.checkpoint)
+
     batches = prefetch(trainer.batch, trainer.step, run.steps, run.workers, trainer.device.type == "cuda")
     with (
         Log(
@@ -195,6 +210,7 @@ def fit(trainer: Trainer[Any], run: Run, validate: Callable[[], Report] | None =
         ) as log,
         stop_requests() as requested,
         contextlib.closing(batches),
+        keep_room(export if world.writes else None, run.out) as release,
     ):
         if run.compiled and trainer.step < run.steps:
             log.write(
@@ -214,16 +230,26 @@ def fit(trainer: Trainer[Any], run: Run, validate: Callable[[], Report] | None =
             stop, last = world.any(requested.is_set()), trainer.step == run.steps
             if world.writes and (last or trainer.step % run.log_every == 0):
                 log.scalars(trainer.scalars(terms) | {"train/skipped_steps": trainer.skipped.total})
-            if world.writes and (last or stop or trainer.step % run.checkpoint_every == 0):
+            if last:
+                break
+            if world.writes and (stop or trainer.step % run.checkpoint_every == 0):
                 try:
-                    save_checkpoint(trainer.state_dict(), run.checkpoint)
+                    save()
                 except CheckpointError as error:
-                    if last or stop:
+                    if stop:
                         raise
                     log.failed_checkpoint(error)
-            if world.writes and validate is not None and (last or trainer.step % run.validate_every == 0):
+            if world.writes and validate is not None and trainer.step % run.validate_every == 0:
                 log.validation(validate())
-            if stop and not last:
+            if stop:
                 log.write(f"interrupted; step {trainer.step} is saved to {run.checkpoint}")
                 raise KeyboardInterrupt
+        if world.writes:
+            release()
+            trained = trainer.step > first
+            failure = write_results(save if trained else None, export, log.write, requested)
+            if trained and validate is not None:
+                log.validation(validate())
+            if failure is not None:
+                raise failure
     return stop

@@ -5,6 +5,7 @@ weights of an uninterrupted one. ``torchrun --nproc-per-node=8 -m training.train
 GPUs or machines; the weights are the same, up to rounding of sums.
 """
 
+import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from training.config import TrainingConfig, load_config
 from training.distributed import World, init_world
 from training.harness import Run, fit, resume
 from training.logs import Report
+from training.results import Export
 from training.splits import Splits, load_splits
 from training.trainer import Trainer
 from training.validation import missing_scores, validate
@@ -55,13 +57,21 @@ def _train(config: TrainingConfig, world: World) -> Path:
     if world.writes:
         for name, library in missing_scores().items():
             print(f"validation skips {name}; it needs {library}: {install_hint('bench')}")
-    fit(trainer, run, lambda: validation_report(trainer, splits))
-    exported = run.out / "tokenizer"
-    if world.writes:
-        # float16 halves the size on disk; the rounding is far below the noise of training
-        trainer.tokenizer.half().float().save(exported)
+    export = export_of(trainer, run.out / "tokenizer")
+    fit(trainer, run, lambda: validation_report(trainer, splits), export)
     world.barrier()
-    return exported
+    return export.path
+
+
+def export_of(trainer: Trainer, folder: Path) -> Export:
+    """The exported tokenizer, for the harness."""
+
+    def write() -> None:
+        # float16 halves the size on disk; the rounding is far below the noise of training
+        copy.deepcopy(trainer.tokenizer).round_weights().save(folder)
+
+    tensors = trainer.tokenizer.state_dict().values()
+    return Export(folder, write, sum(x.numel() * x.element_size() for x in tensors))
 
 
 def run_of(config: TrainingConfig) -> Run:
@@ -104,7 +114,7 @@ def check_frozen_half(trainer: Trainer) -> None:
         return
     start, current = speechtok.load(config.start_from), trainer.tokenizer.state_dict()
     if config.train_only == "decoder":
-        start.half().float()
+        start.round_weights()
     if trainer.frozen_encoder is not None:
         current |= {f"encoder.{name}": x for name, x in trainer.frozen_encoder.state_dict().items()}
     trained = "decoder." if config.train_only == "decoder" else "quantizer."

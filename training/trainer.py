@@ -179,7 +179,7 @@ class Trainer:
             )
         self.tokenizer.load_state_dict(tokenizer.state_dict())
         if self.config.train_only == "decoder":  # the exported encoder is rounded to float16: train on its codes
-            self.tokenizer.half().float()
+            self.tokenizer.round_weights()
         self.autoencoder.load_weights(self.tokenizer)
         self.quantizer.load_codebooks(self.tokenizer.quantizer.codebooks)
         if self.frozen_encoder is not None:

@@ -2,6 +2,7 @@ import errno
 import os
 import re
 import signal
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +13,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from speechtok.errors import CheckpointError
-from training import harness
+from speechtok.errors import CheckpointError, OutputError, SpeechtokError
+from training import harness, results
 from training.distributed import World
 from training.harness import Run, fit, resume
 from training.logs import Report
 from training.optimizers import learning_rate_factor, muon_and_adamw
+from training.results import Export
 from training.skipped import SkippedSteps, all_finite
 
 
@@ -174,14 +176,90 @@ def test_a_failed_checkpoint_is_reported_and_training_continues(run, monkeypatch
     assert scalars(run.out / "tensorboard", "train/failed_checkpoints")[-1] == (10, 1.0)
 
 
-def test_a_failed_checkpoint_at_the_end_is_an_error(run, monkeypatch):
-    def save_checkpoint(state: dict[str, Any], path: Path) -> None:
+class FullDisk:
+    """A disk without room for the last checkpoint, nor for the first ``failures`` exports."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, failures: int = 0) -> None:
+        self.failures, self.events = failures, []
+        monkeypatch.setattr(harness, "save_checkpoint", self.save)
+        monkeypatch.setattr(results, "RETRY_SECONDS", 0.01)
+
+    def save(self, state: dict[str, Any], path: Path) -> None:
         if state["step"] == 10:
+            self.events.append("checkpoint")
             raise CheckpointError("no space")
 
-    monkeypatch.setattr(harness, "save_checkpoint", save_checkpoint)
-    with pytest.raises(CheckpointError, match="no space"):
-        fit(Line(), run)
+    def write(self) -> None:
+        self.events.append("export")
+        if self.failures:
+            self.failures -= 1
+            raise OutputError("cannot write model")
+
+
+def test_a_full_disk_at_the_last_step_is_an_error_after_the_result_is_written(run, monkeypatch):
+    disk = FullDisk(monkeypatch)
+    with pytest.raises(CheckpointError, match=r"no space\. The result of the training is complete: \S*model"):
+        fit(Line(), run, lambda: Report({"score": 0.5}), Export(run.out / "model", disk.write, 16))
+    assert disk.events == ["checkpoint", "export"]
+    assert scalars(run.out / "tensorboard", "validation/score")[-1] == (10, 0.5)
+
+
+def test_a_training_that_can_write_nothing_waits_for_room(run, expected, monkeypatch, capsys):
+    disk, trainer = FullDisk(monkeypatch, failures=2), Line()
+    with pytest.raises(CheckpointError, match="is complete"):
+        fit(trainer, run, export=Export(run.out / "model", disk.write, 16))
+    assert disk.events == ["checkpoint", "export"] * 3
+    printed = capsys.readouterr().out
+    assert printed.count(f"in the memory of process {os.getpid()} only") == 2
+    assert "cannot write model. Trying again every 0.01 s until there is room; Ctrl-C gives up" in printed
+    assert torch.equal(trainer.model.weight, expected)
+
+
+@pytest.mark.parametrize("exports", [True, False])
+def test_waiting_for_room_ends_with_a_stop_request(run, monkeypatch, exports):
+    disk = FullDisk(monkeypatch, failures=10**6)
+    monkeypatch.setattr(results, "RETRY_SECONDS", 60)
+    threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(SpeechtokError, match="cannot write model" if exports else "no space"):
+        fit(Line(), run, export=Export(run.out / "model", disk.write, 16) if exports else None)
+
+
+def test_an_export_that_fails_after_the_checkpoint_is_an_error_at_once(run):
+    def write() -> None:
+        raise OutputError("cannot write model")
+
+    with pytest.raises(OutputError, match="cannot write model"):
+        fit(Line(), run, export=Export(run.out / "model", write, 16))
+    assert torch.load(run.checkpoint, weights_only=True)["step"] == 10
+
+
+def test_a_completed_run_writes_its_result_again(run):
+    fit(Line(), run)
+    done, written = Line(), []
+    resume(done, run)
+    fit(done, run, export=Export(run.out / "model", lambda: written.append(done.step), 16))
+    assert written == [10]
+
+
+def test_room_for_the_result_is_kept_until_the_last_step(run):
+    trainer, occupied = Line(), []
+
+    def occupy() -> None:
+        occupied.append(sum(path.stat().st_blocks * 512 for path in run.out.glob(".speechtok-*")))
+
+    trainer.batch = lambda step: occupy() or Line.batch(trainer, step)
+    fit(trainer, run, export=Export(run.out / "model", occupy, 3_000_000))
+    assert min(occupied[:-1]) >= 3_000_000
+    assert occupied[-1] == 0
+    assert not list(run.out.glob(".*"))
+
+
+def test_a_disk_without_room_for_the_result_is_named_before_the_first_step(run):
+    trainer = Line()
+    with pytest.raises(OutputError, match=r"has no room for the result .*free at least 1000000000000 MB, or choose"):
+        fit(trainer, run, export=Export(run.out / "model", lambda: None, 10**18))
+    assert trainer.step == 0
+    assert not list(run.out.glob(".*"))
 
 
 @pytest.mark.parametrize("method", ["__init__", "add_scalar", "close"])

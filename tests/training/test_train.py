@@ -62,12 +62,12 @@ def test_a_training_that_skips_too_many_steps_ends_and_keeps_its_checkpoint(tiny
 def test_a_full_disk_costs_a_checkpoint_and_not_the_training(tiny_config, monkeypatch, capsys):
     original, saved = torch.save, []
 
-    def save(state, path):
+    def save(state, file):
         saved.append(state["step"])
         if state["step"] == 6:
-            Path(path).write_bytes(b"half of it")
+            file.write(b"half of it")
             raise OSError(errno.ENOSPC, "No space left on device")
-        original(state, path)
+        original(state, file)
 
     monkeypatch.setattr(torch, "save", save)
     train(config_of(tiny_config))
@@ -77,21 +77,24 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_training(tiny_config, monkey
     assert scalars_of(tiny_config, "train/failed_checkpoints")[8] == 1
 
 
-def test_a_full_disk_at_the_end_is_an_error_and_keeps_the_previous_checkpoint(tiny_config):
+def test_a_full_disk_at_the_end_is_an_error_and_costs_neither_the_result_nor_the_checkpoint(tiny_config):
     """A limit on the size of files stands in for a full disk, so that torch itself meets the error."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    train(config_of(tiny_config, steps=6))
+    exported = train(config_of(tiny_config, steps=6))
+    earlier = speechtok.load(exported).fingerprint
     before = (Path(tiny_config["out"]) / CHECKPOINT_NAME).read_bytes()
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
     try:
         with pytest.raises(
-            CheckpointError, match=r"the checkpoint of step 8 cannot be written .*is kept: free some space at"
+            CheckpointError,
+            match=r"step 8 cannot be written .*is kept: free 1 MB at .*result .* is complete: \S*tokenizer",
         ):
             train(config_of(tiny_config))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (Path(tiny_config["out"]) / CHECKPOINT_NAME).read_bytes() == before
-    assert not list(Path(tiny_config["out"]).glob(".*"))
+    assert not list(Path(tiny_config["out"]).rglob(".*"))
+    assert speechtok.load(exported).fingerprint != earlier  # trained to the last step
 
 
 def test_an_out_that_cannot_be_written_is_named_before_the_first_step(tiny_config, tmp_path):

@@ -1,5 +1,6 @@
 """Pretraining in two iterations: from audio to an exported teacher."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from training.dataset import Corpus, pack
 from training.harness import Run, fit, resume
 from training.logs import Report
 from training.manifest import Utterance, find_utterances
+from training.results import Export
 from training.teachers.hubert import Hubert
 from training.teachers.mfcc import MFCC
 from training.teachers.pretrain.augmentation import CropSampler
@@ -58,16 +60,28 @@ def pretrain(config: PretrainingConfig) -> Path:
         trainer = PretrainingTrainer(config, name, network, crops)
         validates = bool(iteration.phone_weight) and bool((dev_phones.values >= 0).any())
         validate = (lambda: phone_accuracy(network, dev_corpus, dev_phones)) if validates else None
-        if run_iteration(trainer, validate) and name == "first":
+        export = export_of(network, config, out / "teacher") if name == "second" else None
+        if run_iteration(trainer, validate, export) and name == "first":
             raise KeyboardInterrupt
-    if not config.second.phone_weight:  # the classifier was not trained
-        network.phones, network.phone_head = (), nn.Linear(model.dim, 0)
-    network.eval().save(out / "teacher")
     return out / "teacher"
 
 
-def run_iteration(trainer: PretrainingTrainer, validate: Callable[[], dict[str, float]] | None) -> bool:
-    """Train one iteration from its start, or from its last checkpoint, to its end.
+def export_of(network: Hubert, config: PretrainingConfig, folder: Path) -> Export:
+    """The exported teacher, for the harness."""
+
+    def write() -> None:
+        exported = copy.deepcopy(network).eval()
+        if not config.second.phone_weight:  # the classifier was not trained
+            exported.phones, exported.phone_head = (), nn.Linear(config.model.dim, 0)
+        exported.save(folder)
+
+    return Export(folder, write, sum(x.numel() * x.element_size() for x in network.state_dict().values()))
+
+
+def run_iteration(
+    trainer: PretrainingTrainer, validate: Callable[[], dict[str, float]] | None, export: Export | None
+) -> bool:
+    """Train one iteration from its start, or from its last checkpoint, to its end, and write its result.
 
     Returns:
         Whether a stop was requested during the last step.
@@ -91,9 +105,9 @@ def run_iteration(trainer: PretrainingTrainer, validate: Callable[[], dict[str, 
         tensorboard_name=f"tensorboard/{name}",
     )
     resume(trainer, run)
-    if trainer.step >= run.steps:
+    if trainer.step >= run.steps and export is None:
         return False
-    return fit(trainer, run, (lambda: Report(validate())) if validate else None)
+    return fit(trainer, run, (lambda: Report(validate())) if validate else None, export)
 
 
 def check_phones(config: PretrainingConfig, names: tuple[str, ...]) -> None:
