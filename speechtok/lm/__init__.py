@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechtok.lm.adapter import SpeechAdapter
 from speechtok.lm.deprecation import renamed_in_module
+from speechtok.lm.grid_model import DepthTransformer, GridEmbedding, GridLanguageModel, ParallelHeads
 from speechtok.lm.layout import BOS_TOKEN, EOS_TOKEN, PAD_TOKEN, PLACEHOLDER_TOKEN
 from speechtok.lm.patterns import (
     PATTERNS,
@@ -48,9 +49,13 @@ __all__ = [
     "AudioVocabulary",
     "CoarseFirst",
     "Delay",
+    "DepthTransformer",
     "Flatten",
+    "GridEmbedding",
+    "GridLanguageModel",
     "InterleavedPattern",
     "Parallel",
+    "ParallelHeads",
     "ParallelPattern",
     "Pattern",
     "Semantic",

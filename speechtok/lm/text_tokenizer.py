@@ -19,7 +19,9 @@ def load_text_tokenizer(directory: Path, options: dict[str, Any]) -> PreTrainedT
         CheckpointError: transformers cannot load it without running code of the folder.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **options)
+        tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+            directory, local_files_only=True, trust_remote_code=False, **options
+        )
     except InputError:
         raise
     # transformers does not check what it reads, and the tokenizers library panics with a BaseException of its own
