@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from speechtok.auto_classes import MODEL_TYPE
-from speechtok.errors import CheckpointError, MissingFileError, OutputError
+from speechtok.errors import CheckpointError, MissingFileError, OutputError, quoted
 from speechtok.files import as_path, replacing_all
 from speechtok.parsing import ParseError, parse_json
 from speechtok.torch_file import read_torch_file
@@ -27,6 +27,9 @@ CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 
 FORMAT = "speechtok-tokenizer-2"
 """Value of ``format`` in ``config.json``. Files without it are of version 1, whose fingerprint covers the decoder."""
+
+_MAX_FINGERPRINT = 1_024
+"""Characters of a fingerprint: far more than one has."""
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -57,6 +60,7 @@ def write_checkpoint(
 
     Raises:
         OutputError: the folder or a file cannot be written.
+        CheckpointError: a weight is not finite.
     """
     directory = as_path(directory)
     try:
@@ -73,6 +77,7 @@ def write_checkpoint(
         "aliases": list(description.aliases),
         "config": description.config,
     }
+    check_finite(tensors, f"the tokenizer for {directory}")
     compact = {name: _compact(tensor.cpu()) for name, tensor in tensors.items()}
     with replacing_all([directory / WEIGHTS_NAME, directory / CONFIG_NAME]) as (weights, config):
         weights.write(safetensors.torch.save(compact))
@@ -112,12 +117,12 @@ def parse_description(values: Mapping[str, Any], directory: Path) -> Description
     path = directory / CONFIG_NAME
     kind = values.get("format")
     if kind is not None and kind != FORMAT:
-        raise CheckpointError(f"{path} has the format {kind!r:.80}; expected {FORMAT!r}: upgrade speechtok")
+        raise CheckpointError(f"{path} has the format {quoted(kind)}; expected {FORMAT!r}: upgrade speechtok")
     decoder_fingerprint, aliases = values.get("decoder_fingerprint"), values.get("aliases", [])
     texts = [values.get("fingerprint"), *(aliases if isinstance(aliases, list) else [aliases])]
     if kind is not None:
         texts.append(decoder_fingerprint)
-    if "config" not in values or not all(isinstance(text, str) for text in texts):
+    if "config" not in values or not all(isinstance(text, str) and len(text) <= _MAX_FINGERPRINT for text in texts):
         raise CheckpointError(f"{path} does not describe a tokenizer: it lacks config or fingerprint; save it again")
     return Description(values["config"], values["fingerprint"], decoder_fingerprint, tuple(aliases))
 
@@ -161,6 +166,26 @@ def unpickle(path: Path, expected: str) -> Any:
         ) from error
 
 
+def check_finite(tensors: Mapping[str, Tensor], source: object) -> None:
+    """Raise :class:`~speechtok.errors.CheckpointError` if a tensor holds NaN or infinity."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{source}: {name} holds values that are not finite; fetch or save it again")
+
+
+def check_number_of_tensors(config: Any, weights: Mapping[str, Any], source: object) -> None:
+    """Check that a file can hold the weights of a config, before thousands of layers are made for a small file.
+
+    Raises:
+        CheckpointError: it has too few tensors.
+    """
+    if len(weights) < config.min_tensors:
+        raise CheckpointError(
+            f"{source} holds {len(weights)} tensors and lacks others, as its config asks for at least "
+            f"{config.min_tensors}; save both again"
+        )
+
+
 def check_weights(
     expected: Mapping[str, torch.Size], weights: Mapping[str, Any], source: Path, device: torch.device | str
 ) -> dict[str, Tensor]:
@@ -182,7 +207,7 @@ def check_weights(
         if name not in weights:
             raise CheckpointError(f"{source} lacks {name}, which its config asks for; save both again")
         if name not in expected:
-            raise CheckpointError(f"{source} holds {name!s:.80}, which its config does not know; save both again")
+            raise CheckpointError(f"{source} holds {quoted(name)}, which its config does not know; save both again")
         weight = weights[name]
         if not isinstance(weight, Tensor) or weight.dtype not in _DTYPES:
             kind = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
@@ -194,6 +219,5 @@ def check_weights(
                 f"{source}: {name} has shape {tuple(weight.shape)}, and its config asks for "
                 f"{tuple(expected[name])}; save both again"
             )
-        if not bool(torch.isfinite(weight).all()):
-            raise CheckpointError(f"{source}: {name} holds values that are not finite; fetch or save it again")
+        check_finite({name: weight}, source)
     return {name: weight.to(device, torch.float32, copy=True) for name, weight in weights.items()}

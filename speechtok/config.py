@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from speechtok.errors import ConfigError, quoted
+from speechtok.limits import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, MAX_HOP_LENGTH, MAX_SAMPLE_RATE
 from speechtok.mapping import choose_family, from_mapping, to_mapping
+
+_MAX_NOISE = 32_768
+"""Largest product of ``noise_bands`` and ``patch_length``: the decoder keeps 800 times as many values."""
+
+_MAX_DILATION = 65_536
+"""Most samples that a dilated convolution may see."""
 
 
 def _check_whole(name: str, value: int, minimum: int, maximum: int) -> None:
@@ -78,16 +85,21 @@ class ConvNeXtConfig:
     def __post_init__(self) -> None:
         if self.family != "convnext":
             raise ConfigError(f"family is {quoted(self.family)}; expected 'convnext'")
-        _check_whole("sample_rate", self.sample_rate, 4_000, 192_000)
+        _check_whole("sample_rate", self.sample_rate, 4_000, MAX_SAMPLE_RATE)
         for name in ("hop_length", "patch_length", "window_length", "latent_dim"):
             _check_whole(name, getattr(self, name), 1, 65_536)
         _check_whole("semantic_dim", self.semantic_dim, 0, self.latent_dim - 1)
-        _check_whole("num_codebooks", self.num_codebooks, 1, 1_024)
-        _check_whole("codebook_size", self.codebook_size, 2, 32_768)
+        _check_whole("num_codebooks", self.num_codebooks, 1, MAX_CODEBOOKS)
+        _check_whole("codebook_size", self.codebook_size, 2, MAX_CODEBOOK_SIZE)
         _check_whole("noise_bands", self.noise_bands, 0, 256)
         for name in ("encoder", "decoder"):
             if not isinstance(getattr(self, name), ConvNeXtStackConfig):
                 raise ConfigError(f"{name} is {quoted(getattr(self, name))}; expected a ConvNeXtStackConfig")
+        if self.noise_bands * self.patch_length > _MAX_NOISE:
+            raise ConfigError(
+                f"noise_bands is {self.noise_bands} and patch_length is {self.patch_length}; expected a product of at "
+                f"most {_MAX_NOISE}"
+            )
         if self.patch_length % 2:
             raise ConfigError(f"patch_length is {self.patch_length}; expected an even number of samples")
         for name in ("hop_length", "window_length"):
@@ -100,6 +112,11 @@ class ConvNeXtConfig:
     def frame_rate(self) -> float:
         """Frames per second, in hertz."""
         return self.sample_rate / self.hop_length
+
+    @property
+    def min_tensors(self) -> int:
+        """A lower bound of the number of tensors in a file of weights, known without making the tokenizer."""
+        return 6 * sum(stack.patch_depth + stack.frame_depth for stack in (self.encoder, self.decoder))
 
     def codes_dict(self) -> dict[str, Any]:
         """The part that decides codes, for the fingerprint. Its keys stay as they are, whatever the fields' names."""
@@ -196,21 +213,29 @@ class SEANetConfig:
         object.__setattr__(self, "strides", tuple(self.strides))  # a list where it was read from JSON
         for stride in self.strides:
             _check_whole("strides", stride, 2, 64)
-        _check_whole("sample_rate", self.sample_rate, 4_000, 192_000)
+        _check_whole("sample_rate", self.sample_rate, 4_000, MAX_SAMPLE_RATE)
         _check_whole("filters", self.filters, 2, 1_024)
         _check_whole("residual_layers", self.residual_layers, 0, 16)
         _check_whole("residual_kernel_size", self.residual_kernel_size, 1, 64)
         _check_whole("dilation_base", self.dilation_base, 1, 8)
         _check_whole("lstm_layers", self.lstm_layers, 0, 16)
         _check_whole("latent_dim", self.latent_dim, 1, 65_536)
-        _check_whole("num_codebooks", self.num_codebooks, 1, 1_024)
-        _check_whole("codebook_size", self.codebook_size, 2, 32_768)
+        _check_whole("num_codebooks", self.num_codebooks, 1, MAX_CODEBOOKS)
+        _check_whole("codebook_size", self.codebook_size, 2, MAX_CODEBOOK_SIZE)
         for name in ("bidirectional", "causal"):
             if type(getattr(self, name)) is not bool:
                 raise ConfigError(f"{name} is {quoted(getattr(self, name))}; expected true or false")
         if self.causal and self.bidirectional and self.lstm_layers:
             raise ConfigError(
                 "causal is true and bidirectional is true; expected bidirectional false: such an LSTM starts at the end"
+            )
+        if self.hop_length > MAX_HOP_LENGTH:
+            raise ConfigError(f"strides is {self.strides}; expected a product of at most {MAX_HOP_LENGTH}")
+        if self.residual_kernel_size * self.dilation_base ** max(0, self.residual_layers - 1) > _MAX_DILATION:
+            raise ConfigError(
+                f"dilation_base is {self.dilation_base} with residual_layers {self.residual_layers} and "
+                f"residual_kernel_size {self.residual_kernel_size}; expected convolutions over at most {_MAX_DILATION} "
+                "samples"
             )
         if self.activation not in ("elu", "snake"):
             raise ConfigError(f"activation is {quoted(self.activation)}; expected 'elu' or 'snake'")
@@ -224,6 +249,11 @@ class SEANetConfig:
     def frame_rate(self) -> float:
         """Frames per second, in hertz."""
         return self.sample_rate / self.hop_length
+
+    @property
+    def min_tensors(self) -> int:
+        """A lower bound of the number of tensors in a file of weights; see :class:`ConvNeXtConfig`."""
+        return 2 * len(self.strides) * (1 + self.residual_layers)
 
     @property
     def semantic_dim(self) -> int:

@@ -83,13 +83,13 @@ def convert_weights(weights: Mapping[str, Any], model: SEANetTokenizer, source: 
         CheckpointError: a weight is missing, unknown, or of another shape than the config asks for.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in model.named_tensors().items()}
-    left = {str(name): tensor for name, tensor in weights.items()}
+    left = {name if isinstance(name, str) else quoted(name): tensor for name, tensor in weights.items()}
 
     def take(name: str, shape: tuple[int, ...]) -> Tensor:
         if name not in left:
             raise CheckpointError(f"{source} lacks {name}, which its config asks for; fetch both again")
         tensor = left.pop(name)
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.layout is not torch.strided:
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.is_meta:
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise CheckpointError(f"{source}: {name} is of type {kind}; expected a dense tensor of floats")
         if tuple(tensor.shape) != shape:
@@ -113,7 +113,7 @@ def convert_weights(weights: Mapping[str, Any], model: SEANetTokenizer, source: 
     taken["quantizer.codebooks"] = torch.stack(codebooks)
     unknown = [name for name in left if not TRAINING_ONLY_KEYS.fullmatch(name)]
     if unknown:
-        raise CheckpointError(f"{source} holds {unknown[0]:.80}, which its config does not know; fetch both again")
+        raise CheckpointError(f"{source} holds {quoted(unknown[0])}, which its config does not know; fetch both again")
     return taken
 
 

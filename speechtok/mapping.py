@@ -10,6 +10,9 @@ from speechtok.errors import ConfigError, quoted
 
 _D = TypeVar("_D")
 
+_MAX_WHOLE = 2**53
+"""Largest whole number that is read for a float: larger ones would be rounded."""
+
 
 def from_mapping(cls: type[_D], values: Mapping[str, Any], where: str = "config") -> _D:
     """Build a dataclass from plain values, with its nested dataclasses.
@@ -28,7 +31,7 @@ def from_mapping(cls: type[_D], values: Mapping[str, Any], where: str = "config"
     arguments: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
-            near = difflib.get_close_matches(str(name), fields, n=1)
+            near = difflib.get_close_matches(quoted(name).strip("'"), fields, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(fields)}"
             raise ConfigError(f"{where} has an unknown field {quoted(name)}; {hint}")
         kind = fields[name].type
@@ -37,7 +40,7 @@ def from_mapping(cls: type[_D], values: Mapping[str, Any], where: str = "config"
             kind = choose_family(get_args(kind), value, path)
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             value = from_mapping(kind, value, path)
-        elif kind is float and type(value) is int:
+        elif kind is float and type(value) is int and abs(value) <= _MAX_WHOLE:
             value = float(value)
         elif isinstance(kind, type) and get_origin(kind) is None and type(value) is not kind:
             raise ConfigError(f"{path} is {quoted(value)}; expected a value of type {kind.__name__}")

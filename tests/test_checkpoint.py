@@ -222,7 +222,7 @@ def test_weights_that_do_not_belong_to_the_config_are_refused_by_name(model, nam
 
 def test_a_weight_that_the_config_does_not_know_is_refused(model):
     edit_weights(model, teacher__weight=torch.zeros(3))
-    with pytest.raises(CheckpointError, match=r"holds teacher.weight, which its config does not know"):
+    with pytest.raises(CheckpointError, match=r"holds 'teacher.weight', which its config does not know"):
         load(model)
 
 
@@ -265,6 +265,48 @@ def test_saving_onto_a_folder_named_like_a_file_is_an_output_error(model, tiny):
         tiny.save(model)
     assert (model / WEIGHTS).read_bytes() == before
     assert sorted(os.listdir(model)) == [CONFIG, WEIGHTS]
+
+
+# --- hostile folders
+
+
+def test_a_small_file_of_weights_cannot_ask_for_thousands_of_layers(model, tiny, monkeypatch):
+    values = json.loads((model / CONFIG).read_text())
+    values["config"]["encoder"].update(patch_depth=1024, frame_depth=1024)
+    (model / CONFIG).write_text(json.dumps(values))
+    monkeypatch.setattr("speechtok.loaders.build", lambda config: pytest.fail("a model was made"))
+    with pytest.raises(CheckpointError, match=r"holds \d+ tensors and lacks others.* at least 12"):
+        load(model)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, '{"format": ' + "9" * 5_000 + "}", '{"a": "\\ud800"}']
+)
+def test_a_config_that_breaks_readers_of_json_is_refused_with_the_reason(model, text):
+    (model / CONFIG).write_text(text)
+    with pytest.raises(CheckpointError, match=r"cannot be read as JSON \(.*(levels deep|digits|surrogate)"):
+        load(model)
+
+
+def test_a_config_with_a_byte_order_mark_loads(model, tiny):
+    (model / CONFIG).write_bytes(b"\xef\xbb\xbf" + (model / CONFIG).read_bytes())
+    assert load(model).fingerprint == tiny.fingerprint
+
+
+@pytest.mark.parametrize("kind", [["mimi"], {"a": 1}, 5])
+def test_a_model_type_that_is_not_a_name_is_refused(model, kind):
+    (model / CONFIG).write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(CheckpointError, match="does not describe a tokenizer"):
+        load(model)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, new_tokenizer, value):
+    tokenizer = new_tokenizer()
+    tokenizer.decoder.head.bias[3] = value
+    with pytest.raises(CheckpointError, match=r"decoder\.head\.bias holds values that are not finite"):
+        tokenizer.save(tmp_path / "model")
+    assert not (tmp_path / "model" / WEIGHTS).exists()
 
 
 # --- promise 3: loading runs no code

@@ -190,3 +190,16 @@ def test_the_family_says_which_config_it_is():
 def test_a_semantic_dim_that_leaves_nothing_or_is_none(semantic_dim):
     with pytest.raises(ConfigError, match="semantic_dim"):
         ConvNeXtConfig(semantic_dim=semantic_dim)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (ConvNeXtConfig, {"noise_bands": 256, "patch_length": 65_536, "hop_length": 65_536}, "noise_bands is 256"),
+        (SEANetConfig, {"strides": [64] * 8}, "strides is"),
+        (SEANetConfig, {"dilation_base": 8, "residual_layers": 16}, "dilation_base is 8"),
+    ],
+)
+def test_sizes_that_a_small_file_could_ask_much_memory_with_are_refused(kind, values, message):
+    with pytest.raises(ConfigError, match=f"{message}.*expected"):
+        kind(**({"window_length": 65_536} if "hop_length" in values else {}), **values)

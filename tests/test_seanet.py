@@ -289,7 +289,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_none(published, tmp_pa
         ({"strides": [8, 5, 2, 4]}, r"model.3.conv.conv.weight_v has shape .*and its config asks for \(8, 4, 8\)"),
         ({"codebook_size": 32}, r"layers.0._codebook.embed has shape \(64, 32\), and its config asks for \(32, 32\)"),
         ({"n_q": 9}, r"lacks quantizer.vq.layers.8._codebook.embed"),
-        ({"n_q": 7}, r"holds quantizer.vq.layers.7._codebook.embed, which its config does not know"),
+        ({"n_q": 7}, r"holds 'quantizer.vq.layers.7._codebook.embed', which its config does not know"),
         ({"activation": "Snake"}, r"lacks encoder.model.1.block.0.alpha"),
         ({"bidirectional": False}, r"has shape .*and its config asks for"),
     ],
