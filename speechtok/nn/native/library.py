@@ -24,10 +24,23 @@ MIN_SEGMENT_FRAMES = 64
 _Int, _Float, _Pointer = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
 
 
+class Floats(ctypes.Structure):
+    """An array of float32."""
+
+    _fields_ = (("data", _Pointer), ("size", _Int))
+
+
 class Matrix(ctypes.Structure):
     """Levels of a matrix."""
 
-    _fields_ = (("inputs", _Int), ("outputs", _Int), ("levels", _Pointer), ("offset", _Pointer))
+    _fields_ = (
+        ("inputs", _Int),
+        ("outputs", _Int),
+        ("levels", _Pointer),
+        ("offset", _Pointer),
+        ("levels_size", _Int),
+        ("offset_size", _Int),
+    )
 
 
 class Linear(ctypes.Structure):
@@ -38,8 +51,8 @@ class Linear(ctypes.Structure):
         ("normed", _Int),
         ("fine", _Int),
         ("floor", _Float),
-        ("scale", _Pointer),
-        ("bias", _Pointer),
+        ("scale", Floats),
+        ("bias", Floats),
     )
 
 
@@ -49,8 +62,8 @@ class Block(ctypes.Structure):
     _fields_ = (
         ("dim", _Int),
         ("kernel_size", _Int),
-        ("weight", _Pointer),
-        ("bias", _Pointer),
+        ("weight", Floats),
+        ("bias", Floats),
         ("expand", Linear),
         ("contract", Linear),
     )
@@ -59,7 +72,7 @@ class Block(ctypes.Structure):
 class Codebook(ctypes.Structure):
     """A codebook, for encoding."""
 
-    _fields_ = (("matrix", Matrix), ("scale", _Float), ("squared_norms", _Pointer), ("vectors", _Pointer))
+    _fields_ = (("matrix", Matrix), ("scale", _Float), ("squared_norms", Floats), ("vectors", Floats))
 
 
 class Quantizer(ctypes.Structure):
@@ -97,13 +110,13 @@ class Encoder(ctypes.Structure):
 class Dequantizer(ctypes.Structure):
     """All codebooks, for decoding."""
 
-    _fields_ = (("num_codebooks", _Int), ("codebook_size", _Int), ("dim", _Int), ("vectors", _Pointer))
+    _fields_ = (("num_codebooks", _Int), ("codebook_size", _Int), ("dim", _Int), ("vectors", Floats))
 
 
 class Noise(ctypes.Structure):
     """A :class:`~speechtok.nn.noise.BandNoise`; without bands, none."""
 
-    _fields_ = (("bands", _Int), ("period", _Int), ("gain_scale", _Float), ("table", _Pointer))
+    _fields_ = (("bands", _Int), ("period", _Int), ("gain_scale", _Float), ("table", Floats))
 
 
 class Decoder(ctypes.Structure):
@@ -120,18 +133,21 @@ class Decoder(ctypes.Structure):
         ("head", Linear),
         ("patch_blocks", _Pointer),
         ("frame_blocks", _Pointer),
-        ("window", _Pointer),
+        ("window", Floats),
         ("noise", Noise),
         ("dequantizer", Dequantizer),
     )
 
 
-NO_MEMORY, CODE_OUT_OF_RANGE = -1, -2
+NO_MEMORY, CODE_OUT_OF_RANGE, BAD_MODEL, BAD_CALL = -1, -2, -3, -4
 """Errors that the functions return; 0 is success."""
 
 _STRUCTURES: tuple[type[ctypes.Structure], ...] = (Linear, Block, Codebook, Encoder, Decoder)
-_ENCODE: tuple[Any, ...] = (_Int, _Pointer, *[_Int] * 4, _Pointer, _Int, _Int, *[_Pointer] * 4)
-_DECODE: tuple[Any, ...] = (_Int, _Pointer, *[_Int] * 4, _Pointer, _Pointer, _Int, _Int, *[_Pointer] * 4, _Int)
+_ARRAY = _Pointer, _Int
+_CALL = _Int, _Pointer, *[_Int] * 4
+_STATES = *_ARRAY, *_ARRAY
+_ENCODE: tuple[Any, ...] = (*_CALL, *_ARRAY, _Int, _Int, *_STATES, *_ARRAY, _Pointer)
+_DECODE: tuple[Any, ...] = (*_CALL, *_ARRAY, _Pointer, _Int, _Int, *_ARRAY, *_STATES, *_ARRAY, _Int)
 
 _forced_isa: int | None = None
 
@@ -141,11 +157,14 @@ class Library(NamedTuple):
 
     Attributes:
         encode, decode: ``speechtok_encode`` and ``speechtok_decode``.
+        check_encoder, check_decoder: ``speechtok_check_encoder`` and ``speechtok_check_decoder``.
         isas: names of the instruction sets that this processor has, from the slowest to the fastest.
     """
 
     encode: Any
     decode: Any
+    check_encoder: Any
+    check_decoder: Any
     isas: tuple[str, ...]
 
 
@@ -159,13 +178,16 @@ def load_library() -> Library | None:
                 compiled = ctypes.CDLL(str(path))
                 encode, decode = compiled.speechtok_encode, compiled.speechtok_decode
                 encode.argtypes, decode.argtypes = _ENCODE, _DECODE
+                checks = compiled.speechtok_check_encoder, compiled.speechtok_check_decoder
+                for check in checks:
+                    check.argtypes = (_Pointer,)
                 compiled.speechtok_num_isas.restype = _Int
                 sizes = (_Int * len(_STRUCTURES))()
                 compiled.speechtok_sizes(sizes)
             except (OSError, AttributeError):  # compiled for another system, or from another version
                 continue
             if list(sizes) == [ctypes.sizeof(structure) for structure in _STRUCTURES]:
-                return Library(encode, decode, ISAS[: compiled.speechtok_num_isas()])
+                return Library(encode, decode, *checks, ISAS[: compiled.speechtok_num_isas()])
     warn_if_shadowing("speechtok.nn.native._native")
     return None
 

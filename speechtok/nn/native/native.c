@@ -3,12 +3,17 @@
  *
  * Sums of integers and maxima do not depend on their order and may run in any. Everything else is a float32 operation
  * that IEEE 754 defines, in the order of the Python modules. Compile without contraction (-ffp-contract=off) and
- * without -ffast-math. The code keeps no data between calls: Python owns the memory, and library.py mirrors the
+ * without -ffast-math. The code keeps no data between calls: the caller owns the memory, and library.py mirrors the
  * structures below.
+ *
+ * Every array comes with its size. Each call first checks that the sizes of the model fit each other and that the
+ * caller's memory is large enough, and refuses the call otherwise. Whatever the values are, NaN and infinity included,
+ * no memory outside of these arrays is read or written, and nothing is undefined.
  *
  * Shapes: B batch, S samples, T frames, Q codebooks, D width, N codebook size; of a matrix product, M rows, K inputs.
  */
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,63 +40,73 @@
 #endif
 
 enum { MAX_LEVEL = 127, FINE_FACTOR = 128, TILE = 64, ROWS = 4 };
-enum { OK = 0, NO_MEMORY = -1, CODE_OUT_OF_RANGE = -2 };
+enum { OK = 0, NO_MEMORY = -1, CODE_OUT_OF_RANGE = -2, BAD_MODEL = -3, BAD_CALL = -4 };
+
+/* Largest sizes. With them, sums of products fit 32 bits, and the sizes of arrays fit 64 bits. */
+enum { MAX_WIDTH = 1 << 16, MAX_OUTPUTS = 1 << 20, MAX_DEPTH = 1 << 10, MAX_KERNEL_SIZE = 1 << 20 };
+enum { MAX_CODEBOOKS = 1 << 10, MAX_CODEBOOK_SIZE = 1 << 20, MAX_BANDS = 1 << 10, MAX_PERIOD = 1 << 20 };
+
+typedef struct { /* `size` counts floats */
+    const float *data;
+    int64_t size;
+} Floats;
 
 typedef struct { /* int8 levels of a matrix, [N / TILE][K / 4][TILE][4], both axes padded with zeros */
     int64_t inputs, outputs;
     const int8_t *levels;
-    const int32_t *offset; /* [N] 128 times the sum of each output's levels */
+    const int32_t *offset; /* [N] 128 times the sum of each output's levels; padded too */
+    int64_t levels_size, offset_size;
 } Matrix;
 
 typedef struct { /* exact.ExactLinear */
     Matrix matrix;
     int64_t normed, fine;
     float floor; /* 0 if the input has no lower bound */
-    const float *scale, *bias;
+    Floats scale, bias; /* [N] */
 } Linear;
 
 typedef struct { /* convolution.CausalConvNeXtBlock */
     int64_t dim, kernel_size;
-    const float *weight, *bias; /* of the convolution */
+    Floats weight, bias; /* of the convolution: [kernel_size][dim], [dim] */
     Linear expand, contract;
 } Block;
 
 typedef struct { /* a codebook, as quantizer.ResidualQuantizer.encode uses it */
     Matrix matrix;
-    float scale;                /* two divided by the scale of the levels */
-    const float *squared_norms; /* [N] of the levels */
-    const float *vectors;       /* [N][D - semantic_dim] subtracted from the residual */
+    float scale;          /* two divided by the scale of the levels */
+    Floats squared_norms; /* [N] of the levels */
+    Floats vectors;       /* [N][D - semantic_dim] subtracted from the residual */
 } Codebook;
 
 typedef struct {
     int64_t num_codebooks, codebook_size, dim, semantic_dim;
-    const Codebook *codebooks;
+    const Codebook *codebooks; /* [Q] */
 } Quantizer;
 
 typedef struct { /* its state: the samples before the first frame, then the states of the blocks */
     int64_t state_size, patches_per_frame, patch_length, window_length, patch_depth, frame_depth;
     float gain;
     Linear embed, merge, project;
-    const Block *patch_blocks, *frame_blocks;
+    const Block *patch_blocks, *frame_blocks; /* [patch_depth], [frame_depth] */
     Quantizer quantizer;
 } Encoder;
 
 typedef struct {
     int64_t num_codebooks, codebook_size, dim;
-    const float *vectors; /* [Q][N][D] */
+    Floats vectors; /* [Q][N][D] */
 } Dequantizer;
 
 typedef struct { /* noise.BandNoise: the noise of each band, [bands][period][patch_length] */
     int64_t bands, period;
     float gain_scale;
-    const float *table;
+    Floats table;
 } Noise;
 
 typedef struct { /* its state: half of the last piece, then the states of the blocks, and with noise its position */
     int64_t state_size, patches_per_frame, patch_length, patch_depth, frame_depth;
     Linear project, split, head;
-    const Block *patch_blocks, *frame_blocks;
-    const float *window; /* [2 * patch_length] */
+    const Block *patch_blocks, *frame_blocks; /* [patch_depth], [frame_depth] */
+    Floats window;                            /* [2 * patch_length] */
     Noise noise;
     Dequantizer dequantizer;
 } Decoder;
@@ -226,8 +241,18 @@ INLINE void copy_or_zero(float *to, const float *from, int64_t count) {
 
 INLINE int64_t padded(int64_t inputs) { return (inputs + 3) / 4 * 4; }
 
-/* The nearest integer, ties to even, for |x| < 2**22. */
-INLINE float rounded(float x) { return (x + 12582912.0f) - 12582912.0f; }
+/* 1.5 * 2**23. A sum with it, for |x| < 2**22, is rounded to the nearest integer, ties to even, which then stands in
+ * its lowest bits. Unlike a conversion, reading these bits is defined for NaN and infinity. */
+#define ROUNDING 12582912.0f
+
+INLINE int32_t bits_of(float x) {
+    int32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+
+/* The rounded number in a sum with ROUNDING, if int8 holds it. */
+INLINE int8_t low_byte(float sum) { return (int8_t)(uint8_t)bits_of(sum); }
 
 /* exact.to_levels of one row. Returns the scale of its levels; if `normed`, one divided by their norm. */
 INLINE float to_levels(const float *x, int64_t inputs, int normed, int fine, float floor, int8_t *coarse,
@@ -236,34 +261,36 @@ INLINE float to_levels(const float *x, int64_t inputs, int normed, int fine, flo
     const float min_peak = floor > 0.0f ? floor : 1e-30f;
     /* as integers, non-negative floats keep their order, and negative ones are less than all of them */
     const int32_t mask = floor > 0.0f ? -1 : 0x7fffffff;
-    int32_t peak;
-    memcpy(&peak, &min_peak, 4);
+    int32_t peak = bits_of(min_peak);
     for (int64_t k = 0; k < inputs; k++) {
-        int32_t bits;
-        memcpy(&bits, x + k, 4);
-        bits &= mask;
+        const int32_t bits = bits_of(x[k]) & mask;
         peak = bits > peak ? bits : peak;
     }
     float scale;
     memcpy(&scale, &peak, 4);
     scale = scale * (float)(1.0 / max_level);
-    int64_t squares = 0;
+    uint64_t squares = 0;
     if (fine) {
         for (int64_t k = 0; k < inputs; k++) {
-            const float level = rounded(x[k] / scale), high = rounded(level / FINE_FACTOR);
-            coarse[k] = (int8_t)(int32_t)high;
-            rest[k] = (int8_t)(int32_t)(level - FINE_FACTOR * high);
-            squares += (int64_t)level * (int64_t)level;
+            const float sum = x[k] / scale + ROUNDING, level = sum - ROUNDING;
+            const float high_sum = level / FINE_FACTOR + ROUNDING, high = high_sum - ROUNDING;
+            coarse[k] = low_byte(high_sum);
+            rest[k] = low_byte(level - FINE_FACTOR * high + ROUNDING);
+            const int32_t whole = (int32_t)((uint32_t)bits_of(sum) - (uint32_t)bits_of(ROUNDING));
+            squares += (uint64_t)((int64_t)whole * whole);
         }
         memset(rest + inputs, 0, (size_t)(padded(inputs) - inputs));
     } else {
-        for (int64_t k = 0; k < inputs; k++) coarse[k] = (int8_t)(int32_t)rounded(x[k] / scale);
+        for (int64_t k = 0; k < inputs; k++) coarse[k] = low_byte(x[k] / scale + ROUNDING);
     }
     memset(coarse + inputs, 0, (size_t)(padded(inputs) - inputs));
     if (!normed) return scale;
-    if (!fine)
-        for (int64_t k = 0; k < inputs; k++) squares += coarse[k] * coarse[k];
-    const float root = (float)sqrt((double)squares);
+    if (!fine) {
+        int32_t sum = 0; /* at most 2**30 */
+        for (int64_t k = 0; k < inputs; k++) sum += coarse[k] * coarse[k];
+        squares = (uint64_t)sum;
+    }
+    const float root = (float)sqrt((double)(int64_t)squares);
     return 1.0f / (root > 1.0f ? root : 1.0f);
 }
 
@@ -287,7 +314,7 @@ INLINE void linear(LINEAR_ARGUMENTS) {
         const int count = (int)(outputs - first < TILE ? outputs - first : TILE);
         const int8_t *tile = l->matrix.levels + first * width;
         const int32_t *offset = l->matrix.offset + first;
-        const float *scale = l->scale + first, *bias = l->bias + first;
+        const float *scale = l->scale.data + first, *bias = l->bias.data + first;
         for (int64_t m = 0; m < rows; m += ROWS) {
             const int64_t some = rows - m < ROWS ? rows - m : ROWS;
             work->isa->product(work->coarse + m * width, width, some, width / 4, tile, offset, sums);
@@ -311,19 +338,20 @@ INLINE void linear(LINEAR_ARGUMENTS) {
 /* convolution.CausalDepthwiseConv over the frames of one utterance; updates the state, [kernel_size - 1][D]. */
 INLINE void convolve(const Block *b, const float *x, int64_t frames, float *state, float *out) {
     const int64_t dim = b->dim, last = b->kernel_size - 1;
+    const float *weights = b->weight.data, *bias = b->bias.data;
     for (int64_t t = 0; t < frames; t++, x += dim, out += dim) {
         if (last == 0)
-            for (int64_t d = 0; d < dim; d++) out[d] = (0.0f + x[d] * b->weight[d]) + b->bias[d];
+            for (int64_t d = 0; d < dim; d++) out[d] = (0.0f + x[d] * weights[d]) + bias[d];
         else
-            for (int64_t d = 0; d < dim; d++) out[d] = (state[d] + x[d] * b->weight[d]) + b->bias[d];
+            for (int64_t d = 0; d < dim; d++) out[d] = (state[d] + x[d] * weights[d]) + bias[d];
         for (int64_t lag = 1; lag < last; lag++) {
             float *sum = state + (lag - 1) * dim;
-            const float *weight = b->weight + lag * dim;
+            const float *weight = weights + lag * dim;
             for (int64_t d = 0; d < dim; d++) sum[d] = sum[dim + d] + x[d] * weight[d];
         }
         if (last) {
             float *sum = state + (last - 1) * dim;
-            const float *weight = b->weight + last * dim;
+            const float *weight = weights + last * dim;
             for (int64_t d = 0; d < dim; d++) sum[d] = 0.0f + x[d] * weight[d];
         }
     }
@@ -376,7 +404,7 @@ INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int6
                 for (int64_t i = 0; i < some; i++) {
                     const float row = work->scales[m + i];
                     const int32_t *sum = sums + i * TILE;
-                    const float *squared_norms = codebook->squared_norms + first;
+                    const float *squared_norms = codebook->squared_norms.data + first;
                     if (first == 0) {
                         for (int n = 0; n < TILE; n++) best[i][n] = -INFINITY, best_tile[i][n] = 0;
                     }
@@ -396,7 +424,7 @@ INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int6
                         code = other, maximum = best[i][n];
                 }
                 codes[(m + i) * num_codebooks + s] = code;
-                const float *vector = codebook->vectors + code * dim;
+                const float *vector = codebook->vectors.data + code * dim;
                 float *rest = residual + (m + i) * dim;
                 for (int64_t d = 0; d < dim; d++) rest[d] = rest[d] - vector[d];
             }
@@ -405,6 +433,101 @@ INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int6
 }
 
 INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+#define MAX_SIZE ((int64_t)(PTRDIFF_MAX / 16))
+
+/* a * b + c; -1 if that is more than MAX_SIZE, or if one of them is negative, such as an earlier -1. */
+static int64_t multiply_add(int64_t a, int64_t b, int64_t c) {
+    if (a < 0 || b < 0 || c < 0 || c > MAX_SIZE || (b && a > (MAX_SIZE - c) / b)) return -1;
+    return a * b + c;
+}
+
+/* Elements from the first to the last of `count` parts of `size` elements each, `stride` apart. */
+static int64_t extent(int64_t count, int64_t stride, int64_t size) {
+    return count && size ? multiply_add(count - 1, stride, size) : 0;
+}
+
+static int has_room(const void *memory, int64_t count, int64_t needed) {
+    return needed >= 0 && count >= needed && (memory || !needed);
+}
+
+static int in_range(int64_t value, int64_t minimum, int64_t maximum) { return value >= minimum && value <= maximum; }
+
+static int floats_fit(const Floats *floats, int64_t size) { return floats->data && floats->size == size; }
+
+static int matrix_fits(const Matrix *m, int64_t inputs, int64_t outputs) {
+    const int64_t tiles = (outputs + TILE - 1) / TILE * TILE;
+    return m->inputs == inputs && m->outputs == outputs && m->levels && m->levels_size == tiles * padded(inputs) &&
+           m->offset && m->offset_size == tiles;
+}
+
+static int linear_fits(const Linear *l, int64_t inputs, int64_t outputs) {
+    return in_range(inputs, 1, MAX_WIDTH) && in_range(outputs, 1, MAX_OUTPUTS) &&
+           matrix_fits(&l->matrix, inputs, outputs) && floats_fit(&l->scale, outputs) && floats_fit(&l->bias, outputs);
+}
+
+/* Whether blocks of width `dim` fit; adds their states to `state_size`. */
+static int blocks_fit(const Block *block, int64_t depth, int64_t dim, int64_t *state_size) {
+    if (!in_range(depth, 0, MAX_DEPTH) || !in_range(dim, 1, MAX_WIDTH) || (depth && !block)) return 0;
+    for (; depth; depth--, block++) {
+        const int64_t hidden = block->expand.matrix.outputs;
+        if (block->dim != dim || !in_range(block->kernel_size, 1, MAX_KERNEL_SIZE) ||
+            !floats_fit(&block->weight, block->kernel_size * dim) || !floats_fit(&block->bias, dim) ||
+            !linear_fits(&block->expand, dim, hidden) || !linear_fits(&block->contract, hidden, dim))
+            return 0;
+        *state_size += (block->kernel_size - 1) * dim;
+    }
+    return 1;
+}
+
+static int quantizer_fits(const Quantizer *q) {
+    const int64_t size = q->codebook_size;
+    if (!in_range(q->num_codebooks, 1, MAX_CODEBOOKS) || !in_range(size, 1, MAX_CODEBOOK_SIZE) ||
+        !in_range(q->dim, 1, MAX_WIDTH) || !in_range(q->semantic_dim, 0, q->dim - 1) || !q->codebooks)
+        return 0;
+    for (int64_t s = 0; s < q->num_codebooks; s++) {
+        const Codebook *codebook = q->codebooks + s;
+        const int64_t acoustic_dim = q->dim - q->semantic_dim;
+        const int64_t inputs = s || !q->semantic_dim ? acoustic_dim : q->semantic_dim;
+        if (!matrix_fits(&codebook->matrix, inputs, size) || !floats_fit(&codebook->squared_norms, size) ||
+            !floats_fit(&codebook->vectors, size * acoustic_dim))
+            return 0;
+    }
+    return 1;
+}
+
+static int encoder_fits(const Encoder *e) {
+    if (!e || !in_range(e->patch_length, 1, MAX_WIDTH) || !in_range(e->window_length, e->patch_length, MAX_WIDTH) ||
+        !in_range(e->patches_per_frame, 1, MAX_WIDTH) || !quantizer_fits(&e->quantizer))
+        return 0;
+    const int64_t patch_dim = e->embed.matrix.outputs, frame_dim = e->merge.matrix.outputs;
+    int64_t state_size = e->window_length - e->patch_length;
+    return blocks_fit(e->patch_blocks, e->patch_depth, patch_dim, &state_size) &&
+           blocks_fit(e->frame_blocks, e->frame_depth, frame_dim, &state_size) &&
+           linear_fits(&e->embed, e->window_length, patch_dim) &&
+           linear_fits(&e->merge, e->patches_per_frame * patch_dim, frame_dim) &&
+           linear_fits(&e->project, frame_dim, e->quantizer.dim) && e->state_size == state_size;
+}
+
+static int decoder_fits(const Decoder *d) {
+    if (!d || !in_range(d->patch_length, 1, MAX_WIDTH) || !in_range(d->patches_per_frame, 1, MAX_WIDTH)) return 0;
+    const Dequantizer *c = &d->dequantizer;
+    const Noise *noise = &d->noise;
+    const int64_t frame_dim = d->project.matrix.outputs, patch_dim = d->head.matrix.inputs;
+    int64_t state_size = d->patch_length + (noise->bands ? 1 : 0);
+    return in_range(c->num_codebooks, 1, MAX_CODEBOOKS) && in_range(c->codebook_size, 1, MAX_CODEBOOK_SIZE) &&
+           in_range(c->dim, 1, MAX_WIDTH) &&
+           floats_fit(&c->vectors, c->num_codebooks * c->codebook_size * c->dim) &&
+           in_range(noise->bands, 0, MAX_BANDS) &&
+           (!noise->bands || (in_range(noise->period, 1, MAX_PERIOD) &&
+                              floats_fit(&noise->table, noise->bands * noise->period * d->patch_length))) &&
+           floats_fit(&d->window, 2 * d->patch_length) &&
+           blocks_fit(d->frame_blocks, d->frame_depth, frame_dim, &state_size) &&
+           blocks_fit(d->patch_blocks, d->patch_depth, patch_dim, &state_size) &&
+           linear_fits(&d->project, c->dim, frame_dim) &&
+           linear_fits(&d->split, frame_dim, d->patches_per_frame * patch_dim) &&
+           linear_fits(&d->head, patch_dim, 2 * d->patch_length + 1 + noise->bands) && d->state_size == state_size;
+}
 
 /* The largest hidden width of some blocks; raises `dim` to their largest width. */
 INLINE int64_t max_hidden(const Block *block, int64_t depth, int64_t *dim) {
@@ -424,37 +547,88 @@ INLINE int64_t stack_state_size(const Block *block, int64_t depth) {
 
 /* Allocate for `rows` rows of at most `inputs` inputs; free(work->hidden) releases it. */
 static int allocate(Workspace *work, int64_t rows, int64_t inputs, int64_t dim, int64_t hidden) {
-    const size_t m = (size_t)rows, levels = m * (size_t)padded(inputs);
-    char *memory = malloc(sizeof(float) * m * (size_t)(dim + hidden + 1) + 2 * levels);
+    const int64_t bytes = multiply_add(rows, 4 * (dim + hidden + 1) + 2 * padded(inputs), 1);
+    char *memory = bytes < 0 ? NULL : malloc((size_t)bytes);
     if (!memory) return NO_MEMORY;
     work->hidden = (float *)memory;
-    work->branch = work->hidden + m * (size_t)hidden;
-    work->scales = work->branch + m * (size_t)dim;
-    work->coarse = (int8_t *)(work->scales + m);
-    work->rest = work->coarse + levels;
+    work->branch = work->hidden + rows * hidden;
+    work->scales = work->branch + rows * dim;
+    work->coarse = (int8_t *)(work->scales + rows);
+    work->rest = work->coarse + rows * padded(inputs);
     return OK;
 }
 
+/* The caller may change its memory meanwhile: what decides on an address is read once. */
+INLINE int64_t read_once(const int64_t *value) { return *(const volatile int64_t *)value; }
+
 #define ENCODE_ARGUMENTS \
     const Encoder *e, int64_t batch, int64_t start, int64_t first, int64_t stop, const float *waveform, \
-        int64_t waveform_stride, int64_t num_codebooks, const float *state, float *next, int64_t *codes, \
+        int64_t waveform_count, int64_t waveform_stride, int64_t num_codebooks, const float *state, \
+        int64_t state_count, float *next, int64_t next_count, int64_t *codes, int64_t codes_count, \
         const int64_t *codes_strides
 #define DECODE_ARGUMENTS \
     const Decoder *d, int64_t batch, int64_t start, int64_t first, int64_t stop, const int64_t *codes, \
-        const int64_t *codes_strides, int64_t num_codebooks, int64_t num_frames, const int64_t *lengths, \
-        const float *state, float *next, float *waveform, int64_t waveform_stride
+        int64_t codes_count, const int64_t *codes_strides, int64_t num_codebooks, int64_t num_frames, \
+        const int64_t *lengths, int64_t lengths_count, const float *state, int64_t state_count, float *next, \
+        int64_t next_count, float *waveform, int64_t waveform_count, int64_t waveform_stride
 #define ENCODE_VALUES \
-    e, batch, start, first, stop, waveform, waveform_stride, num_codebooks, state, next, codes, codes_strides
+    e, batch, start, first, stop, waveform, waveform_count, waveform_stride, num_codebooks, state, state_count, next, \
+        next_count, codes, codes_count, codes_strides
 #define DECODE_VALUES \
-    d, batch, start, first, stop, codes, codes_strides, num_codebooks, num_frames, lengths, state, next, waveform, \
-        waveform_stride
+    d, batch, start, first, stop, codes, codes_count, codes_strides, num_codebooks, num_frames, lengths, \
+        lengths_count, state, state_count, next, next_count, waveform, waveform_count, waveform_stride
+
+static int frames_fit(int64_t batch, int64_t start, int64_t first, int64_t stop) {
+    return batch >= 0 && start >= 0 && first >= start && stop >= first;
+}
+
+/* Whether there is room for both states. They are the same memory, or apart. */
+static int states_fit(const float *state, int64_t state_count, const float *next, int64_t next_count, int64_t batch,
+                      int64_t state_size) {
+    const int64_t needed = multiply_add(batch, state_size, 0);
+    if (!has_room(state, state_count, needed) || !has_room(next, next_count, needed)) return 0;
+    const uintptr_t a = (uintptr_t)state, b = (uintptr_t)next, bytes = sizeof(float) * (size_t)needed;
+    return a == b || (a < b ? b - a : a - b) >= bytes;
+}
+
+static int codes_fit(const int64_t *codes, int64_t count, const int64_t *strides, int64_t batch, int64_t num_codebooks,
+                     int64_t frames) {
+    if (!strides) return 0;
+    const int64_t row = extent(num_codebooks, strides[1], extent(frames, strides[2], 1));
+    return has_room(codes, count, extent(batch, strides[0], row));
+}
+
+static int check_encode(ENCODE_ARGUMENTS) {
+    if (!encoder_fits(e)) return BAD_MODEL;
+    const int64_t samples = multiply_add(stop, e->patches_per_frame * e->patch_length, 0);
+    const int fits = frames_fit(batch, start, first, stop) && in_range(num_codebooks, 1, e->quantizer.num_codebooks) &&
+                     has_room(waveform, waveform_count, extent(batch, waveform_stride, samples)) &&
+                     states_fit(state, state_count, next, next_count, batch, e->state_size) &&
+                     codes_fit(codes, codes_count, codes_strides, batch, num_codebooks, stop);
+    return fits ? OK : BAD_CALL;
+}
+
+static int check_decode(DECODE_ARGUMENTS) {
+    if (!decoder_fits(d)) return BAD_MODEL;
+    const int64_t samples = multiply_add(stop, d->patches_per_frame * d->patch_length, 0);
+    const int64_t read = num_frames < stop ? num_frames : stop;
+    const int fits = frames_fit(batch, start, first, stop) && num_frames >= 0 &&
+                     in_range(num_codebooks, 0, d->dequantizer.num_codebooks) &&
+                     codes_fit(codes, codes_count, codes_strides, batch, num_codebooks, read) &&
+                     (!lengths || lengths_count >= batch) &&
+                     states_fit(state, state_count, next, next_count, batch, d->state_size) &&
+                     has_room(waveform, waveform_count, extent(batch, waveform_stride, samples));
+    return fits ? OK : BAD_CALL;
+}
 
 INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
+    const int status = check_encode(ENCODE_VALUES);
+    if (status || !batch) return status;
     const Quantizer *q = &e->quantizer;
     const int64_t frames = stop - start, patches = frames * e->patches_per_frame;
     const int64_t hop = e->patches_per_frame * e->patch_length, samples = frames * hop;
     const int64_t past = e->window_length - e->patch_length, length = past + samples;
-    const int64_t rows = batch * patches, frame_rows = batch * frames;
+    const int64_t rows = multiply_add(batch, patches, 0), frame_rows = multiply_add(batch, frames, 0);
     const int64_t patch_dim = e->embed.matrix.outputs, frame_dim = e->merge.matrix.outputs;
     int64_t dim = larger(patch_dim, frame_dim);
     const int64_t hidden =
@@ -463,8 +637,9 @@ INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
         larger(larger(e->window_length, larger(dim, hidden)), larger(e->patches_per_frame * patch_dim, q->dim));
     Workspace work = {.isa = isa};
     if (allocate(&work, rows, inputs, dim, hidden)) return NO_MEMORY;
-    float *signal = malloc(sizeof(float) * (size_t)(batch * length + rows * (patch_dim + frame_dim + 2 * q->dim)) +
-                           sizeof(int64_t) * (size_t)(frame_rows * num_codebooks) + sizeof(int64_t));
+    const int64_t values = multiply_add(batch, length, multiply_add(rows, patch_dim + frame_dim + 2 * q->dim, 0));
+    const int64_t bytes = multiply_add(8, multiply_add(frame_rows, num_codebooks, 1), multiply_add(4, values, 0));
+    float *signal = bytes < 0 ? NULL : malloc((size_t)bytes);
     if (!signal) {
         free(work.hidden);
         return NO_MEMORY;
@@ -472,9 +647,10 @@ INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
     float *patch = signal + batch * length, *frame = patch + rows * patch_dim, *latent = frame + rows * frame_dim;
     float *residual = latent + frame_rows * q->dim, *end = residual + frame_rows * q->dim;
     int64_t *found = (int64_t *)(end + (end - signal) % 2); /* aligned as malloc is */
+    if (!e->state_size) state = next = signal;              /* their addresses may be null */
     for (int64_t b = 0; b < batch; b++) {
         float *x = signal + b * length;
-        const float *given = waveform + b * waveform_stride + start * hop;
+        const float *given = samples ? waveform + b * waveform_stride + start * hop : NULL;
         copy_or_zero(x, start ? NULL : state + b * e->state_size, past);
         for (int64_t s = 0; s < samples; s++) x[past + s] = given[s] * e->gain;
         copy(next + b * e->state_size, x + samples, past);
@@ -506,10 +682,10 @@ INLINE int dequantize(const Dequantizer *c, int64_t batch, int64_t start, int64_
         for (int64_t t = start; t < stop; t++, latent += c->dim) {
             memset(latent, 0, sizeof(float) * (size_t)c->dim);
             for (int64_t s = 0; t < num_frames && s < num_codebooks; s++) {
-                const int64_t code = codes[b * strides[0] + s * strides[1] + t * strides[2]];
+                const int64_t code = read_once(codes + b * strides[0] + s * strides[1] + t * strides[2]);
                 if (code < 0 || code >= c->codebook_size) return CODE_OUT_OF_RANGE;
                 if (lengths && t >= lengths[b]) continue;
-                const float *vector = c->vectors + (s * c->codebook_size + code) * c->dim;
+                const float *vector = c->vectors.data + (s * c->codebook_size + code) * c->dim;
                 for (int64_t i = 0; i < c->dim; i++) latent[i] = s ? latent[i] + vector[i] : vector[i];
             }
         }
@@ -517,7 +693,8 @@ INLINE int dequantize(const Dequantizer *c, int64_t batch, int64_t start, int64_
 }
 
 /* The position, in patches, that is `patches` after the one in a state. */
-INLINE int64_t noise_position(const Noise *noise, float position, int64_t patches) {
+INLINE int64_t noise_position(const Noise *noise, const float *state, int64_t patches) {
+    const float position = *(const volatile float *)state;
     const int valid = position >= 0.0f && position < (float)noise->period;
     return ((valid ? (int64_t)position : 0) + patches) % noise->period;
 }
@@ -526,7 +703,7 @@ INLINE int64_t noise_position(const Noise *noise, float position, int64_t patche
 INLINE int64_t add_noise(const Noise *noise, const float *roots, int64_t position, int64_t length, float *piece) {
     const int64_t next = (position + 1) % noise->period;
     for (int64_t band = 0; band < noise->bands; band++) {
-        const float *values = noise->table + band * noise->period * length;
+        const float *values = noise->table.data + band * noise->period * length;
         const float *first = values + position * length, *second = values + next * length;
         const float gain = roots[band] * roots[band] * noise->gain_scale;
         for (int64_t i = 0; i < length; i++) piece[i] = piece[i] + gain * first[i];
@@ -536,25 +713,30 @@ INLINE int64_t add_noise(const Noise *noise, const float *roots, int64_t positio
 }
 
 INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
+    int status = check_decode(DECODE_VALUES);
+    if (status || !batch) return status;
     const int64_t frames = stop - start, patches = frames * d->patches_per_frame;
-    const int64_t rows = batch * patches, frame_rows = batch * frames, length = d->patch_length;
-    const int64_t latent_dim = d->dequantizer.dim, frame_dim = d->project.matrix.outputs;
-    const int64_t patch_dim = d->split.matrix.outputs / d->patches_per_frame, head_dim = d->head.matrix.outputs;
+    const int64_t rows = multiply_add(batch, patches, 0), frame_rows = multiply_add(batch, frames, 0);
+    const int64_t length = d->patch_length, latent_dim = d->dequantizer.dim, frame_dim = d->project.matrix.outputs;
+    const int64_t patch_dim = d->head.matrix.inputs, head_dim = d->head.matrix.outputs;
+    const float *window = d->window.data;
     int64_t dim = larger(frame_dim, patch_dim);
     const int64_t hidden =
         larger(max_hidden(d->frame_blocks, d->frame_depth, &dim), max_hidden(d->patch_blocks, d->patch_depth, &dim));
     const int64_t inputs = larger(larger(dim, hidden), latent_dim);
     Workspace work = {.isa = isa};
     if (allocate(&work, rows, inputs, dim, hidden)) return NO_MEMORY;
-    const int64_t values = frame_rows * latent_dim + rows * (frame_dim + patch_dim + head_dim);
-    float *latent = malloc(sizeof(float) * (size_t)values);
+    const int64_t values =
+        multiply_add(frame_rows, latent_dim, multiply_add(rows, frame_dim + patch_dim + head_dim, 1));
+    const int64_t bytes = multiply_add(4, values, 0);
+    float *latent = bytes < 0 ? NULL : malloc((size_t)bytes);
     if (!latent) {
         free(work.hidden);
         return NO_MEMORY;
     }
     float *frame = latent + frame_rows * latent_dim, *patch = frame + rows * frame_dim;
     float *pieces = patch + rows * patch_dim;
-    int status = dequantize(&d->dequantizer, batch, start, stop, codes, codes_strides, num_codebooks, num_frames,
+    status = dequantize(&d->dequantizer, batch, start, stop, codes, codes_strides, num_codebooks, num_frames,
                             lengths, latent);
     if (status) goto end;
     isa->linear(&d->project, latent, latent_dim, frame_rows, 0, frame, &work);
@@ -568,15 +750,15 @@ INLINE int decode(DECODE_ARGUMENTS, const Isa *isa) {
     const int64_t first_patch = (first - start) * d->patches_per_frame;
     for (int64_t b = 0; b < batch; b++) { /* overlap and add */
         float *piece = pieces + b * patches * head_dim, *tail = next + b * d->state_size;
-        float *y = waveform + b * waveform_stride + first * d->patches_per_frame * length;
+        float *y = stop ? waveform + b * waveform_stride + first * d->patches_per_frame * length : NULL;
         const float *last = state + (b + 1) * d->state_size - 1;
-        int64_t position = d->noise.bands ? noise_position(&d->noise, *last, start * d->patches_per_frame) : 0;
+        int64_t position = d->noise.bands ? noise_position(&d->noise, last, start * d->patches_per_frame) : 0;
         copy_or_zero(tail, start ? NULL : state + b * d->state_size, length);
         for (int64_t p = 0; p < patches; p++, piece += head_dim) {
             const float gain = piece[2 * length] * piece[2 * length];
             for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * gain;
             if (d->noise.bands) position = add_noise(&d->noise, piece + 2 * length + 1, position, length, piece);
-            for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * d->window[i];
+            for (int64_t i = 0; i < 2 * length; i++) piece[i] = piece[i] * window[i];
             if (p >= first_patch) {
                 for (int64_t i = 0; i < length; i++) y[i] = piece[i] + tail[i];
                 y += length;
@@ -634,28 +816,40 @@ EXPORT int64_t speechtok_num_isas(void) {
 #endif
 }
 
+static int has_isa(int64_t isa) { return in_range(isa, 0, speechtok_num_isas() - 1); }
+
+/* Whether the sizes of an encoder fit each other: OK or BAD_MODEL. */
+EXPORT int speechtok_check_encoder(const Encoder *e) { return encoder_fits(e) ? OK : BAD_MODEL; }
+
+/* Whether the sizes of a decoder fit each other: OK or BAD_MODEL. */
+EXPORT int speechtok_check_decoder(const Decoder *d) { return decoder_fits(d) ? OK : BAD_MODEL; }
+
 /* Encode frames start ≤ t < stop of a waveform, (B, S), whose rows are `waveform_stride` apart. Codes are written from
  * frame `first` on, at the given strides of row, codebook and frame. The states have the shape [B][state_size]; `state`
- * precedes frame 0; a later `start` begins with a state of zeros. Returns OK or NO_MEMORY. */
+ * precedes frame 0; a later `start` begins with a state of zeros. `state` and `next` may be the same; no other arrays
+ * overlap. Each count is that of the elements from the address before it on.
+ *
+ * Returns OK, NO_MEMORY, or before anything is written BAD_MODEL or BAD_CALL: a count is too small, a frame, row,
+ * codebook or stride is out of range, or this processor does not have the instruction set. */
 EXPORT int speechtok_encode(int64_t isa, ENCODE_ARGUMENTS) {
+    if (!has_isa(isa)) return BAD_CALL;
 #ifdef X86
     if (isa == 2) return encode_vnni(ENCODE_VALUES);
     if (isa == 1) return encode_avx2(ENCODE_VALUES);
 #endif
-    (void)isa;
     return encode_generic(ENCODE_VALUES);
 }
 
 /* Decode frames start ≤ t < stop to a waveform, (B, S), which is late by one frame and written from frame `first` on.
  * `codes` has `num_frames` frames, of which the first lengths[b] of row b count; all count if `lengths` is null. The
- * latent of other frames is zero. The states are those of speechtok_encode; the position of the noise is used from any
- * `start` on. Returns OK, NO_MEMORY, or CODE_OUT_OF_RANGE before anything is written. */
+ * latent of other frames is zero. States, counts and results are those of speechtok_encode; the position of the noise
+ * is used from any `start` on. Also returns CODE_OUT_OF_RANGE, before anything is written. */
 EXPORT int speechtok_decode(int64_t isa, DECODE_ARGUMENTS) {
+    if (!has_isa(isa)) return BAD_CALL;
 #ifdef X86
     if (isa == 2) return decode_vnni(DECODE_VALUES);
     if (isa == 1) return decode_avx2(DECODE_VALUES);
 #endif
-    (void)isa;
     return decode_generic(DECODE_VALUES);
 }
 

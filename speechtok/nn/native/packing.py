@@ -1,12 +1,12 @@
 """Weights of the modules, laid out for ``native.c``.
 
-Every shape that ``native.c`` relies on is checked here. A module that was changed cannot make it read or write outside
-of its memory.
+The structures own copies of everything and carry the size of each array, so whatever happens to the modules later,
+``native.c`` stays within its memory. Each tensor of a module is read once: another thread may replace it meanwhile.
 """
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,86 +19,199 @@ from speechtok.nn.exact import ExactLinear
 from speechtok.nn.native import library
 from speechtok.nn.noise import GAIN_SCALE, PERIOD, BandNoise
 from speechtok.nn.quantizer import ResidualQuantizer
-from speechtok.nn.state import state_size
 
 _TILE = 64
 """Outputs of a tile, as in ``native.c``."""
 
 
-class Packer:
-    """Fills the structures of ``native.c``, and keeps the memory that they point to.
+class Packed(NamedTuple):
+    """An encoder or a decoder for ``native.c``.
 
     Attributes:
-        memory: tensors and arrays that must live as long as the structures.
+        structure: :class:`library.Encoder` or :class:`library.Decoder`.
+        hop_length: samples per frame.
+        state_size: size of a packed state.
+        patch_field, frame_field: patches and frames before its own that an output of the blocks depends on.
+        num_codebooks, codebook_size: of the quantizer.
+        memory: tensors and arrays that must live as long as the structure.
     """
+
+    structure: Any
+    hop_length: int
+    state_size: int
+    patch_field: int
+    frame_field: int
+    num_codebooks: int
+    codebook_size: int
+    memory: list[Any]
+
+
+class _Stack(NamedTuple):
+    """A :class:`~speechtok.nn.convnext.BlockStack`: its structures, and what follows from their kernel sizes."""
+
+    address: int | None
+    depth: int
+    state_size: int
+    receptive_field: int
+
+
+def pack_encoder(encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer) -> Packed:
+    """Pack an encoder and its quantizer.
+
+    Raises:
+        InputError: the shapes of the weights do not fit each other.
+    """
+    c, pack = encoder, _Packer()
+    patch_length, window_length, patches = _whole(c.patch_length, c.window_length, c.patches_per_frame)
+    _check(patch_length <= window_length, "the encoder's patches")
+    patch_dim, frame_dim, codebooks = _outputs(c.embed), _outputs(c.merge), pack.quantizer(quantizer)
+    patch_blocks, frame_blocks = pack.blocks(c.patch_blocks, patch_dim), pack.blocks(c.frame_blocks, frame_dim)
+    state_size = window_length - patch_length + patch_blocks.state_size + frame_blocks.state_size
+    structure = library.Encoder(
+        state_size,
+        patches,
+        patch_length,
+        window_length,
+        patch_blocks.depth,
+        frame_blocks.depth,
+        c.GAIN,
+        pack.linear(c.embed, window_length, patch_dim),
+        pack.linear(c.merge, patches * patch_dim, frame_dim),
+        pack.linear(c.project, frame_dim, codebooks.dim),
+        patch_blocks.address,
+        frame_blocks.address,
+        codebooks,
+    )
+    return Packed(
+        structure,
+        patches * patch_length,
+        state_size,
+        patch_blocks.receptive_field + -(-window_length // patch_length) - 1,
+        frame_blocks.receptive_field,
+        codebooks.num_codebooks,
+        codebooks.codebook_size,
+        pack.memory,
+    )
+
+
+def pack_decoder(quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> Packed:
+    """Pack a decoder and its codebooks.
+
+    Raises:
+        InputError: the shapes of the weights do not fit each other.
+    """
+    c, pack, noise = decoder, _Packer(), decoder.noise
+    patch_length, patches = _whole(c.patch_length, c.patches_per_frame)
+    frame_dim, patch_dim, codebooks = _outputs(c.project), _inputs(c.head), pack.dequantizer(quantizer)
+    patch_blocks, frame_blocks = pack.blocks(c.patch_blocks, patch_dim), pack.blocks(c.frame_blocks, frame_dim)
+    bands = library.Noise() if noise is None else pack.noise(noise, patch_length)
+    state_size = patch_length + frame_blocks.state_size + patch_blocks.state_size + (noise is not None)
+    structure = library.Decoder(
+        state_size,
+        patches,
+        patch_length,
+        patch_blocks.depth,
+        frame_blocks.depth,
+        pack.linear(c.project, codebooks.dim, frame_dim),
+        pack.linear(c.split, frame_dim, patches * patch_dim),
+        pack.linear(c.head, patch_dim, 2 * patch_length + 1 + bands.bands),
+        patch_blocks.address,
+        frame_blocks.address,
+        pack.floats(hann_window(2 * patch_length, torch.device("cpu"))),
+        bands,
+        codebooks,
+    )
+    return Packed(
+        structure,
+        patches * patch_length,
+        state_size,
+        patch_blocks.receptive_field + 1,  # a piece of the head reaches into the next patch
+        frame_blocks.receptive_field,
+        codebooks.num_codebooks,
+        codebooks.codebook_size,
+        pack.memory,
+    )
+
+
+class _Packer:
+    """Fills the structures of ``native.c``, and keeps the memory that they point to."""
 
     def __init__(self) -> None:
         self.memory: list[Any] = []
 
-    def encoder(self, encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer) -> library.Encoder:
-        """Pack an encoder and its quantizer.
+    def floats(self, tensor: Tensor) -> library.Floats:
+        return library.Floats(*self._copy(tensor, torch.float32))
 
-        Raises:
-            InputError: the shapes of the weights do not fit each other.
-        """
-        c = encoder
-        patch_dim, frame_dim = len(c.embed.weight), len(c.merge.weight)
-        latent_dim = quantizer.codebooks.shape[-1]
-        _check(0 < c.patch_length <= c.window_length and c.patches_per_frame > 0, "the encoder's patches")
-        return library.Encoder(
-            state_size(c),
-            c.patches_per_frame,
-            c.patch_length,
-            c.window_length,
-            len(c.patch_blocks.blocks),
-            len(c.frame_blocks.blocks),
-            c.GAIN,
-            self._linear(c.embed, c.window_length, patch_dim),
-            self._linear(c.merge, c.patches_per_frame * patch_dim, frame_dim),
-            self._linear(c.project, frame_dim, latent_dim),
-            self._blocks(c.patch_blocks, patch_dim),
-            self._blocks(c.frame_blocks, frame_dim),
-            self._quantizer(quantizer),
+    def linear(self, linear: ExactLinear, inputs: int, outputs: int) -> library.Linear:
+        _check(linear.weight.ndim == 2 and linear.bias.ndim == 1, f"a layer of {inputs} inputs and {outputs} outputs")
+        levels, scale, bias = linear.levels()
+        shapes = levels.shape, scale.shape, bias.shape
+        fit = shapes == ((outputs, inputs), (outputs,), (outputs,))
+        _check(fit and inputs > 0 and outputs > 0, f"a layer of {inputs} inputs and {outputs} outputs")
+        return library.Linear(
+            self._matrix(levels),
+            bool(linear.normed),
+            bool(linear.fine),
+            linear.floor or 0.0,
+            self.floats(scale),
+            self.floats(bias),
         )
 
-    def decoder(self, quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> library.Decoder:
-        """Pack a decoder and its codebooks.
+    def blocks(self, stack: BlockStack, dim: int) -> _Stack:
+        structures: list[library.Block] = []
+        past = 0
+        for module in stack.blocks:
+            block = cast(CausalConvNeXtBlock, module)
+            weight, bias, hidden = block.conv.weight, block.conv.bias, _outputs(block.expand)
+            kernel_size = weight.shape[0] if weight.ndim else 0
+            _check(
+                kernel_size > 0 and weight.shape == (kernel_size, dim) and bias.shape == (dim,),
+                f"a convolution of width {dim}",
+            )
+            expand, contract = self.linear(block.expand, dim, hidden), self.linear(block.contract, hidden, dim)
+            structures.append(library.Block(dim, kernel_size, self.floats(weight), self.floats(bias), expand, contract))
+            past += kernel_size - 1
+        return _Stack(self._array(structures), len(structures), past * dim, past)
 
-        Raises:
-            InputError: the shapes of the weights do not fit each other.
-        """
-        c = decoder
-        frame_dim, patch_dim = len(c.project.weight), c.head.weight.shape[1]
-        num_codebooks, codebook_size, latent_dim = _codebooks_shape(quantizer)
-        _check(c.patch_length > 0 and c.patches_per_frame > 0, "the decoder's patches")
-        return library.Decoder(
-            state_size(c),
-            c.patches_per_frame,
-            c.patch_length,
-            len(c.patch_blocks.blocks),
-            len(c.frame_blocks.blocks),
-            self._linear(c.project, latent_dim, frame_dim),
-            self._linear(c.split, frame_dim, c.patches_per_frame * patch_dim),
-            self._linear(c.head, patch_dim, 2 * c.patch_length + 1 + (0 if c.noise is None else len(c.noise.filters))),
-            self._blocks(c.patch_blocks, patch_dim),
-            self._blocks(c.frame_blocks, frame_dim),
-            self._address(hann_window(2 * c.patch_length, torch.device("cpu"))),
-            library.Noise() if c.noise is None else self._noise(c.noise, c.patch_length),
-            library.Dequantizer(num_codebooks, codebook_size, latent_dim, self._address(quantizer.codebooks.float())),
-        )
+    def quantizer(self, quantizer: ResidualQuantizer) -> library.Quantizer:
+        semantic_dim = quantizer.semantic_dim
+        num_codebooks, codebook_size, dim = _codebooks_shape(quantizer.codebooks, semantic_dim)
+        structures: list[library.Codebook] = []
+        for vectors, levels, scale, squared_norms in quantizer.levels():
+            compared = dim - semantic_dim if structures else semantic_dim or dim
+            shapes = vectors.shape, levels.shape
+            _check(shapes == ((codebook_size, dim - semantic_dim), (codebook_size, compared)), "the codebooks")
+            structures.append(
+                library.Codebook(self._matrix(levels), scale.item(), self.floats(squared_norms), self.floats(vectors))
+            )
+        _check(len(structures) == num_codebooks, "the codebooks")
+        return library.Quantizer(num_codebooks, codebook_size, dim, semantic_dim, self._array(structures))
 
-    def _noise(self, noise: BandNoise, patch_length: int) -> library.Noise:
-        bands = len(noise.filters)
+    def dequantizer(self, quantizer: ResidualQuantizer) -> library.Dequantizer:
+        codebooks = quantizer.codebooks
+        return library.Dequantizer(*_codebooks_shape(codebooks, quantizer.semantic_dim), self.floats(codebooks))
+
+    def noise(self, noise: BandNoise, patch_length: int) -> library.Noise:
         table = noise.table()
-        _check(table.shape == (bands, PERIOD, patch_length), f"the noise of {bands} bands")
-        return library.Noise(bands, PERIOD, GAIN_SCALE, self._address(table))
+        bands = len(table)
+        _check(bands > 0 and table.shape == (bands, PERIOD, patch_length), f"the noise of {bands} bands")
+        return library.Noise(bands, PERIOD, GAIN_SCALE, self.floats(table))
 
-    def _address(self, tensor: Tensor) -> int:
-        tensor = tensor.detach().contiguous()
-        if tensor.is_inference():
-            tensor = tensor.clone()
+    def _matrix(self, levels: Tensor) -> library.Matrix:
+        """``levels``: ``(N, K)``."""
+        outputs, inputs = levels.shape
+        levels = F.pad(levels.to(torch.int8), (0, -inputs % 4, 0, -outputs % _TILE))
+        offset = 128 * levels.sum(1, dtype=torch.int32)
+        tiles = levels.view(-1, _TILE, levels.shape[1] // 4, 4).transpose(1, 2)
+        levels_address, levels_size = self._copy(tiles, torch.int8)
+        offset_address, offset_size = self._copy(offset, torch.int32)
+        return library.Matrix(inputs, outputs, levels_address, offset_address, levels_size, offset_size)
+
+    def _copy(self, tensor: Tensor, dtype: torch.dtype) -> tuple[int, int]:
+        """Address and size of a copy. The tensor itself may lose its memory: FSDP resizes storages, for example."""
+        tensor = tensor.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
         self.memory.append(tensor)
-        return tensor.data_ptr()
+        return tensor.data_ptr(), tensor.numel()
 
     def _array(self, structures: Sequence[ctypes.Structure]) -> int | None:
         if not structures:
@@ -107,68 +220,31 @@ class Packer:
         self.memory.append(array)
         return ctypes.addressof(array)
 
-    def _matrix(self, levels: Tensor) -> library.Matrix:
-        """``levels``: ``(N, K)``."""
-        outputs, inputs = levels.shape
-        levels = F.pad(levels.to(torch.int8), (0, -inputs % 4, 0, -outputs % _TILE))
-        offset = 128 * levels.sum(1, dtype=torch.int32)
-        tiles = levels.view(-1, _TILE, levels.shape[1] // 4, 4).transpose(1, 2)
-        return library.Matrix(inputs, outputs, self._address(tiles), self._address(offset))
 
-    def _linear(self, linear: ExactLinear, inputs: int, outputs: int) -> library.Linear:
-        shapes = linear.weight.shape, linear.bias.shape
-        _check(shapes == ((outputs, inputs), (outputs,)), f"a layer of {inputs} inputs and {outputs} outputs")
-        levels, scale, bias = linear.levels()
-        return library.Linear(
-            self._matrix(levels),
-            linear.normed,
-            linear.fine,
-            linear.floor or 0.0,
-            self._address(scale),
-            self._address(bias),
-        )
-
-    def _blocks(self, stack: BlockStack, dim: int) -> int | None:
-        structures = []
-        for module in stack.blocks:
-            block = cast(CausalConvNeXtBlock, module)
-            weight, bias, hidden = block.conv.weight, block.conv.bias, len(block.expand.weight)
-            kernel_size = len(weight)
-            _check(
-                kernel_size > 0 and weight.shape == (kernel_size, dim) and bias.shape == (dim,),
-                f"a convolution of width {dim}",
-            )
-            structures.append(
-                library.Block(
-                    dim,
-                    kernel_size,
-                    self._address(weight.float()),
-                    self._address(bias.float()),
-                    self._linear(block.expand, dim, hidden),
-                    self._linear(block.contract, hidden, dim),
-                )
-            )
-        return self._array(structures)
-
-    def _quantizer(self, quantizer: ResidualQuantizer) -> library.Quantizer:
-        shape = _codebooks_shape(quantizer)
-        codebooks = [
-            library.Codebook(self._matrix(levels), scale.item(), self._address(squared_norms), self._address(vectors))
-            for vectors, levels, scale, squared_norms in quantizer.levels()
-        ]
-        return library.Quantizer(*shape, quantizer.semantic_dim, self._array(codebooks))
+def _outputs(linear: ExactLinear) -> int:
+    return _weight_shape(linear)[0]
 
 
-def receptive_field(stack: BlockStack) -> int:
-    """Steps before its own that an output of a stack depends on."""
-    return sum(len(cast(CausalConvNeXtBlock, block).conv.weight) - 1 for block in stack.blocks)
+def _inputs(linear: ExactLinear) -> int:
+    return _weight_shape(linear)[1]
 
 
-def _codebooks_shape(quantizer: ResidualQuantizer) -> tuple[int, int, int]:
-    shape = tuple(quantizer.codebooks.shape)
-    _check(len(shape) == 3 and min(shape) > 0 and 0 <= quantizer.semantic_dim < shape[2], "the codebooks")
+def _weight_shape(linear: ExactLinear) -> torch.Size:
+    shape = linear.weight.shape
+    _check(len(shape) == 2, "a layer")
+    return shape
+
+
+def _codebooks_shape(codebooks: Tensor, semantic_dim: int) -> tuple[int, int, int]:
+    shape = tuple(codebooks.shape)
+    _check(len(shape) == 3 and min(shape) > 0 and 0 <= semantic_dim < shape[2], "the codebooks")
     num_codebooks, codebook_size, dim = shape
     return num_codebooks, codebook_size, dim
+
+
+def _whole(*lengths: Any) -> tuple[int, ...]:
+    _check(all(isinstance(length, int) and length > 0 for length in lengths), "the patches")
+    return lengths
 
 
 def _check(fits: bool, what: str) -> None:

@@ -2,17 +2,16 @@
 
 import ctypes
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
-from speechtok.errors import InputError, TokensError
+from speechtok.errors import InputError, TokensError, quoted
 from speechtok.nn.convnext import ConvNeXtDecoder, ConvNeXtEncoder
 from speechtok.nn.native import library, threads
-from speechtok.nn.native.packing import Packer, receptive_field
+from speechtok.nn.native.packing import Packed, pack_decoder, pack_encoder
 from speechtok.nn.quantizer import ResidualQuantizer
-from speechtok.nn.state import pack_state, state_size
+from speechtok.nn.state import pack_state
 
 _TRIAL_FRAMES = 1, 2, 1
 """Frames of each piece for which compiled code is compared with the modules."""
@@ -24,45 +23,50 @@ class _Steps:
     """Base class of encoder and decoder: passes on the state, and shares the work among threads.
 
     Args:
-        quantizer: before the decoder, or after the encoder.
-        hop_length: samples per frame.
-        state_size: size ``n`` of a packed state.
+        packed: the weights.
+        compiled: the library.
         warmup: frames that the state depends on.
-
-    Raises:
-        OSError: the library was not compiled for this machine.
     """
 
-    def __init__(self, quantizer: ResidualQuantizer, hop_length: int, state_size: int, warmup: int) -> None:
-        compiled = library.load_library()
-        if compiled is None:
-            raise OSError("speechtok was installed without its compiled library")
+    def __init__(self, packed: Packed, compiled: library.Library, warmup: int) -> None:
         self._library = compiled
-        self.num_codebooks, self.codebook_size, _ = quantizer.codebooks.shape
-        self.hop_length = hop_length
-        self._state_size = state_size
+        self.num_codebooks, self.codebook_size = packed.num_codebooks, packed.codebook_size
+        self.hop_length = packed.hop_length
+        self._structure, self._memory = packed.structure, packed.memory
+        self._address = ctypes.addressof(packed.structure)
+        self._state_size = packed.state_size
         self._warmup = warmup
 
     def _run(self, compute: _Compute, rows: int, frames: int, state: Tensor) -> Tensor:
         """Compute all shares, on as many threads as are worth it. Returns the next state."""
-        if state.shape != (rows, self._state_size) or state.dtype is not torch.float32 or not state.is_cpu:
+        if not _is_dense(state, torch.float32) or state.shape != (rows, self._state_size):
             raise InputError(
                 f"the state is {state.dtype} {tuple(state.shape)} on {state.device}; expected torch.float32 "
                 f"{(rows, self._state_size)} on cpu: start anew after replacing layers of the model"
             )
-        state = state.contiguous()
+        state = _readable(state.contiguous())
         next_state = torch.empty_like(state)
         count = threads.num_threads(rows, frames)
-        if count == 1:
+        if _size(state) < state.numel():
+            statuses = [library.BAD_CALL]
+        elif count == 1:
             whole = threads.Share(0, rows, 0, 0, frames)
             statuses = [compute(whole, state.data_ptr(), next_state.data_ptr())]
         else:
             statuses = self._run_threads(compute, rows, frames, state, next_state, count)
+        if any(statuses):
+            self._raise(statuses, rows, frames)
+        return next_state
+
+    def _raise(self, statuses: list[int], rows: int, frames: int) -> None:
         if library.NO_MEMORY in statuses:
             raise MemoryError(f"no memory to compute {frames} frames of {rows} rows")
         if library.CODE_OUT_OF_RANGE in statuses:
             raise TokensError(f"a code is out of range; expected codes from 0 to {self.codebook_size - 1}")
-        return next_state
+        raise InputError(
+            f"compiled code refused {frames} frames of {rows} rows (error {min(statuses)}): the memory of the audio, "
+            "the codes or the state is smaller than its shape; expected tensors whose storage was not resized"
+        )
 
     def _run_threads(
         self, compute: _Compute, rows: int, frames: int, state: Tensor, next_state: Tensor, count: int
@@ -76,8 +80,8 @@ class _Steps:
             unused = torch.empty((share.stop_row - share.first_row) * row_bytes, dtype=torch.uint8, device="cpu")
             return compute(share, state.data_ptr() + offset, unused.data_ptr())
 
-        with ThreadPoolExecutor(count) as pool:  # the library runs without the interpreter's lock
-            return list(pool.map(run, threads.split(rows, frames, self._warmup, count)))
+        # the library runs without the interpreter's lock
+        return threads.run_all(run, threads.split(rows, frames, self._warmup, count))
 
 
 class NativeEncoder(_Steps):
@@ -93,18 +97,12 @@ class NativeEncoder(_Steps):
     """
 
     def __init__(self, encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer) -> None:
-        windows = encoder.window_length // encoder.patch_length - 1
-        patches = receptive_field(encoder.patch_blocks) + windows
-        super().__init__(
-            quantizer,
-            encoder.patch_length * encoder.patches_per_frame,
-            state_size(encoder),
-            receptive_field(encoder.frame_blocks) + -(-patches // encoder.patches_per_frame),
-        )
-        packer = Packer()
+        compiled = _load_library()
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            self._encoder = packer.encoder(encoder, quantizer)
-        self._memory = packer.memory
+            packed = pack_encoder(encoder, quantizer)
+        patches = -(-packed.patch_field // packed.structure.patches_per_frame)
+        super().__init__(packed, compiled, packed.frame_field + patches)
+        _check_model(compiled.check_encoder(self._address))
 
     def __call__(self, waveform: Tensor, state: Tensor, num_codebooks: int) -> tuple[Tensor, Tensor]:
         """Encode whole frames.
@@ -120,36 +118,40 @@ class NativeEncoder(_Steps):
         Raises:
             InputError: a shape, dtype or device is not as above.
         """
+        if not _is_dense(waveform, torch.float32) or waveform.ndim != 2 or waveform.shape[1] % self.hop_length:
+            raise InputError(
+                f"the waveform is {waveform.dtype} {_shape(waveform)} on {waveform.device}; expected torch.float32 "
+                f"(B, T * {self.hop_length}) on cpu"
+            )
         batch, samples = waveform.shape
         frames = samples // self.hop_length
-        if waveform.dtype is not torch.float32 or not waveform.is_cpu or samples % self.hop_length:
-            raise InputError(
-                f"the waveform is {waveform.dtype} {tuple(waveform.shape)} on {waveform.device}; expected "
-                f"torch.float32 on cpu and a multiple of {self.hop_length} samples"
-            )
-        if not 1 <= num_codebooks <= self.num_codebooks:
-            raise InputError(f"num_codebooks is {num_codebooks}; expected 1 to {self.num_codebooks}")
-        if waveform.stride(1) != 1:
-            waveform = waveform.contiguous()
+        if not isinstance(num_codebooks, int) or not 1 <= num_codebooks <= self.num_codebooks:
+            raise InputError(f"num_codebooks is {quoted(num_codebooks)}; expected 1 to {self.num_codebooks}")
+        waveform = _readable(waveform if waveform.stride(1) == 1 else waveform.contiguous())
         codes = torch.empty((batch, num_codebooks, frames), dtype=torch.int64, device="cpu")
-        source, target, isa = waveform.data_ptr(), codes.data_ptr(), library.current_isa()
-        source_stride, strides = waveform.stride(0), (ctypes.c_int64 * 3)(*codes.stride())
+        source, source_size, source_stride = waveform.data_ptr(), _size(waveform), waveform.stride(0)
+        target, target_size, strides = codes.data_ptr(), codes.numel(), (ctypes.c_int64 * 3)(*codes.stride())
+        isa, state_size = library.current_isa(), self._state_size
 
         def compute(share: threads.Share, state: int, next_state: int) -> int:
             row, stop_row, start, first, stop = share
             status: int = self._library.encode(
                 isa,
-                ctypes.addressof(self._encoder),
-                stop_row - row,
+                self._address,
+                rows := stop_row - row,
                 start,
                 first,
                 stop,
                 source + 4 * row * source_stride,
+                source_size - row * source_stride,
                 source_stride,
                 num_codebooks,
                 state,
+                rows * state_size,
                 next_state,
+                rows * state_size,
                 target + 8 * row * strides[0],
+                target_size - row * strides[0],
                 strides,
             )
             return status
@@ -185,17 +187,12 @@ class NativeDecoder(_Steps):
     """
 
     def __init__(self, quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> None:
-        patches = receptive_field(decoder.patch_blocks) + 1  # a piece of the head reaches into the next patch
-        super().__init__(
-            quantizer,
-            decoder.patch_length * decoder.patches_per_frame,
-            state_size(decoder),
-            receptive_field(decoder.frame_blocks) + -(-patches // decoder.patches_per_frame),
-        )
-        packer = Packer()
+        compiled = _load_library()
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            self._decoder = packer.decoder(quantizer, decoder)
-        self._memory = packer.memory
+            packed = pack_decoder(quantizer, decoder)
+        patches = -(-packed.patch_field // packed.structure.patches_per_frame)
+        super().__init__(packed, compiled, packed.frame_field + patches)
+        _check_model(compiled.check_decoder(self._address))
 
     def __call__(
         self, codes: Tensor | None, state: Tensor, frames: int, lengths: Tensor | None = None
@@ -216,44 +213,55 @@ class NativeDecoder(_Steps):
             TokensError: a code is out of range.
             InputError: a shape, dtype or device is not as above.
         """
-        batch, num_codebooks, num_frames = (len(state), 0, 0) if codes is None else codes.shape
+        if not isinstance(frames, int) or frames < 0:
+            raise InputError(f"frames is {quoted(frames)}; expected a whole number from 0 on")
         if codes is None:
-            source, strides = None, (ctypes.c_int64 * 3)()
+            batch, num_codebooks, num_frames = state.shape[:1].numel(), 0, 0
+            source, source_size, strides = None, 0, (ctypes.c_int64 * 3)()
         else:
-            if codes.dtype is not torch.int64 or not codes.is_cpu or num_codebooks > self.num_codebooks:
+            if not _is_dense(codes, torch.int64) or codes.ndim != 3 or codes.shape[1] > self.num_codebooks:
                 raise InputError(
-                    f"the codes are {codes.dtype} {tuple(codes.shape)} on {codes.device}; expected torch.int64 on cpu "
-                    f"of at most {self.num_codebooks} codebooks"
+                    f"the codes are {codes.dtype} {_shape(codes)} on {codes.device}; expected torch.int64 (B, Q, T) on "
+                    f"cpu of at most {self.num_codebooks} codebooks"
                 )
-            source, strides = codes.data_ptr(), (ctypes.c_int64 * 3)(*codes.stride())
+            codes = _readable(codes)
+            batch, num_codebooks, num_frames = codes.shape
+            source, source_size, strides = codes.data_ptr(), _size(codes), (ctypes.c_int64 * 3)(*codes.stride())
+        length_source, length_size = None, 0
         if lengths is not None:
-            if lengths.dtype is not torch.int64 or not lengths.is_cpu or lengths.shape != (batch,):
+            if not _is_dense(lengths, torch.int64) or lengths.shape != (batch,):
                 raise InputError(
-                    f"the lengths are {lengths.dtype} {tuple(lengths.shape)} on {lengths.device}; expected torch.int64 "
+                    f"the lengths are {lengths.dtype} {_shape(lengths)} on {lengths.device}; expected torch.int64 "
                     f"({batch},) on cpu"
                 )
-            lengths = lengths.contiguous()
+            lengths = _readable(lengths.contiguous())
+            length_source, length_size = lengths.data_ptr(), _size(lengths)
         waveform = torch.empty((batch, frames * self.hop_length), dtype=torch.float32, device="cpu")
-        target, target_stride, isa = waveform.data_ptr(), waveform.stride(0), library.current_isa()
-        length_source = None if lengths is None else lengths.data_ptr()
+        target, target_size, target_stride = waveform.data_ptr(), waveform.numel(), waveform.stride(0)
+        isa, state_size = library.current_isa(), self._state_size
 
         def compute(share: threads.Share, state: int, next_state: int) -> int:
             row, stop_row, start, first, stop = share
             status: int = self._library.decode(
                 isa,
-                ctypes.addressof(self._decoder),
-                stop_row - row,
+                self._address,
+                rows := stop_row - row,
                 start,
                 first,
                 stop,
                 None if source is None else source + 8 * row * strides[0],
+                source_size - row * strides[0],
                 strides,
                 num_codebooks,
                 num_frames,
                 None if length_source is None else length_source + 8 * row,
+                length_size - row,
                 state,
+                rows * state_size,
                 next_state,
+                rows * state_size,
                 target + 4 * row * target_stride,
+                target_size - row * target_stride,
                 target_stride,
             )
             return status
@@ -273,3 +281,38 @@ class NativeDecoder(_Steps):
             if not torch.equal(audio, expected) or not torch.equal(state, pack_state(expected_state)):
                 return False
         return True
+
+
+def _load_library() -> library.Library:
+    compiled = library.load_library()
+    if compiled is None:
+        raise OSError("speechtok was installed without its compiled library")
+    return compiled
+
+
+def _check_model(status: int) -> None:
+    if status:
+        raise InputError(
+            "the layers of the model do not fit each other, or are larger than compiled code computes; restore the "
+            "layer that was replaced"
+        )
+
+
+def _is_dense(tensor: Tensor, dtype: torch.dtype) -> bool:
+    return tensor.dtype is dtype and tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_nested
+
+
+def _shape(tensor: Tensor) -> str:
+    return "nested" if tensor.is_nested else str(tuple(tensor.shape))
+
+
+def _readable(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy if its memory is not aligned or holds the negated values."""
+    if tensor.is_neg() or tensor.data_ptr() % tensor.itemsize:
+        return tensor.resolve_neg().clone(memory_format=torch.contiguous_format)
+    return tensor
+
+
+def _size(tensor: Tensor) -> int:
+    """Elements in memory from the first one on: a storage may be smaller than the tensor's shape."""
+    return int(tensor.untyped_storage().nbytes() // tensor.itemsize - tensor.storage_offset())
