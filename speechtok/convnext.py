@@ -11,7 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechtok.checkpoint import WEIGHTS_NAME, check_weights, parse_description, read_json, read_weights
+from speechtok.checkpoint import (
+    WEIGHTS_NAME,
+    check_number_of_tensors,
+    check_weights,
+    parse_description,
+    read_json,
+    read_weights,
+)
 from speechtok.config import ConvNeXtConfig, model_config
 from speechtok.errors import CheckpointError, FingerprintError, InputError, quoted
 from speechtok.hub import locate
@@ -45,6 +52,8 @@ class ConvNeXtTokenizer(Tokenizer):
     """
 
     config: ConvNeXtConfig
+
+    weight_dtypes: ClassVar = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
     tensor_names: ClassVar = {
         "quantizer.codebooks": "quantizer.codebooks",
@@ -111,11 +120,12 @@ class ConvNeXtTokenizer(Tokenizer):
                 f"{directory} decodes the codes of tokenizer {description.fingerprint:.80}, and this is "
                 f"{self.fingerprint}; expected a decoder that was trained for the same codes"
             )
+        path, weights = directory / WEIGHTS_NAME, read_weights(directory)
+        check_number_of_tensors(config, weights, path)
         with torch.device("meta"), SkipInit():
             other = ConvNeXtTokenizer(config)
         expected = {name: tensor.shape for name, tensor in other.named_tensors().items()}
-        path = directory / WEIGHTS_NAME
-        other.load_named_tensors(check_weights(expected, read_weights(directory), path, self.device))
+        other.load_named_tensors(check_weights(expected, weights, path, self.device))
         if description.decoder_fingerprint not in (None, other.decoder_fingerprint):
             raise CheckpointError(
                 f"the decoder in {path} hashes to {other.decoder_fingerprint}, and its config says "

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from speechtok.audio import as_waveform, check_lengths, check_sample_rate
 from speechtok.errors import AudioError, InputError, StreamError, TokensError, quoted
+from speechtok.nn.inference import inference
 from speechtok.tokens import check_codes
 
 NO_CODE = -1
@@ -122,7 +123,7 @@ class Stream:
         with self._lock:
             self._closed = True
 
-    @torch.no_grad()
+    @inference
     def encode(self, chunk: Any, lengths: Any = None, sample_rate: int | None = None) -> Tensor:
         """Take the next samples.
 
@@ -150,7 +151,7 @@ class Stream:
             self._taken = [taken + n for taken, n in zip(self._taken, samples, strict=True)]
             return codes
 
-    @torch.no_grad()
+    @inference
     def flush(self, rows: Iterable[int] | None = None) -> Tensor:
         """End utterances: complete their last, partial frame with silence.
 
@@ -177,7 +178,7 @@ class Stream:
                 self._flushed[row] = True
             return codes
 
-    @torch.no_grad()
+    @inference
     def decode(self, codes: Tensor) -> Tensor:
         """Take the next codes.
 
@@ -199,7 +200,7 @@ class Stream:
             self._check_running(self._drained, [row for row, n in enumerate(frames) if n], "drain", "decode")
             return self._decode(codes, frames)
 
-    @torch.no_grad()
+    @inference
     def drain(self, rows: Iterable[int] | None = None) -> Tensor:
         """End decoding: return the audio of the last frame, which was waiting for the next one.
 

@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import tempfile
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from speechtok.errors import FingerprintError, InputError, StreamError, TokensEr
 from speechtok.fingerprints import canonical_fingerprint
 from speechtok.hashing import hash_tensors
 from speechtok.hub import check_repository_name, upload_folder
+from speechtok.nn.inference import enter_process, inference
 from speechtok.nn.weight_cache import WeightCache
 from speechtok.streaming import Stream
 from speechtok.tokens import SpeechTokens, check_codes
@@ -44,8 +46,12 @@ class Tokenizer(nn.Module, ABC):
     decoder_prefix = "decoder."
     """Start of the names of tensors that do not affect codes."""
 
+    weight_dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
+    """Types in which the weights can be held. Computation is in float32 with any of them."""
+
     def __init__(self) -> None:
         super().__init__()
+        enter_process()
         self._aliases: tuple[str, ...] = ()
         self._aliased = ""  # fingerprint of the codes that the aliases belong to
         self._forget_fingerprints()
@@ -133,7 +139,13 @@ class Tokenizer(nn.Module, ABC):
         names = {self._name_in_file(name): name for name in self.state_dict()}
         self.load_state_dict({names[name]: tensor for name, tensor in tensors.items()}, assign=True)
 
-    @torch.no_grad()  # not inference mode: a language model trains on the codes
+    def forward(
+        self, waveform: Any, sample_rate: int, lengths: Any = None, num_codebooks: int | None = None
+    ) -> SpeechTokens:
+        """The same as :meth:`encode`, for code that calls modules."""
+        return self.encode(waveform, sample_rate, lengths, num_codebooks)
+
+    @inference
     def encode(
         self, waveform: Any, sample_rate: int, lengths: Any = None, num_codebooks: int | None = None
     ) -> SpeechTokens:
@@ -155,6 +167,7 @@ class Tokenizer(nn.Module, ABC):
             AudioError: the waveform, its rate or the lengths cannot be used.
             InputError: ``num_codebooks`` is out of range.
         """
+        self._check_whole()
         x = as_waveform(waveform, lengths=lengths)
         sample_rate = check_sample_rate(sample_rate)
         num_codebooks = self._check_num_codebooks(num_codebooks, self.num_codebooks)
@@ -174,7 +187,7 @@ class Tokenizer(nn.Module, ABC):
         codes.masked_fill_(past_end[:, None], 0)
         return self._tokens(codes, frames, num_samples)
 
-    @torch.no_grad()
+    @inference
     def decode(self, tokens: SpeechTokens | Tensor, num_codebooks: int | None = None) -> Tensor:
         """Turn tokens into audio.
 
@@ -202,7 +215,7 @@ class Tokenizer(nn.Module, ABC):
             row[n:] = 0.0
         return waveform
 
-    @torch.no_grad()
+    @inference
     def embed(self, tokens: SpeechTokens | Tensor, num_codebooks: int | None = None) -> Tensor:
         """Turn tokens into vectors, for models that listen through an adapter (:class:`speechtok.lm.SpeechAdapter`).
 
@@ -280,10 +293,58 @@ class Tokenizer(nn.Module, ABC):
             }
         )
 
+    @torch.no_grad()
+    def round_weights(self) -> "Tokenizer":
+        """Round all weights to float16, so that :meth:`save` writes half as many bytes.
+
+        This may change codes and fingerprints, which ``tok.half()`` never does. The weights stay in their dtype.
+        """
+        for tensor in self._float_tensors():
+            tensor.copy_(tensor.half())
+        return self
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tokenizer":
-        self._forget_fingerprints()  # a conversion may round the weights without raising their versions
+        fn = self._without_rounding(fn)
+        self._forget_fingerprints()  # a conversion changes the weights without raising their versions
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
+
+    def _without_rounding(self, fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """``fn``, a conversion; without its change of dtype if that would change what the weights compute."""
+        tensors = self._float_tensors()
+        if not tensors:
+            return fn
+        converted = fn(tensors[0].new_empty(0))
+        dtype, device = converted.dtype, converted.device
+        if all(tensor.dtype == dtype for tensor in tensors) or self._fits(dtype, tensors):
+            return fn
+        warnings.warn(
+            f"the tokenizer keeps its weights in {tensors[0].dtype}: {dtype} would change its codes. Leave its dtype "
+            "as it is, and convert the modules around it",
+            stacklevel=4,  # where `tok.to` is called
+        )
+        return lambda tensor: tensor.to(device) if tensor.is_floating_point() else fn(tensor)
+
+    def _fits(self, dtype: torch.dtype, tensors: list[Tensor]) -> bool:
+        return dtype in self.weight_dtypes and all(torch.equal(t.to(dtype).to(t.dtype), t) for t in tensors)
+
+    def _float_tensors(self) -> list[Tensor]:
+        tensors = (*self.parameters(), *self.buffers())
+        return [tensor for tensor in tensors if tensor.is_floating_point() and not tensor.is_meta]
+
+    def __prepare_scriptable__(self) -> None:
+        """Called by ``torch.jit.script``."""
+        raise InputError(
+            f"{type(self).__name__} cannot be compiled to TorchScript: it computes in compiled code of its own; call "
+            "it from Python, and script the modules around it"
+        )
+
+    def _check_whole(self) -> None:
+        if getattr(self, "_is_replica", False):
+            raise InputError(
+                f"{type(self).__name__} is a copy made by torch.nn.DataParallel, which has no weights of its own; "
+                "load one tokenizer per device, each in a process or thread of its own"
+            )
 
     def _forget_fingerprints(self) -> None:
         self._fingerprint: WeightCache[str] = WeightCache()
@@ -324,6 +385,7 @@ class Tokenizer(nn.Module, ABC):
 
     def _as_own(self, tokens: SpeechTokens | Tensor, num_codebooks: int | None) -> tuple[SpeechTokens, int]:
         """Check that this tokenizer can decode the tokens; return them, and how many codebooks to use."""
+        self._check_whole()
         if isinstance(tokens, Tensor):
             check_codes(tokens, self.codebook_size)
             batch, _, frames = tokens.shape

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from speechtok.cli import completion, convert, decode, encode, info, roundtrip
-from speechtok.errors import SpeechtokError
+from speechtok.errors import SpeechtokError, printable
 from speechtok.version import __version__
 
 COMMANDS = encode, decode, roundtrip, convert, info, completion
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout as it exits
         return 1
     except (SpeechtokError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

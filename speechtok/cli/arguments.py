@@ -3,6 +3,8 @@
 import argparse
 from typing import TypeAlias
 
+from speechtok.errors import quoted
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """The commands of a parser, to which each command adds its own."""
 TOKENS_SUFFIX = ".tokens"
@@ -35,3 +37,24 @@ def add_file_arguments(parser: argparse.ArgumentParser, inputs: str, out: str) -
         help="number of codebooks to use, counted from the first (default: all)",
     )
     parser.add_argument("--force", action="store_true", help="replace existing outputs (default: skip their inputs)")
+
+
+def add_jobs_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the number of processes."""
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=_positive,
+        metavar="N",
+        help="processes that work on several inputs (default: one for each processor core)",
+    )
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:  # of more than 4300 digits too
+        number = 0
+    if not 1 <= number <= 1024:
+        raise argparse.ArgumentTypeError(f"it is {quoted(text)}; expected a number of processes from 1 to 1024")
+    return number

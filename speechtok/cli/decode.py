@@ -1,13 +1,20 @@
 """``speechtok decode``: tokens files to audio files."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from speechtok.audio import write_audio
-from speechtok.cli.arguments import TOKENS_SUFFIX, Commands, add_file_arguments
+import torch
+
+from speechtok.audio import as_waveform
+from speechtok.cli.arguments import TOKENS_SUFFIX, Commands, add_file_arguments, add_jobs_argument
 from speechtok.cli.batch import process_files
-from speechtok.cli.text import duration
+from speechtok.cli.chunks import Replacing, Work
+from speechtok.cli.sources import Job
+from speechtok.cli.text import duration, path_text
 from speechtok.errors import TokensError
+from speechtok.media.writer import encode_file
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
 
@@ -21,19 +28,33 @@ def add_parser(commands: Commands) -> None:
         "tokens files, folders to search, or patterns such as '*.tokens'",
         "audio file, or folder for several (default: beside each input, with the suffix .wav)",
     )
+    add_jobs_argument(parser)
     parser.set_defaults(run=run, parser=parser, plot=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Decode the inputs and return the exit status."""
+    return process_files(args, _Decode(args.num_codebooks), (TOKENS_SUFFIX,), ".wav", searches_audio=False)
 
-    def decode(tokenizer: Tokenizer, source: Path, target: Path) -> str:
-        tokens = SpeechTokens.load(source)
+
+@dataclass(frozen=True)
+class _Decode(Work):
+    num_codebooks: int | None
+
+    def warm_up(self, tokenizer: Tokenizer) -> None:
+        tokenizer.decode(torch.zeros(1, tokenizer.num_codebooks, 1, dtype=torch.int64, device="cpu"))
+
+    def read(self, source: Path) -> Any:
+        return SpeechTokens.load(source)
+
+    def process(self, tokenizer: Tokenizer, job: Job, contents: Any, replacing: Replacing) -> str:
+        source, target, tokens = path_text(job.source), path_text(job.target), contents
         if len(tokens) != 1:
             raise TokensError(
                 f"{source} holds {len(tokens)} utterances; expected one: split the batch in Python with tokens[i]"
             )
-        write_audio(target, tokenizer.decode(tokens, args.num_codebooks), tokenizer.sample_rate)
+        waveform = as_waveform(tokenizer.decode(tokens, self.num_codebooks))[0]
+        encoded = encode_file(target, job.target.suffix, waveform.cpu().numpy(), tokenizer.sample_rate)
+        with replacing(job.target) as file:
+            file.write(encoded)
         return f"{source} -> {target}: {duration(tokens)} at {tokens.sample_rate} Hz"
-
-    return process_files(args, decode, (TOKENS_SUFFIX,), ".wav")

@@ -1,12 +1,18 @@
 """``speechtok encode``: audio files to tokens files."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from speechtok.audio import AUDIO_SUFFIXES, read_audio
-from speechtok.cli.arguments import TOKENS_SUFFIX, Commands, add_file_arguments
+from speechtok.cli.arguments import TOKENS_SUFFIX, Commands, add_file_arguments, add_jobs_argument
 from speechtok.cli.batch import process_files
-from speechtok.cli.text import bitrate, duration, shape
+from speechtok.cli.chunks import Replacing, Work
+from speechtok.cli.sources import Job
+from speechtok.cli.text import bitrate, duration, path_text, shape
 from speechtok.tokenizer import Tokenizer
 
 
@@ -19,15 +25,28 @@ def add_parser(commands: Commands) -> None:
         "audio files, folders to search, or patterns such as '*.wav'",
         f"tokens file, or folder for several (default: beside each input, with the suffix {TOKENS_SUFFIX})",
     )
+    add_jobs_argument(parser)
     parser.set_defaults(run=run, parser=parser, plot=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Encode the inputs and return the exit status."""
+    return process_files(args, _Encode(args.num_codebooks), AUDIO_SUFFIXES, TOKENS_SUFFIX)
 
-    def encode(tokenizer: Tokenizer, source: Path, target: Path) -> str:
-        tokens = tokenizer.encode(*read_audio(source), num_codebooks=args.num_codebooks)
-        tokens.save(target)
-        return f"{source} -> {target}: {duration(tokens)}, codes {shape(tokens)}, {bitrate(tokens)}"
 
-    return process_files(args, encode, AUDIO_SUFFIXES, TOKENS_SUFFIX)
+@dataclass(frozen=True)
+class _Encode(Work):
+    num_codebooks: int | None
+
+    def warm_up(self, tokenizer: Tokenizer) -> None:
+        tokenizer.encode(torch.zeros(tokenizer.hop_length, device="cpu"), tokenizer.sample_rate)
+
+    def read(self, source: Path) -> Any:
+        return read_audio(source)
+
+    def process(self, tokenizer: Tokenizer, job: Job, contents: Any, replacing: Replacing) -> str:
+        tokens = tokenizer.encode(*contents, num_codebooks=self.num_codebooks)
+        with replacing(job.target) as file:
+            file.write(tokens.to_bytes())
+        names = f"{path_text(job.source)} -> {path_text(job.target)}"
+        return f"{names}: {duration(tokens)}, codes {shape(tokens)}, {bitrate(tokens)}"

@@ -4,7 +4,9 @@ import argparse
 import importlib
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +14,9 @@ from torch import Tensor
 from speechtok.audio import AUDIO_SUFFIXES, read_audio, resample, write_audio
 from speechtok.cli.arguments import Commands, add_file_arguments
 from speechtok.cli.batch import process_files
-from speechtok.cli.sources import make_folder
-from speechtok.cli.text import Rows, bitrate, duration, seconds, shape, table
+from speechtok.cli.chunks import Replacing, Work
+from speechtok.cli.sources import Job, make_folder
+from speechtok.cli.text import Rows, bitrate, duration, path_text, seconds, shape, table
 from speechtok.errors import SpeechtokError
 from speechtok.extras import install_hint
 from speechtok.files import replacing
@@ -39,7 +42,7 @@ def add_parser(commands: Commands) -> None:
         type=_png,
         help="draw spectrograms, their difference and the codes of one input to a picture",
     )
-    parser.set_defaults(run=run, parser=parser)
+    parser.set_defaults(run=run, parser=parser, jobs=0)
 
 
 def _png(text: str) -> Path:
@@ -58,41 +61,45 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         _require_matplotlib()
 
-    def roundtrip(tokenizer: Tokenizer, source: Path, target: Path) -> str:
-        return table(_roundtrip_file(tokenizer, source, target, args.num_codebooks, args.plot)) + "\n"
-
-    return process_files(args, roundtrip, AUDIO_SUFFIXES, ".wav")
+    return process_files(args, _Roundtrip(args.num_codebooks, args.plot), AUDIO_SUFFIXES, ".wav")
 
 
-def _roundtrip_file(
-    tokenizer: Tokenizer, source: Path, target: Path, num_codebooks: int | None, plot: Path | None
-) -> Rows:
-    waveform, sample_rate = read_audio(source)
-    _warm_up(tokenizer)
-    start = time.perf_counter()
-    tokens = tokenizer.encode(waveform, sample_rate, num_codebooks=num_codebooks).to("cpu")
-    encoded = time.perf_counter()
-    decoded = tokenizer.decode(tokens).cpu()[0]
-    end = time.perf_counter()
-    write_audio(target, decoded, tokenizer.sample_rate)
-    reference = resample(waveform[None], sample_rate, tokenizer.sample_rate)[0]
-    scores, missing = _quality(reference, decoded, tokenizer.sample_rate)
-    rows = [
-        ("input", str(source)),
-        ("duration", duration(tokens)),
-        ("frames", f"{tokens.codes.shape[2]} at {tokens.frame_rate:g} Hz"),
-        ("codes", shape(tokens)),
-        ("bitrate", bitrate(tokens)),
-        ("encode", f"{seconds(tokens) / (encoded - start):.1f} x real time"),
-        ("decode", f"{seconds(tokens) / (end - encoded):.1f} x real time"),
-        *scores,
-        *([(", ".join(missing), f"not installed: {install_hint('bench')}")] if missing else []),
-        ("output", str(target)),
-    ]
-    if plot:
-        _draw(plot, tokenizer, reference, decoded, tokens, source.name, [("bitrate", bitrate(tokens)), *scores])
-        rows.append(("plot", str(plot)))
-    return rows
+@dataclass(frozen=True)
+class _Roundtrip(Work):
+    num_codebooks: int | None
+    plot: Path | None
+
+    def read(self, source: Path) -> Any:
+        return read_audio(source)
+
+    def process(self, tokenizer: Tokenizer, job: Job, contents: Any, replacing: Replacing) -> str:
+        waveform, sample_rate = contents
+        _warm_up(tokenizer)
+        start = time.perf_counter()
+        tokens = tokenizer.encode(waveform, sample_rate, num_codebooks=self.num_codebooks).to("cpu")
+        encoded = time.perf_counter()
+        decoded = tokenizer.decode(tokens).cpu()[0]
+        end = time.perf_counter()
+        write_audio(job.target, decoded, tokenizer.sample_rate)
+        reference = resample(waveform[None], sample_rate, tokenizer.sample_rate)[0]
+        scores, missing = _quality(reference, decoded, tokenizer.sample_rate)
+        rows = [
+            ("input", str(job.source)),
+            ("duration", duration(tokens)),
+            ("frames", f"{tokens.codes.shape[2]} at {tokens.frame_rate:g} Hz"),
+            ("codes", shape(tokens)),
+            ("bitrate", bitrate(tokens)),
+            ("encode", f"{seconds(tokens) / (encoded - start):.1f} x real time"),
+            ("decode", f"{seconds(tokens) / (end - encoded):.1f} x real time"),
+            *scores,
+            *([(", ".join(missing), f"not installed: {install_hint('bench')}")] if missing else []),
+            ("output", str(job.target)),
+        ]
+        if self.plot:
+            title = path_text(Path(job.source.name))
+            _draw(self.plot, tokenizer, reference, decoded, tokens, title, [("bitrate", bitrate(tokens)), *scores])
+            rows.append(("plot", str(self.plot)))
+        return table(rows) + "\n"
 
 
 def _warm_up(tokenizer: Tokenizer) -> None:

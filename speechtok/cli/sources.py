@@ -2,11 +2,14 @@
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from speechtok.errors import OutputError
+from speechtok.cli.text import path_text
+from speechtok.errors import OutputError, printable
+from speechtok.media.folders import find_files
 
 
 @dataclass(frozen=True)
@@ -22,65 +25,80 @@ class Source:
         return Path(self.path.name) if self.root is None else self.path.relative_to(self.root)
 
 
-def find_sources(names: list[str], suffixes: Collection[str], out: str | None) -> tuple[list[Source], list[str]]:
-    """Find the files that ``names`` stand for, each once.
+@dataclass
+class Found:
+    """The files that the words of a command line stand for.
+
+    Attributes:
+        sources: each file once.
+        failures: a message for each word that stands for none.
+        left_out: other files of the folders that were searched, by suffix.
+    """
+
+    sources: list[Source] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Job:
+    """An input and its output."""
+
+    source: Path
+    target: Path
+
+
+def find_sources(names: list[str], suffixes: Collection[str], out: str | None) -> Found:
+    """Find the files that ``names`` stand for.
 
     Args:
         names: files, folders or patterns.
         suffixes: of the files to find in a folder.
         out: output file or folder. Earlier outputs in it are not inputs.
-
-    Returns:
-        The files, and a message for each name that stands for none.
     """
-    sources: dict[Path, Source] = {}
-    failures = []
+    result = Found()
+    sources: dict[str, Source] = {}
     for name in names:
-        found = _expand(name, suffixes)
-        if out is not None:
-            found = [source for source in found if not _is_earlier_output(source, Path(out))]
-        if not found:
-            failures.append(f"{name}: no input found; expected files that end in {', '.join(suffixes)}")
-        for source in found:
-            sources.setdefault(source.path.resolve(), source)
-    return list(sources.values()), failures
+        some = []
+        for path in _expand(name):
+            if not os.path.isdir(path):
+                some.append(Source(Path(path)))
+                continue
+            files, left_out = find_files(path, suffixes)
+            result.left_out += left_out
+            some += [Source(file, Path(path)) for file in _without_earlier_outputs(files, path, out)]
+        if not some:
+            result.failures.append(f"{printable(name)}: no input found; expected files that end in {_listed(suffixes)}")
+        for source in some:
+            sources.setdefault(os.path.realpath(source.path), source)
+    result.sources += sources.values()
+    return result
 
 
-def _expand(name: str, suffixes: Collection[str]) -> list[Source]:
+def _expand(name: str) -> list[str]:
     """Expand a file, a folder, or a pattern as a shell would."""
-    if Path(name).exists() or not glob.has_magic(name):
-        return _expand_path(Path(name), suffixes)
-    return [
-        source for match in sorted(glob.glob(name, recursive=True)) for source in _expand_path(Path(match), suffixes)
-    ]
+    if os.path.exists(name) or not glob.has_magic(name):
+        return [name]
+    return sorted(glob.glob(name, recursive=True))
 
 
-def _expand_path(path: Path, suffixes: Collection[str]) -> list[Source]:
-    if not path.is_dir():
-        return [Source(path)]
-    return [
-        Source(found, path)
-        for found in sorted(path.rglob("*"))
-        if found.suffix.lower() in suffixes and found.is_file() and not _is_hidden(found.relative_to(path))
-    ]
+def _without_earlier_outputs(files: list[Path], root: str, out: str | None) -> list[Path]:
+    """Leave out the files of an output folder within the folder searched, as if ``roundtrip . out`` is run twice."""
+    if out is None:
+        return files
+    folder = Path(os.path.realpath(out))
+    if folder == Path(os.path.realpath(root)) or not folder.is_relative_to(os.path.realpath(root)):
+        return files
+    return [file for file in files if not Path(os.path.realpath(file)).is_relative_to(folder)]
 
 
-def _is_hidden(path: Path) -> bool:
-    """Whether any part of the path is hidden, such as ``._a.wav``, which macOS puts beside ``a.wav``."""
-    return any(part.startswith(".") for part in path.parts)
+def _listed(suffixes: Collection[str]) -> str:
+    first = list(suffixes)[:8]
+    more = len(suffixes) - len(first)
+    return ", ".join(first) + (f" or {more} other suffixes" if more else "")
 
 
-def _is_earlier_output(source: Source, out: Path) -> bool:
-    """Whether the file is in an output folder within the folder searched, as if ``roundtrip . out`` is run twice."""
-    if source.root is None:
-        return False
-    out, root = out.resolve(), source.root.resolve()
-    return out != root and out.is_relative_to(root) and source.path.resolve().is_relative_to(out)
-
-
-def plan_outputs(
-    names: list[str], sources: list[Source], out: str | None, suffix: str
-) -> tuple[list[tuple[Path, Path]], list[str]]:
+def plan_outputs(names: list[str], sources: list[Source], out: str | None, suffix: str) -> tuple[list[Job], list[str]]:
     """Choose the output of each input.
 
     Args:
@@ -90,28 +108,30 @@ def plan_outputs(
         suffix: of an output whose name is not given.
 
     Returns:
-        Pairs of input and output, and a message for each input whose output is an input, or that of another input.
+        The jobs, and a message for each input whose output is an input, or that of another input.
     """
     folder = _output_folder(names, sources, out)
-    inputs = {source.path.resolve() for source in sources}
-    writers: dict[Path, Path] = {}
+    inputs = {os.path.realpath(source.path) for source in sources}
+    writers: dict[str, Path] = {}
     jobs, failures = [], []
     for source in sources:
         if out is None:
             target = source.path.with_suffix(suffix)
         else:
             target = (folder / source.relative_path).with_suffix(suffix) if folder else Path(out)
-        key = target.resolve()
+        key = os.path.realpath(target)
         if key in inputs:
-            failures.append(f"{source.path}: its output {target} is an input; choose another output with -o")
+            failures.append(
+                f"{path_text(source.path)}: its output {path_text(target)} is an input; choose another output with -o"
+            )
         elif key in writers:
             failures.append(
-                f"{source.path}: its output {target} is also that of {writers[key]}; "
-                "run it separately, or pass a folder that holds both"
+                f"{path_text(source.path)}: its output {path_text(target)} is also that of "
+                f"{path_text(writers[key])}; run it separately, or pass a folder that holds both"
             )
         else:
             writers[key] = source.path
-            jobs.append((source.path, target))
+            jobs.append(Job(source.path, target))
     return jobs, failures
 
 
@@ -136,4 +156,6 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make the folder {path}: {error.strerror}; choose a writable place") from error
+        raise OutputError(
+            f"cannot make the folder {path_text(path)}: {error.strerror}; choose a writable place"
+        ) from error

@@ -1,10 +1,18 @@
-"""Quantities and tables as text."""
+"""Quantities, names and tables as text."""
 
+from pathlib import Path
+
+from speechtok.errors import printable
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
 
 Rows = list[tuple[str, str]]
 """Label and value of each line of a table."""
+
+
+def path_text(path: Path) -> str:
+    """The name of a file, without characters that a terminal would obey."""
+    return printable(str(path))
 
 
 def seconds(tokens: SpeechTokens) -> float:
@@ -30,4 +38,4 @@ def bitrate(source: SpeechTokens | Tokenizer) -> str:
 def table(rows: Rows) -> str:
     """One line a row, with the values in one column."""
     width = max(len(label) for label, _ in rows)
-    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
+    return "\n".join(f"{label:<{width}}  {printable(value)}" for label, value in rows)

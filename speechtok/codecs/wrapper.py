@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
 from speechtok.errors import CheckpointError, MissingFileError, OutputError
 from speechtok.tokenizer import UtteranceTokenizer
 
@@ -87,9 +90,14 @@ class WrappedCodec(UtteranceTokenizer):
             if not list(directory.glob(name.replace("model.", "model*."))):
                 raise MissingFileError(f"there is no file {directory / name}; a codec needs both; fetch it again")
         try:
-            model, info = cls.model_class().from_pretrained(
-                directory, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
+            with torch.device("cpu"):  # whatever the default device
+                model, info = cls.model_class().from_pretrained(
+                    directory,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    output_loading_info=True,
+                    dtype=torch.float32,  # whatever the dtype of the file
+                )
         except Exception as error:  # transformers passes on any exception of its parts
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise CheckpointError(f"{directory} cannot be loaded ({reason}); fetch or save it again") from error
@@ -98,6 +106,10 @@ class WrappedCodec(UtteranceTokenizer):
             what = f"lacks {missing[0]}, which" if missing else f"holds {unknown[0]}, which not"
             raise CheckpointError(f"{directory} {what} its config asks for; fetch or save both again")
         return cls(model)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # PyTorch cannot pickle modules whose weights are parametrized, as those of EnCodec are
+        return _rebuild, (type(self), self.model.config, self.model.state_dict(), self._aliases, self._aliased)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write files of transformers into ``directory``, for :func:`speechtok.load`.
@@ -110,3 +122,16 @@ class WrappedCodec(UtteranceTokenizer):
             self.model.save_pretrained(directory)
         except OSError as error:
             raise OutputError(f"cannot write to {directory}: {error}; choose a writable place") from error
+
+
+def _rebuild(
+    kind: type[WrappedCodec], config: Any, weights: dict[str, Tensor], aliases: tuple[str, ...], aliased: str
+) -> WrappedCodec:
+    """Make a codec from its pickle."""
+    with torch.random.fork_rng(devices=[]):
+        model = kind.model_class()(config)
+    model.to(next(iter(weights.values())).device)
+    model.load_state_dict(weights, assign=True)
+    tokenizer = kind(model)
+    tokenizer._aliases, tokenizer._aliased = aliases, aliased
+    return tokenizer

@@ -48,7 +48,7 @@ def test_failures_do_not_stop_the_other_files_and_are_reported_at_the_end(run, t
     assert run("encode", tmp_path, "-o", tmp_path / "out") == 1
     assert tree(tmp_path / "out") == {"b.tokens", "e.tokens"}
     *_, bad_text, truncated, empty, summary = capsys.readouterr().err.splitlines()
-    assert_error(bad_text, tmp_path / "a.wav", "cannot be read as audio")
+    assert_error(bad_text, tmp_path / "a.wav", "is text")
     assert_error(truncated, tmp_path / "c.flac")
     assert_error(empty, tmp_path / "d.wav", "no samples")
     assert summary == "2 written, 0 skipped, 3 failed"
@@ -57,7 +57,7 @@ def test_failures_do_not_stop_the_other_files_and_are_reported_at_the_end(run, t
 def test_a_reason_names_its_file_once(run, tmp_path, capsys):
     (tmp_path / "a.wav").write_text("this is no audio\n" * 100)
     assert run("encode", tmp_path / "a.wav") == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'a.wav'} cannot be read")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'a.wav'} is text")
 
 
 def test_damaged_tokens_are_reported_and_the_others_decoded(run, tokenizer, tmp_path, capsys):

@@ -5,7 +5,11 @@ computes some frames before its own, from a state of zeros, and then has the sta
 """
 
 import itertools
-from typing import NamedTuple
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -13,6 +17,9 @@ from speechtok.nn.native.library import MIN_SEGMENT_FRAMES
 
 MIN_FRAMES_PER_THREAD = 32
 """Fewer frames are not worth a thread."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Share(NamedTuple):
@@ -58,3 +65,64 @@ def split(rows: int, frames: int, warmup: int, threads: int) -> list[Share]:
         for row in range(rows)
         for first, stop in itertools.pairwise(ends)
     ]
+
+
+def run_all(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return ``[work(item) for item in items]``, computed in this thread and in a new one for each further item.
+
+    Threads are not kept, so that it works in a forked process too. Where none can be started, as while the interpreter
+    shuts down, this thread does all the work. It returns or raises, by Ctrl-C too, when no thread works any more: they
+    write to memory that the caller may free.
+    """
+    waiting = deque(range(len(items)))
+    results: dict[int, Result] = {}
+    errors: list[BaseException] = []
+    busy: set[int] = set()
+    ended = threading.Event()
+
+    def take_items() -> None:
+        while True:
+            try:
+                index = waiting.popleft()
+            except IndexError:
+                return
+            results[index] = work(items[index])
+
+    def run(number: int) -> None:
+        busy.add(number)
+        try:
+            take_items()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            busy.discard(number)
+            ended.set()
+
+    try:
+        try:
+            _start_threads(run, len(items) - 1)
+            take_items()
+        finally:
+            waiting.clear()
+    except BaseException as error:
+        errors.append(error)
+    while busy:
+        try:
+            ended.wait()
+            ended.clear()
+        except BaseException as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return [results[index] for index in range(len(items))]
+
+
+def _start_threads(run: Callable[[int], None], count: int) -> None:
+    """Start ``count`` threads, or as many as the system allows."""
+    if sys.is_finalizing():  # the interpreter ends new threads before they begin, and `start` would wait for them
+        return
+    try:
+        for number in range(count):
+            threading.Thread(target=run, args=(number,), daemon=True).start()
+    except RuntimeError:  # too many threads, or too late
+        pass
