@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from speechtok.files import as_path
@@ -16,13 +17,18 @@ AUDIO_SUFFIXES = (
 
 
 def find_audio(folder: str | os.PathLike[str]) -> tuple[list[Path], "Counter[str]"]:
-    """Find the audio files of a folder and those below it.
+    """Find the audio files of a folder and those below it: :func:`find_files` with :data:`AUDIO_SUFFIXES`."""
+    return find_files(folder, AUDIO_SUFFIXES)
+
+
+def find_files(folder: str | os.PathLike[str], suffixes: Collection[str]) -> tuple[list[Path], "Counter[str]"]:
+    """Find the files of a folder and those below it that have one of some suffixes.
 
     Hidden files and folders are left out: macOS puts ``._a.wav`` beside ``a.wav`` on foreign disks. So are pipes and
     devices, which would block. Links to folders are not followed: they may lead anywhere, and in circles.
 
     Returns:
-        The files with one of :data:`AUDIO_SUFFIXES`, sorted by path; and how many other files there are with each
+        The files with one of the suffixes, sorted by path; and how many other files there are with each
         suffix, in lower case (``""``: none; ``"(linked folder)"``). Hidden files are not counted.
     """
     root = as_path(folder)
@@ -36,7 +42,7 @@ def find_audio(folder: str | os.PathLike[str]) -> tuple[list[Path], "Counter[str
             path = Path(parent, name)
             if name.startswith("."):
                 continue
-            if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
+            if path.suffix.lower() in suffixes and path.is_file():
                 files.append(path)
             else:
                 left_out[path.suffix.lower()] += 1
