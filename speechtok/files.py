@@ -89,9 +89,7 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Bin
             with _output_errors(temporary.target):
                 if error is not None:
                     raise error
-        for temporary in temporaries:
-            with _output_errors(temporary.target):
-                temporary.publish()
+        _publish_all(temporaries)
         for target in _by_folder(temporaries):
             _sync_folder(target)
 
@@ -326,6 +324,42 @@ def _sync_all(files: Sequence[_Temporary]) -> list[OSError | None]:
             return list(pool.map(sync, files))
     except RuntimeError:  # the interpreter is shutting down, and starts no threads
         return [sync(file) for file in files]
+
+
+def _publish_all(temporaries: Sequence[_Temporary]) -> None:
+    """Give each file its name. If one cannot get it, the files that had the names before get them back."""
+    second_names = {}
+    try:
+        for temporary in temporaries:
+            if len(temporaries) > 1:
+                second_names[temporary.target] = _link(temporary.target)
+            with _output_errors(temporary.target):
+                temporary.publish()
+    except BaseException:
+        for target, name in second_names.items():
+            with contextlib.suppress(OSError):
+                if isinstance(name, Path):
+                    os.replace(name, target)
+                elif name is None:
+                    target.unlink()
+        raise
+    finally:
+        for name in second_names.values():
+            if isinstance(name, Path):
+                with contextlib.suppress(OSError):
+                    name.unlink()
+
+
+def _link(path: Path) -> Path | bool | None:
+    """Give a file a second, temporary name. ``None`` if there is no file, ``False`` where files have one name only."""
+    if not os.path.lexists(path):
+        return None
+    name = path.with_name(f".speechtok-{secrets.token_hex(8)}-0.tmp")
+    try:
+        os.link(path, name, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        return False
+    return name
 
 
 def _create(target: Path) -> tuple[Path, int]:

@@ -16,7 +16,7 @@ import torch
 
 from speechtok import ConvNeXtTokenizer, load, write_audio
 from speechtok.errors import InputError, OutputError
-from speechtok.files import Batch, remove_orphans, replacing
+from speechtok.files import Batch, remove_orphans, replacing, replacing_all, reserving
 
 
 def names(folder: Path) -> set[str]:
@@ -255,6 +255,42 @@ def test_a_full_disk_that_a_library_hides_is_reported(tmp_path, save):
     assert names(tmp_path) == set()
 
 
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("old", [True, False])
+def test_files_that_belong_together_are_all_replaced_or_none(tmp_path, monkeypatch, old, links):
+    if old:
+        for name in ("a", "b"):
+            (tmp_path / name).write_text("old")
+    replace = os.replace
+
+    def fail(source, target):
+        if Path(target).name == "b":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(source, target)
+
+    def no_links(*_, **__):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "replace", fail)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(OutputError, match=r"cannot write \S*b: Input/output error"):
+        replace_both(tmp_path)
+    if old and links:
+        assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() == "old"
+    assert names(tmp_path) == ({"a", "b"} if old else set())
+    monkeypatch.undo()
+    replace_both(tmp_path)
+    assert (tmp_path / "a").read_text() + (tmp_path / "b").read_text() == "ab"
+    assert names(tmp_path) == {"a", "b"}
+
+
+def replace_both(folder: Path) -> None:
+    with replacing_all([folder / "a", folder / "b"]) as files:
+        for name, file in zip("ab", files, strict=True):
+            file.write(name.encode())
+
+
 def test_a_new_file_survives_a_loss_of_power(tmp_path, monkeypatch):
     """The file is synced before it gets its name, and its folder after."""
     calls = []
@@ -346,7 +382,7 @@ def test_the_mode_of_an_old_file_is_not_copied_against_the_umask(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from speechtok.files import Batch, remove_orphans, replacing
+from speechtok.files import Batch, remove_orphans, replacing, replacing_all, reserving
 with replacing(sys.argv[1]) as file:
     file.write(b"half")
     file.flush()
@@ -442,3 +478,18 @@ def test_a_batch_is_flushed_at_its_end_and_when_interrupted(tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path, KeyboardInterrupt())
     assert names(tmp_path) == {"a", "b"}
+
+
+def test_room_is_kept_on_the_disk_until_it_is_released(tmp_path):
+    with reserving(tmp_path, 1_000_000) as release:
+        (kept,) = tmp_path.iterdir()
+        assert kept.stat().st_blocks * 512 >= 1_000_000
+        descriptor = os.open(kept, os.O_RDONLY)  # as a forked process does
+        release()
+        assert os.fstat(descriptor).st_blocks == 0
+        os.close(descriptor)
+        assert names(tmp_path) == set()
+        release()
+    with full_disk(), pytest.raises(OutputError, match="reserved"), reserving(tmp_path, 1_000_000):
+        pass
+    assert names(tmp_path) == set()
