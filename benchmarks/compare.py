@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.arguments import one_line_errors
 from benchmarks.bootstrap import Difference, compare, holm
-from benchmarks.report.data import FORMAT, Report, to_array
+from benchmarks.report.data import FORMAT, Report, badness, to_array
 from speechtok.errors import InputError
 
 SIGNIFICANCE = 0.05
@@ -99,7 +99,7 @@ def find_changes(a: Report, b: Report, pairs: Sequence[tuple[str, str]] | None =
             codec,
             a["metrics"][name]["title"],
             a["metrics"][name]["digits"],
-            (difference.difference > 0) == (a["metrics"][name]["better"] == "higher"),
+            badness(a["metrics"][name], difference.b) < badness(a["metrics"][name], difference.a),
             difference,
             p,
         )

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from benchmarks.codecs.interface import Reconstruction
 from benchmarks.codecs.spec import Spec
-from speechtok.audio import resample
 from speechtok.errors import InputError
+from speechtok.resampling import resample
 
 
 class Identity:

@@ -6,6 +6,7 @@ import speechtok.codecs
 from benchmarks.codecs.baselines import Identity, Lowpass
 from benchmarks.codecs.codec2 import Codec2
 from benchmarks.codecs.interface import Codec
+from benchmarks.codecs.lyra import Lyra
 from benchmarks.codecs.opus import Opus
 from benchmarks.codecs.spec import Spec, parse_spec
 from benchmarks.codecs.tokenizers import TokenizerCodec
@@ -17,6 +18,7 @@ CODECS: dict[str, Callable[[Spec], Codec]] = {
     "speechtokenizer": TokenizerCodec,
     **dict.fromkeys(speechtok.codecs.CODECS, TokenizerCodec),
     "xcodec": XCodec,
+    "lyra": Lyra,
     "opus": Opus,
     "codec2": Codec2,
     "identity": Identity,

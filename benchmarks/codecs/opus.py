@@ -8,9 +8,9 @@ from torch import Tensor
 
 from benchmarks.codecs.interface import Reconstruction
 from benchmarks.codecs.spec import Spec
-from speechtok.audio import resample
 from speechtok.errors import InputError
 from speechtok.extras import install_hint
+from speechtok.resampling import resample
 
 
 class Opus:

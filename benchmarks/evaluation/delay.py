@@ -12,8 +12,8 @@ import speechtok
 from benchmarks.codecs.interface import Codec
 from benchmarks.evaluation.reconstruct import reconstruct
 from benchmarks.metrics.speech import SAMPLE_RATE
-from speechtok.audio import resample
 from speechtok.errors import SpeechtokError
+from speechtok.resampling import resample
 from training.manifest import Utterance
 
 NUM_UTTERANCES = 8

@@ -9,11 +9,13 @@ from tqdm import tqdm
 
 from benchmarks.codecs.interface import Codec
 from benchmarks.codecs.load import load_codec
+from benchmarks.evaluation.conditions import CLEAN
 from benchmarks.evaluation.journal import append_result, hash_sources, read_journal, result_key
 from benchmarks.evaluation.pool import score_all
 from benchmarks.evaluation.scoring import Result, Settings
 from benchmarks.metrics.load import load_metrics, versions
 from benchmarks.metrics.metric import Metric
+from benchmarks.metrics.recognisers import identity, load_recogniser
 from speechtok.errors import SpeechtokError
 from training.manifest import Utterance
 
@@ -33,7 +35,7 @@ def usable_codecs(specs: Sequence[str]) -> tuple[dict[str, Codec], dict[str, str
     return codecs, failures
 
 
-def usable_metrics(names: Sequence[str], recogniser: str) -> tuple[dict[str, Metric], dict[str, str]]:
+def usable_metrics(names: Sequence[str], recognisers: Sequence[str]) -> tuple[dict[str, Metric], dict[str, str]]:
     """Look up metrics.
 
     Returns:
@@ -42,32 +44,49 @@ def usable_metrics(names: Sequence[str], recogniser: str) -> tuple[dict[str, Met
     metrics, failures = {}, {}
     for name in dict.fromkeys(names):
         try:
-            metric = load_metrics([name], recogniser)[name]
+            found = load_metrics([name], recognisers)
+            if any(metric.slow and not metric.unavailable for metric in found.values()):
+                for recogniser in recognisers:  # here, rather than in every worker process for every utterance
+                    load_recogniser(recogniser)
         except SpeechtokError as error:
             failures[name] = str(error)
             continue
-        if metric.unavailable:
-            failures[name] = f"absent: {metric.unavailable}"
-        else:
-            metrics[name] = metric
+        for key, metric in found.items():
+            if metric.unavailable:
+                failures[key] = f"absent: {metric.unavailable}"
+            else:
+                metrics[key] = metric
     return metrics, failures
 
 
 def select_slow(utterances: Sequence[Utterance], count: int) -> set[str]:
-    """Ids of at most ``count`` utterances for the slow metrics, spread evenly over the manifest."""
-    indices = np.linspace(0, len(utterances) - 1, min(count, len(utterances))).round()
-    return {utterances[int(index)].id for index in indices}
+    """Ids of at most ``count`` utterances for the slow metrics.
+
+    Those with a transcript are preferred. Every language gets an equal part if it has as many utterances; within a
+    language, the utterances are spread evenly over the manifest.
+    """
+    candidates = [utterance for utterance in utterances if utterance.text] or list(utterances)
+    languages: dict[str, list[str]] = {}
+    for utterance in candidates:
+        languages.setdefault(utterance.lang or "", []).append(utterance.id)
+    chosen: set[str] = set()
+    for index, ids in enumerate(sorted(languages.values(), key=len)):
+        share = (count - len(chosen)) // (len(languages) - index)
+        positions = np.linspace(0, len(ids) - 1, min(share, len(ids))).round()
+        chosen.update(ids[int(position)] for position in positions)
+    return chosen
 
 
 def evaluate(
     utterances: Sequence[Utterance],
     codecs: dict[str, Codec],
     metrics: dict[str, Metric],
-    recogniser: str,
+    recognisers: Sequence[str],
     delays: dict[str, int],
     slow: set[str],
     workers: int,
     journal: Path | None = None,
+    condition: str = CLEAN,
 ) -> list[Result]:
     """Score every utterance by every codec.
 
@@ -75,17 +94,19 @@ def evaluate(
         utterances: the utterances.
         codecs: codecs by specification.
         metrics: metrics by name.
-        recogniser: name of the recogniser for the word error rate.
+        recognisers: names of the recognisers for word and character errors.
         delays: delay of each codec, in samples at 16 kHz.
         slow: ids of the utterances that slow metrics are measured on.
         workers: number of worker processes.
         journal: file to append results to and to reuse results from.
+        condition: what is done to every utterance first; see :mod:`benchmarks.evaluation.conditions`.
 
     Returns:
         Results ordered by utterance, then codec, in the order of the arguments.
     """
-    settings = Settings(tuple(codecs), tuple(metrics), recogniser, delays)
-    common = [sorted(metrics), recogniser, versions(metrics), torch.__version__, hash_sources()]
+    settings = Settings(tuple(codecs), tuple(metrics), tuple(recognisers), delays, condition)
+    judges = [identity(name) for name in recognisers] if any(metric.slow for metric in metrics.values()) else []
+    common = [sorted(metrics), judges, versions(metrics), torch.__version__, hash_sources(), condition]
     keys = {
         (utterance.id, spec): result_key(utterance, [*common, codec.identity, delays[spec], utterance.id in slow])
         for utterance in utterances

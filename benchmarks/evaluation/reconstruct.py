@@ -6,8 +6,8 @@ from torch import Tensor
 
 from benchmarks.codecs.interface import Codec, Reconstruction
 from benchmarks.metrics.speech import SAMPLE_RATE
-from speechtok.audio import resample
 from speechtok.errors import InputError
+from speechtok.resampling import resample
 
 
 def reconstruct(codec: Codec, waveform: Tensor, sample_rate: int) -> Reconstruction:

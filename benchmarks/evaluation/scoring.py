@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 import speechtok
 from benchmarks.codecs.interface import Codec
 from benchmarks.codecs.load import load_codec
+from benchmarks.evaluation.conditions import CLEAN, apply_condition
 from benchmarks.evaluation.delay import remove_delay
 from benchmarks.evaluation.reconstruct import reconstruct
 from benchmarks.metrics.load import load_metrics
-from benchmarks.metrics.metric import Value
+from benchmarks.metrics.metric import Metric, Value
 from benchmarks.metrics.speech import SAMPLE_RATE, Speech
-from speechtok.audio import resample
 from speechtok.errors import InputError, SpeechtokError
+from speechtok.resampling import resample
 from training.manifest import Utterance
 
 
@@ -25,14 +27,16 @@ class Settings:
     Attributes:
         codecs: specifications.
         metrics: names.
-        recogniser: name of the recogniser for the word error rate.
+        recognisers: names of the recognisers for word and character errors.
         delays: delay of each codec, in samples at 16 kHz.
+        condition: what is done to every utterance first; see :mod:`benchmarks.evaluation.conditions`.
     """
 
     codecs: tuple[str, ...]
     metrics: tuple[str, ...]
-    recogniser: str
+    recognisers: tuple[str, ...]
     delays: dict[str, int]
+    condition: str = CLEAN
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Scorer:
         torch.set_num_threads(1)
         self.settings = settings
         self.codecs: dict[str, Codec] = {spec: load_codec(spec) for spec in settings.codecs}
-        self.metrics = load_metrics(settings.metrics, settings.recogniser)
+        self.metrics = _select_metrics(settings)
 
     def __call__(self, utterance: Utterance, specs: Sequence[str], slow: bool) -> list[Result]:
         """Score one utterance.
@@ -79,6 +83,7 @@ class Scorer:
             waveform, sample_rate = speechtok.read_audio(utterance.audio)
             if not len(waveform):
                 raise InputError(f"{utterance.audio} has no samples; expected at least one")
+            waveform, sample_rate = apply_condition(self.settings.condition, waveform, sample_rate, utterance.id)
         except (SpeechtokError, OSError, RuntimeError) as error:
             return [Result(utterance.id, spec, failure=str(error)) for spec in specs]
         whole = resample(waveform[None], sample_rate, SAMPLE_RATE)[0]
@@ -92,7 +97,7 @@ class Scorer:
                 if not len(before):
                     raise InputError("no samples are left after the delay of the codec is removed")
                 # codecs without a delay share the features of the original
-                original = shared if len(before) == len(whole) else Speech(before, utterance.text, utterance.lang)
+                original = shared if len(before) == len(whole) else _piece(before, shared)
                 decoded = original if torch.equal(before, after) else Speech(after.contiguous())
                 scores = {
                     name: metric.measure(original, decoded)
@@ -104,3 +109,13 @@ class Scorer:
             except Exception as error:  # codecs and libraries of other projects raise anything
                 results.append(Result(utterance.id, spec, seconds, failure=f"{type(error).__name__}: {error}"))
         return results
+
+
+def _select_metrics(settings: Settings) -> dict[str, Metric]:
+    names = dict.fromkeys(name.split("@")[0] for name in settings.metrics)
+    found = load_metrics(list(names), settings.recognisers)
+    return {name: found[name] for name in settings.metrics}
+
+
+def _piece(waveform: Tensor, whole: Speech) -> Speech:
+    return Speech(waveform, whole.text, whole.lang, whole.transcripts)

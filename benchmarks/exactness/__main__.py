@@ -38,8 +38,8 @@ from benchmarks.exactness.paths import (
     streamed,
 )
 from benchmarks.exactness.processes import implementations, run_elsewhere, save_waveforms, torch_version
-from speechtok.audio import resample
 from speechtok.errors import InputError
+from speechtok.resampling import resample
 
 
 @one_line_errors

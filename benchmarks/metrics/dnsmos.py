@@ -1,28 +1,42 @@
-"""DNSMOS P.835 (Reddy et al. 2022): overall quality predicted from the decoded waveform alone."""
+"""DNSMOS P.835 (Reddy et al. 2022): quality predicted from one waveform alone."""
 
 import functools
 import importlib
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics.metric import Value
-from benchmarks.metrics.speech import SAMPLE_RATE, Speech
-
 WINDOW = 144_160
 """Samples that the model sees: 9.01 s."""
 
 
-def dnsmos(original: Speech, decoded: Speech) -> Value:
-    """DNSMOS of the decoded waveform, repeated to 9.01 s if it is shorter."""
-    if not decoded.waveform.any():
-        return math.nan, 1.0
-    x = decoded.waveform.numpy().clip(-1, 1)
+@dataclass(frozen=True)
+class Dnsmos:
+    """Predicted mean opinion scores, 1 to 5; NaN for silence.
+
+    Attributes:
+        signal: of the speech itself (SIG).
+        background: of the background (BAK).
+        overall: of both (OVRL).
+    """
+
+    signal: float
+    background: float
+    overall: float
+
+
+def dnsmos(waveform: np.ndarray, sample_rate: int) -> Dnsmos:
+    """Rate a waveform ``(S,)``, repeated to 9.01 s if it is shorter."""
+    if not waveform.any():
+        return Dnsmos(math.nan, math.nan, math.nan)
+    x = waveform.clip(-1, 1)
     # the library doubles shorter audio until it exceeds the window, and then rates up to 8 windows of the same loop
     x = np.resize(x, max(len(x), WINDOW))
-    return float(_model()(x, SAMPLE_RATE, False)["ovrl_mos"]), 1.0
+    scores = _model()(x, sample_rate, False)
+    return Dnsmos(*(float(scores[name]) for name in ("sig_mos", "bak_mos", "ovrl_mos")))
 
 
 @functools.cache

@@ -12,6 +12,16 @@ from speechtok.extras import install_hint
 Value = tuple[float, float]
 """A value and its weight."""
 
+GROUPS = {
+    "recognition": "Recognition",
+    "quality": "Predicted quality",
+    "likeness": "Likeness to the original",
+    "voice": "Pitch and speaker",
+    "artefacts": "Artefacts",
+    "octaves": "Energy per octave",
+}
+"""Groups of metrics, each of which is a table of a report, and their headings."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -19,21 +29,25 @@ class Metric:
 
     Attributes:
         title: column heading, with the unit.
-        better: whether higher or lower values are better.
+        better: whether higher or lower values are better, or values close to zero.
         digits: decimal places in tables.
         measure: computes value and weight from an original and a decoded utterance.
         modules: import names of the modules that it needs.
         definition: definition and reference.
         slow: measured on a subset of the utterances.
+        group: table of the report; one of :data:`GROUPS`.
+        summary: whether the metric is part of the summary.
     """
 
     title: str
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower", "zero"]
     digits: int
     measure: Callable[[Speech, Speech], Value]
     modules: tuple[str, ...]
     definition: str
     slow: bool = False
+    group: str = "likeness"
+    summary: bool = False
 
     @functools.cached_property
     def unavailable(self) -> str | None:

@@ -13,9 +13,11 @@ import torch
 
 from benchmarks.bootstrap import Estimate, estimate
 from benchmarks.codecs.interface import Codec
+from benchmarks.evaluation.conditions import CLEAN
 from benchmarks.evaluation.scoring import Result
 from benchmarks.metrics.load import version, versions
 from benchmarks.metrics.metric import Metric
+from benchmarks.metrics.recognisers import describe
 from benchmarks.metrics.speech import SAMPLE_RATE
 from benchmarks.unit_metrics import perplexity
 from training.manifest import Utterance
@@ -23,7 +25,7 @@ from training.manifest import Utterance
 Report = dict[str, Any]
 """The content of ``report.json``: JSON values; NaN is stored as null."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the format."""
 
 BITRATE = "kbit/s"
@@ -39,6 +41,8 @@ def build_report(
     delays: dict[str, int],
     absent_codecs: dict[str, str],
     absent_metrics: dict[str, str],
+    recognisers: Sequence[str] = (),
+    condition: str = CLEAN,
 ) -> Report:
     """Collect everything that was measured.
 
@@ -51,6 +55,8 @@ def build_report(
         delays: delay of each codec, in samples at 16 kHz.
         absent_codecs: error messages of the requested codecs that cannot be used.
         absent_metrics: error messages of the requested metrics that cannot be measured.
+        recognisers: names of the recognisers.
+        condition: what was done to every utterance first.
     """
     found = {(result.utterance, result.codec): result for result in results}
     rows: dict[str, Any] = {}
@@ -74,6 +80,7 @@ def build_report(
     return {
         "format": FORMAT,
         "command": command,
+        "condition": condition,
         "machine": machine(),
         "versions": {
             "speechtok": version("speechtok"),
@@ -85,9 +92,18 @@ def build_report(
         },
         "utterances": [{"id": u.id, "speaker": u.speaker, "language": u.lang} for u in utterances],
         "metrics": {
-            name: {"title": m.title, "better": m.better, "digits": m.digits, "about": m.definition, "slow": m.slow}
+            name: {
+                "title": m.title,
+                "better": m.better,
+                "digits": m.digits,
+                "about": m.definition,
+                "slow": m.slow,
+                "group": m.group,
+                "summary": m.summary,
+            }
             for name, m in metrics.items()
         },
+        "recognisers": {f"@{describe(r)}" if i else "": describe(r) for i, r in enumerate(recognisers)},
         "absent": {"codecs": absent_codecs, "metrics": absent_metrics},
         "codecs": rows,
     }
@@ -143,3 +159,32 @@ def group_by(report: Report, key: str) -> dict[str, list[bool]]:
     values = [utterance[key] for utterance in report["utterances"]]
     names = sorted({value for value in values if value is not None})
     return {name: [value == name for value in values] for name in names} if len(names) > 1 else {}
+
+
+ANCHORS = ("identity", "lowpass")
+"""Names of the codecs that are not competitors: the upper bound and the low anchor of every metric."""
+
+
+def is_anchor(spec: str) -> bool:
+    """Whether a codec is an anchor."""
+    return spec.partition("@")[0].partition(":")[0] in ANCHORS
+
+
+def badness(metric: dict[str, Any], value: float) -> float:
+    """A value on a scale on which lower is better."""
+    return {"higher": -value, "lower": value, "zero": abs(value)}[metric["better"]]
+
+
+def ranked_utterances(report: Report, spec: str, name: str) -> list[tuple[str, float]]:
+    """Ids and values of the utterances that have a value, the best first."""
+    values = to_array(report["codecs"][spec]["scores"][name])
+    found = [(u["id"], float(v)) for u, v in zip(report["utterances"], values, strict=True) if not math.isnan(v)]
+    return sorted(found, key=lambda row: (badness(report["metrics"][name], row[1]), row[0]))
+
+
+def extremes(report: Report, spec: str, name: str) -> dict[str, tuple[str, float]]:
+    """Id and value of the best, the median and the worst utterance; empty if fewer than three have a value."""
+    ranked = ranked_utterances(report, spec, name)
+    if len(ranked) < 3:
+        return {}
+    return {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}

@@ -3,20 +3,28 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.bootstrap import Estimate
-from benchmarks.report.data import BITRATE, Report, estimates, group_by, to_array
+from benchmarks.evaluation.conditions import CLEAN
+from benchmarks.metrics.metric import GROUPS
+from benchmarks.report.data import BITRATE, Report, badness, estimates, extremes, group_by, to_array
 
 TITLE = "Comparison of codecs"
+
+SUMMARY, EXTREMES = "Summary", "Best, median and worst utterances"
+
+ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0"}
+"""Direction of better values."""
 
 MAX_FAILURES = 20
 """Failures that are listed for each codec."""
 
 
 def markdown(report: Report, images: Sequence[str], semantics: str = "") -> str:
-    """Format a report.
+    """Format a report. Tables of single speakers are in :func:`speakers`.
 
     Args:
         report: see :func:`benchmarks.report.data.build_report`.
@@ -26,17 +34,18 @@ def markdown(report: Report, images: Sequence[str], semantics: str = "") -> str:
     lines = [f"# {TITLE}", "", *(f"- {fact}" for fact in facts(report)), ""]
     for heading, text in sections(report, semantics):
         lines += [f"## {heading}", "", text, ""]
-        if heading == "Summary":
+        if heading == SUMMARY:
             lines += [f"![{Path(name).stem}]({name})\n" for name in images]
     return "\n".join(lines)
 
 
 def facts(report: Report) -> list[str]:
-    """Amount of audio, machine, versions and command."""
+    """Amount of audio, condition, machine, versions and command."""
     seconds = max(np.nansum(to_array(row["seconds"])) for row in report["codecs"].values())
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     return [
         f"{len(report['utterances'])} utterances, {seconds / 60:.1f} minutes",
+        *([f"condition: {report['condition']}"] if report["condition"] != CLEAN else []),
         f"machine: {report['machine']}",
         f"versions: {versions}",
         f"command: `{report['command']}`",
@@ -50,38 +59,121 @@ def sections(report: Report, semantics: str = "") -> list[tuple[str, str]]:
         report: see :func:`benchmarks.report.data.build_report`.
         semantics: output of ``benchmarks.semantics``.
     """
-    parts = [("Summary", table(report))]
+    metrics = report["metrics"]
+    parts = [(SUMMARY, table(report, [name for name, m in metrics.items() if m["summary"]] or list(metrics)))]
+    parts += [("Anchors", "\n".join(found))] if (found := anchor_notes(report)) else []
+    parts += [("Recognition by language", found)] if (found := recognition_table(report)) else []
     if semantics:
         parts.append(("Phones and speakers in codebook 0", semantics))
     missing = notes(report)
     if missing:
         parts.append(("Missing results", "\n".join(missing)))
-    parts.append(("95 % confidence intervals", table(report, intervals=True)))
-    parts += [(f"Language {name}", table(report, members)) for name, members in group_by(report, "language").items()]
+    for group, heading in GROUPS.items():
+        names = [name for name, m in metrics.items() if m["group"] == group]
+        if names:
+            parts.append((f"{heading}, with 95 % confidence intervals", table(report, names, intervals=True)))
+    summary = [name for name, m in metrics.items() if m["summary"]] or list(metrics)
+    parts += [
+        (f"Language {name}", table(report, summary, members)) for name, members in group_by(report, "language").items()
+    ]
+    parts += [(EXTREMES, found)] if (found := extremes_table(report)) else []
     parts += [("Codecs", _codec_table(report)), ("Metrics", "\n".join(_definitions(report)))]
-    parts += [(f"Speaker {name}", table(report, members)) for name, members in group_by(report, "speaker").items()]
     return parts
 
 
-def table(report: Report, selected: Sequence[bool] | None = None, intervals: bool = False) -> str:
+def speakers(report: Report) -> list[tuple[str, str]]:
+    """Headings and tables of each speaker; empty if there are fewer than two."""
+    summary = [name for name, m in report["metrics"].items() if m["summary"]] or list(report["metrics"])
+    groups = group_by(report, "speaker")
+    return [(f"Speaker {name}", table(report, summary, members)) for name, members in groups.items()]
+
+
+def table(
+    report: Report,
+    names: Sequence[str] | None = None,
+    selected: Sequence[bool] | None = None,
+    intervals: bool = False,
+) -> str:
     """Table with one row for each codec.
 
     Args:
         report: see :func:`benchmarks.report.data.build_report`.
+        names: of the metrics; all by default.
         selected: whether each utterance counts; all do by default.
         intervals: print confidence intervals.
     """
-    metrics = report["metrics"]
-    titles = [
-        f"{m['title']} {'↑' if m['better'] == 'higher' else '↓'}{'*' if m['slow'] else ''}" for m in metrics.values()
-    ]
-    lines = [f"| codec | kbit/s | {' | '.join(titles)} |", "|---" * (2 + len(titles)) + "|"]
+    metrics = {name: report["metrics"][name] for name in (report["metrics"] if names is None else names)}
+    titles = [f"{m['title']} {ARROWS[m['better']]}{'*' if m['slow'] else ''}" for m in metrics.values()]
+    lines = [" | ".join(["| codec", "kbit/s", *titles]) + " |", "|---" * (2 + len(titles)) + "|"]
     for spec in report["codecs"]:
         found = estimates(report, spec, selected)
         cells = [_cell(found[BITRATE], 2, False)]
         cells += [_cell(found[name], m["digits"], intervals) for name, m in metrics.items()]
         lines.append(f"| {spec} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def anchor_notes(report: Report) -> list[str]:
+    """Metrics by which a codec is better than the original, as list items.
+
+    A metric that compares with the original cannot be better. DNSMOS has no original to compare with, and a
+    recogniser may misunderstand it.
+    """
+    if "identity" not in report["codecs"]:
+        return []
+    lines = []
+    best = estimates(report, "identity")
+    for name, metric in report["metrics"].items():
+        if math.isnan(best[name].mean):
+            continue
+        better = []
+        for spec in report["codecs"]:
+            value = estimates(report, spec)[name].mean
+            if not math.isnan(value) and _above(metric, name, value, best[name].mean):
+                better.append(f"{spec} ({value:.{metric['digits']}f})")
+        if better:
+            of_original = f"{best[name].mean:.{metric['digits']}f}"
+            lines.append(f"- {metric['title']} rates these above the original ({of_original}): {', '.join(better)}.")
+    return lines or ["- Every metric rates the original best."]
+
+
+def _above(metric: dict[str, Any], name: str, value: float, original: float) -> bool:
+    if name.partition("@")[0].endswith("_gap"):  # fewer errors than the original are better, not close to zero
+        return value < original - 1e-9
+    return badness(metric, value) < badness(metric, original) - 1e-9
+
+
+def recognition_table(report: Report) -> str:
+    """Error rates of each recogniser by language, and gaps to the original with confidence intervals."""
+    languages = group_by(report, "language") or {"all": [True] * len(report["utterances"])}
+    header = "| recogniser | language | utterances | codec | WER | WER gap (95 %) | CER | CER gap (95 %) |"
+    rows = []
+    for suffix in dict.fromkeys(name.partition("_gap")[2] for name in report["metrics"] if name.startswith("wer_gap")):
+        names = [f"{part}{suffix}" for part in ("wer", "wer_gap", "cer", "cer_gap")]
+        recogniser = report["recognisers"].get(suffix, "")
+        for language, members in languages.items():
+            for spec in report["codecs"]:
+                found = estimates(report, spec, members)
+                count = found[names[1]].count
+                if count:
+                    cells = [
+                        _cell(found[name], 3, name.startswith(("wer_gap", "cer_gap"))) if name in found else "–"
+                        for name in names
+                    ]
+                    rows.append(f"| {recogniser} | {language} | {count} | {spec} | {' | '.join(cells)} |")
+    return "\n".join([header, "|---" * 8 + "|", *rows]) if rows else ""
+
+
+def extremes_table(report: Report) -> str:
+    """The best, median and worst utterance of the first codec by each metric."""
+    spec = next(iter(report["codecs"]))
+    lines = [f"| {spec} | best | median | worst |", "|---|---|---|---|"]
+    for name, metric in report["metrics"].items():
+        found = extremes(report, spec, name)
+        if found:
+            cells = [f"{utterance} ({value:.{metric['digits']}f})" for utterance, value in found.values()]
+            lines.append(f"| {metric['title']} | {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def _cell(value: Estimate, digits: int, interval: bool) -> str:
@@ -122,10 +214,21 @@ def _codec_table(report: Report) -> str:
     return "\n".join(lines)
 
 
+_BETTER = {"higher": "higher is better", "lower": "lower is better", "zero": "best at 0"}
+
+
 def _definitions(report: Report) -> list[str]:
-    lines = [f"- {m['title']}, {m['better']} is better: {m['about']}" for m in report["metrics"].values()]
+    lines = [f"- {m['title']}, {_BETTER[m['better']]}: {m['about']}" for m in report["metrics"].values()]
     if any(m["slow"] for m in report["metrics"].values()):
-        lines.append("- \\*: measured on a subset of the utterances, the same for all codecs")
+        measured = {
+            index
+            for row in report["codecs"].values()
+            for name, metric in report["metrics"].items()
+            if metric["slow"]
+            for index, value in enumerate(row["scores"][name])
+            if value is not None
+        }
+        lines.append(f"- \\*: measured on {len(measured)} of the utterances, the same for all codecs")
     lines.append(
         "- kbit/s: measured bits of all utterances over their duration, without containers. Waveforms are compared at "
         "16 kHz, after the delay of each codec is removed. Intervals: bootstrap over utterances."

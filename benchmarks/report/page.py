@@ -10,17 +10,20 @@ import soundfile
 from benchmarks.metrics.speech import SAMPLE_RATE
 from benchmarks.report.data import Report
 from benchmarks.report.examples import Example
-from benchmarks.report.markdown import TITLE, facts, sections
-from benchmarks.report.plots import spectrogram
+from benchmarks.report.markdown import EXTREMES, SUMMARY, TITLE, facts, sections, speakers
+from benchmarks.report.plots import short_spec, spectrogram
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5em auto; max-width: 1250px; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto }
-th, td { border-bottom: 1px solid #ddd; padding: .25em .7em; text-align: right; white-space: nowrap }
+th, td { border-bottom: 1px solid #ddd; padding: .25em .6em; text-align: right; white-space: nowrap }
+th { white-space: normal; min-width: 4em; vertical-align: bottom }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff }
 img { max-width: 100% } code { background: #f3f3f3; padding: .1em .3em; overflow-wrap: anywhere }
-.listen { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 1em }
-figure { margin: 0 } figcaption { font-weight: 600 } audio { width: 100% } figure img { width: 100%; height: 110px }
+h3 { overflow-wrap: anywhere } details { margin: 1em 0 } summary { cursor: pointer; font-weight: 600 }
+.listen { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(280px, 100%), 1fr)); gap: 1em }
+figure { margin: 0 } figcaption { font-weight: 600; overflow-wrap: anywhere }
+audio { width: 100% } figure img { width: 100%; height: 110px }
 """
 
 
@@ -29,6 +32,7 @@ def page(
     plots: Sequence[tuple[str, bytes]],
     examples: Sequence[Example],
     semantics: str = "",
+    extremes: Sequence[Example] = (),
 ) -> str:
     """Format a report.
 
@@ -37,20 +41,22 @@ def page(
         plots: names and contents of PNG files.
         examples: utterances to listen to.
         semantics: output of ``benchmarks.semantics``.
+        extremes: best, median and worst utterances to listen to.
     """
-    body = [f"<h1>{TITLE}</h1>", "<ul>", *(f"<li>{_inline(fact)}</li>" for fact in facts(report)), "</ul>"]
-    speakers = []
+    amount, *further = facts(report)
+    body = [f"<h1>{TITLE}</h1>", f"<p>{_inline(amount)}.</p>"]
+    if examples:
+        body += ["<h2>Listen</h2>", *_listen(examples)]
     for heading, text in sections(report, semantics):
-        part = f"<h2>{html.escape(heading)}</h2>\n{_blocks(text)}"
-        if heading.startswith("Speaker "):
-            speakers.append(part)
-            continue
-        body.append(part)
-        if heading == "Summary":
+        body.append(f"<h2>{html.escape(heading)}</h2>\n{_blocks(text)}")
+        if heading == SUMMARY:
             body += [f'<p><img alt="{name}" src="{_data_url("image/png", content)}"></p>' for name, content in plots]
-            body += _listen(examples)
-    if speakers:
-        body.append(f"<details><summary>{len(speakers)} speakers</summary>{''.join(speakers)}</details>")
+        if heading == EXTREMES and extremes:
+            body.append(f"<details><summary>Listen to them</summary>{''.join(_listen(extremes))}</details>")
+    single = [f"<h2>{html.escape(heading)}</h2>\n{_blocks(text)}" for heading, text in speakers(report)]
+    if single:
+        body.append(f"<details><summary>{len(single)} speakers</summary>{''.join(single)}</details>")
+    body += ["<h2>Run</h2>", "<ul>", *(f"<li>{_inline(fact)}</li>" for fact in further), "</ul>"]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
@@ -59,14 +65,14 @@ def page(
 
 
 def _listen(examples: Sequence[Example]) -> list[str]:
-    lines = ["<h2>Listen</h2>"] if examples else []
+    lines = []
     for example in examples:
         lines += [f"<h3>{html.escape(example.caption)}</h3>", '<div class="listen">']
         for name, waveform in example.waveforms:
             file = io.BytesIO()
             soundfile.write(file, waveform.numpy(), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
             lines.append(
-                f"<figure><figcaption>{html.escape(name)}</figcaption>"
+                f"<figure><figcaption>{html.escape(short_spec(name))}</figcaption>"
                 f'<img alt="spectrogram" src="{_data_url("image/png", spectrogram(waveform))}">'
                 f'<audio controls preload="metadata" src="{_data_url("audio/flac", file.getvalue())}"></audio></figure>'
             )

@@ -1,6 +1,7 @@
 """Figures of a report."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,26 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.report.data import BITRATE, Report, estimates, to_array
+from benchmarks.report.data import BITRATE, Report, estimates, is_anchor, to_array
 
 _COLUMNS = 3
 
+DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "zero": "best at 0"}
 
-def rate_distortion(report: Report) -> Figure:
-    """Every metric over the bitrate, with 95 % confidence intervals; a line joins the codecs of one family."""
-    names = list(report["metrics"])
+
+def rate_distortion(report: Report, names: Sequence[str] | None = None) -> Figure:
+    """Metrics over the bitrate, with 95 % confidence intervals; a line joins the codecs of one family.
+
+    The axes follow the codecs. The original is a dashed line, or a note at the edge if it lies outside.
+
+    Args:
+        report: see :func:`benchmarks.report.data.build_report`.
+        names: of the metrics; those of the summary by default.
+    """
+    names = list(names or [name for name, m in report["metrics"].items() if m["summary"]] or report["metrics"])
     figure, axes = _grid(len(names), 3.3)
     found = {spec: estimates(report, spec) for spec in report["codecs"]}
-    sources = short_sources([spec.partition("@")[2] for spec in found])
-    families: dict[str, list[str]] = {}
-    for spec in found:
-        name, _, source = spec.partition("@")
-        families.setdefault(name.split(":")[0] + ("@" + sources[source] if source else ""), []).append(spec)
+    families = _families([spec for spec in found if not is_anchor(spec)] or list(found))
     for axis, name in zip(axes, names, strict=False):
         for colour, (family, specs) in enumerate(families.items()):
             measured = [(found[s][BITRATE].mean, found[s][name]) for s in specs if found[s][name].count]
@@ -36,15 +42,48 @@ def rate_distortion(report: Report) -> Figure:
             axis.fill_between(rates, lows, highs, color=f"C{colour}", alpha=0.2)
             axis.vlines(rates, lows, highs, color=f"C{colour}", alpha=0.5)
         metric = report["metrics"][name]
-        axis.set(xscale="log", xlabel="kbit/s", title=f"{metric['title']} ({metric['better']} is better)")
+        axis.set(xscale="log", xlabel="kbit/s", title=f"{metric['title']} ({DIRECTIONS[metric['better']]})")
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=8)
+        if "identity" in found and found["identity"][name].count:
+            _draw_original(axis, found["identity"][name].mean, metric["digits"])
+    handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    axes[0].legend(handles.values(), handles.keys(), fontsize=8)
     return figure
 
 
-def distributions(report: Report) -> Figure:
-    """Every metric over the utterances: one box for each codec (quartiles, whiskers from 5 to 95 %)."""
-    names, specs = list(report["metrics"]), list(report["codecs"])
+def _draw_original(axis: Any, value: float, digits: int) -> None:
+    low, high = axis.get_ylim()
+    margin = 0.15 * (high - low)
+    if low - margin <= value <= high + margin:
+        axis.axhline(value, color="0.5", ls="--", lw=1, label="original")
+    else:
+        above = value > high
+        text = f"original: {value:.{digits}f} {'↑' if above else '↓'}"
+        place = (0.98, 0.97 if above else 0.03)
+        axis.text(*place, text, transform=axis.transAxes, ha="right", va="top" if above else "bottom", color="0.4")
+
+
+def _families(specs: Sequence[str]) -> dict[str, list[str]]:
+    """Specifications by name and source."""
+    sources = short_sources([spec.partition("@")[2] for spec in specs])
+    families: dict[str, list[str]] = {}
+    for spec in specs:
+        name, _, source = spec.partition("@")
+        families.setdefault(name.split(":")[0] + ("@" + sources[source] if source else ""), []).append(spec)
+    return families
+
+
+def distributions(report: Report, names: Sequence[str] | None = None) -> Figure:
+    """Metrics over the utterances: one box for each codec (quartiles, whiskers from 5 to 95 %).
+
+    The anchors are left out: they would squash the axes.
+
+    Args:
+        report: see :func:`benchmarks.report.data.build_report`.
+        names: of the metrics; those of the summary by default.
+    """
+    names = list(names or [name for name, m in report["metrics"].items() if m["summary"]] or report["metrics"])
+    specs = [spec for spec in report["codecs"] if not is_anchor(spec)] or list(report["codecs"])
     figure, axes = _grid(len(names), 1.0 + 0.28 * len(specs))
     for axis, name in zip(axes, names, strict=False):
         values = [to_array(report["codecs"][spec]["scores"][name]) for spec in specs]
@@ -55,10 +94,10 @@ def distributions(report: Report) -> Figure:
                 positions=[row for row, _ in present],
                 orientation="horizontal",
                 whis=(5, 95),
-                flierprops={"ms": 2},
+                showfliers=False,
                 widths=0.6,
             )
-        axis.set_yticks(range(len(specs)), [_short_spec(spec) for spec in specs], fontsize=7)
+        axis.set_yticks(range(len(specs)), [short_spec(spec) for spec in specs], fontsize=7)
         axis.invert_yaxis()
         axis.set_title(report["metrics"][name]["title"], fontsize=10)
         axis.grid(alpha=0.3, axis="x")
@@ -86,7 +125,8 @@ def short_sources(sources: list[str]) -> dict[str, str]:
         parts += 1
 
 
-def _short_spec(spec: str) -> str:
+def short_spec(spec: str) -> str:
+    """A specification with the last part of its source only."""
     name, _, source = spec.partition("@")
     return name + ("@" + Path(source).name if source else "")
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 import speechtok
 from benchmarks.semantics.labelling import AlignedUtterances, Labeller
-from speechtok.audio import resample
+from speechtok.resampling import resample
 from speechtok.tokenizer import Tokenizer
 from training.manifest import Utterance
 from training.teachers import Teacher

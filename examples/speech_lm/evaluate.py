@@ -29,10 +29,10 @@ from examples.speech_lm.phones import SILENCE, Word, letters_of
 from examples.speech_lm.prepare import TokenizedUtterance, prepare
 from examples.speech_lm.talker import GUIDANCE, Talker
 from examples.speech_lm.trainer import total_nll
-from speechtok.audio import resample
 from speechtok.errors import InputError
 from speechtok.files import replacing
 from speechtok.lm import AudioVocabulary
+from speechtok.resampling import resample
 from speechtok.tokens import SpeechTokens
 
 Figures = dict[str, float]

@@ -32,6 +32,6 @@ def test_reports_that_cannot_be_compared_are_refused(report, tmp_path, capsys):
     other = tmp_path / "x.json"
     other.write_text("[]")
     assert main([str(other), str(tmp_path / "none.json")]) == 1
-    assert "is not a report of format 1" in capsys.readouterr().err
+    assert "is not a report of format 2" in capsys.readouterr().err
     assert main([str(tmp_path / "none.json"), str(other)]) == 1
     assert "none.json cannot be read" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_without_codecs_the_model_is_scored_with_each_number_of_codebooks(model,
     arguments = ["--data", str(data), "--model", model, "--num-codebooks", "4", "1", "--workers", "1"]
     assert main(arguments) == 1
     captured = capsys.readouterr()
-    assert "3.wav cannot be read as audio" in captured.err
+    assert "3.wav is text" in captured.err
     assert "3 utterances" in captured.out
     assert "nan" not in captured.out
     lines = [line.split("|")[1:-1] for line in captured.out.splitlines() if line.startswith("| ")]

@@ -11,7 +11,7 @@ from speechtok.errors import InputError
 
 def test_failures_are_named_and_the_rest_is_scored(utterances, late, monkeypatch):
     monkeypatch.setattr(scoring, "load_codec", lambda spec: late)
-    scorer = Scorer(Settings(("late",), ("pesq", "stoi", "si_sdr"), "pocketsphinx", {"late": 320}))
+    scorer = Scorer(Settings(("late",), ("pesq", "stoi", "si_sdr"), ("pocketsphinx",), {"late": 320}))
     found = {utterance.id: scorer(utterance, ("late",), False)[0] for utterance in utterances}
     assert found["silent"].failure == "KeyError: 'silence'"
     assert "broken.wav" in str(found["broken"].failure)

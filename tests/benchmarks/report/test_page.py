@@ -40,7 +40,7 @@ def test_the_page_is_self_contained_and_its_players_hold_the_audio(report, tmp_p
     assert [name for name, _ in examples[0].waveforms] == ["original", "identity", "lowpass"]
     write_report(report, tmp_path / "out", examples)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "report.json", "report.md", "report.html", "rate-distortion.png", "distributions.png",
+        "report.json", "report.md", "speakers.md", "report.html", "rate-distortion.png", "distributions.png",
     }  # fmt: skip
     text = (tmp_path / "out" / "report.html").read_text()
     reader = Page()
@@ -51,6 +51,7 @@ def test_the_page_is_self_contained_and_its_players_hold_the_audio(report, tmp_p
     decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(audio[0].split(",")[1])))
     assert (len(decoded), rate) == (16_000, 16_000)
     assert torch.allclose(torch.from_numpy(decoded).float(), torch.from_numpy(make_speech(1)), atol=1e-4)
+    assert text.index("<h2>Listen</h2>") < text.index("<h2>Summary</h2>")
     assert "5 &lt; 6 &amp; 7" in text
     assert "<b>|broken" not in text
     assert not re.search(r"<script", text)

@@ -13,3 +13,14 @@ def test_sources_are_shortened_as_far_as_they_stay_distinct():
     assert short_sources(["x/a", "y/a"]) == {"x/a": "x/a", "y/a": "y/a"}
     assert short_sources(["a", "/y/a"]) == {"a": "a", "/y/a": "y/a"}
     assert short_sources(["a", "a"]) == {"a": "a"}
+
+
+def test_the_original_does_not_squash_the_axes(report):
+    report["codecs"]["opus:6"] = report["codecs"]["lowpass"]
+    report["codecs"]["identity"]["scores"]["pesq"] = [100.0] * 12
+    axis = rate_distortion(report).axes[0]
+    assert axis.get_ylim()[1] < 5
+    assert axis.get_legend_handles_labels()[1] == ["opus"]
+    assert [text.get_text() for text in axis.texts] == ["original: 100.000 ↑"]
+    report["codecs"]["identity"]["scores"]["pesq"] = [2.2] * 12
+    assert "original" in rate_distortion(report).axes[0].get_legend_handles_labels()[1]
