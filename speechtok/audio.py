@@ -4,7 +4,6 @@ import os
 from typing import Any
 
 import numpy as np
-import soxr
 import torch
 from torch import Tensor
 
@@ -142,32 +141,6 @@ def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> 
         )
     x = x.to(torch.float32)
     return x.clamp(-1.0, 1.0) if peak > 1.0 else x
-
-
-def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """Change the sample rate of a waveform with soxr, in its quality ``HQ``.
-
-    Args:
-        waveform: ``(B, S)``, on any device.
-        from_rate: its sample rate, in hertz.
-        to_rate: the sample rate of the result, in hertz.
-
-    Returns:
-        ``(B, ceil(S * to_rate / from_rate))`` in [-1, 1], on the same device.
-    """
-    if from_rate == to_rate:
-        return waveform
-    length = resampled_length(waveform.shape[1], from_rate, to_rate)
-    rows = []
-    for row in waveform.cpu().numpy():
-        y = soxr.resample(row, from_rate, to_rate)[:length]
-        rows.append(np.pad(y, (0, length - len(y))))
-    return torch.from_numpy(np.stack(rows)).clamp_(-1.0, 1.0).to(waveform.device)
-
-
-def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
-    """Samples of the result of :func:`resample` for ``samples`` samples."""
-    return -(-samples * to_rate // from_rate)
 
 
 def read_audio(source: Any, max_seconds: float | None = None) -> tuple[Tensor, int]:

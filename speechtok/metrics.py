@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from speechtok.audio import resample
 from speechtok.errors import InputError
+from speechtok.resampling import resample
 
 _PESQ_RATE = 16_000
 _PESQ_SECONDS = 20  # the pesq library writes past its buffers at 50 speech segments; 20 s cannot hold that many

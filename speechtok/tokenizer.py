@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechtok.audio import as_waveform, check_lengths, check_sample_rate, resample, resampled_length
+from speechtok.audio import as_waveform, check_lengths, check_sample_rate
 from speechtok.auto_classes import add_auto_classes
 from speechtok.card import fill_card
 from speechtok.checkpoint import Description, write_checkpoint
@@ -24,6 +24,7 @@ from speechtok.hashing import hash_tensors
 from speechtok.hub import check_repository_name, upload_folder
 from speechtok.nn.inference import enter_process, inference
 from speechtok.nn.weight_cache import WeightCache
+from speechtok.resampling import resample, resampled_length
 from speechtok.streaming import Stream
 from speechtok.tokens import SpeechTokens, check_codes
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from speechtok import read_audio, write_audio
-from speechtok.audio import MAX_PEAK, as_waveform, check_sample_rate, resample, resampled_length
+from speechtok.audio import MAX_PEAK, as_waveform, check_sample_rate
 from speechtok.errors import AudioError, MissingFileError, OutputError
 
 RATE = 16_000
@@ -156,43 +156,6 @@ def test_whole_sample_rate_of_any_type_is_taken(sample_rate):
     checked = check_sample_rate(sample_rate)
     assert checked == 16_000
     assert type(checked) is int
-
-
-# --- sample rates
-
-
-@pytest.mark.parametrize(
-    "rates", [(44_100, 16_000), (8_000, 16_000), (48_000, 16_000), (16_000, 44_100), (1_000, 48_000)]
-)
-@given(samples=st.integers(1, 3_000))
-def test_resampled_length_is_the_duration_rounded_up(rates, samples):
-    from_rate, to_rate = rates
-    y = resample(torch.zeros(2, samples), from_rate, to_rate)
-    expected = int(np.ceil(np.longdouble(samples) * to_rate / from_rate))
-    assert y.shape == (2, expected)
-    assert resampled_length(samples, from_rate, to_rate) == expected
-    assert y.isfinite().all()
-
-
-@pytest.mark.parametrize("from_rate", [8_000, 22_050, 44_100, 48_000])
-def test_resampling_keeps_a_tone_in_time_and_loudness(from_rate):
-    tone = lambda rate: np.sin(2 * np.pi * 440 * np.arange(rate // 2) / rate).astype(np.float32) * 0.5  # noqa: E731
-    y = resample(torch.from_numpy(tone(from_rate))[None], from_rate, RATE)[0].numpy()
-    middle = slice(1_000, 7_000)
-    assert np.abs(y[middle] - tone(RATE)[middle]).max() < 1e-3
-
-
-def test_resampling_leaves_the_rows_apart_and_the_range_kept():
-    x = torch.from_numpy(np.stack([noise(4_410, 0), np.sign(noise(4_410, 1))]))
-    y = resample(x, 44_100, RATE)
-    assert y.abs().max() <= 1.0
-    for row in range(2):
-        assert torch.equal(y[row], resample(x[row : row + 1], 44_100, RATE)[0])
-
-
-def test_resampling_to_the_same_rate_changes_nothing():
-    x = torch.from_numpy(noise(100))[None]
-    assert torch.equal(resample(x, RATE, RATE), x)
 
 
 # --- files

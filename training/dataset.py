@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from speechtok.audio import read_audio, resample
+from speechtok.audio import read_audio
 from speechtok.errors import AudioError, MissingFileError
 from speechtok.files import replacing
+from speechtok.resampling import resample
 
 Made = TypeVar("Made")
 

@@ -21,10 +21,10 @@ import speechtok
 from examples.speech_lm.config import SpeechLmConfig, config_parser, load_config, run
 from examples.speech_lm.lexicon import Lexicon
 from examples.speech_lm.phones import Word, phones_to_frames
-from speechtok.audio import resample
 from speechtok.errors import AudioError, InputError, MissingFileError, OutputError
 from speechtok.files import replacing
 from speechtok.lm import AudioVocabulary
+from speechtok.resampling import resample
 from speechtok.tokenizer import Tokenizer
 from training.manifest import Utterance, read_manifest
 

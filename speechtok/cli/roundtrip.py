@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechtok.audio import AUDIO_SUFFIXES, read_audio, resample, write_audio
+from speechtok.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from speechtok.cli.arguments import Commands, add_file_arguments
 from speechtok.cli.batch import process_files
 from speechtok.cli.chunks import Replacing, Work
@@ -21,6 +21,7 @@ from speechtok.errors import SpeechtokError
 from speechtok.extras import install_hint
 from speechtok.files import replacing
 from speechtok.metrics import pesq_wb, stoi
+from speechtok.resampling import resample
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
 

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from speechtok.audio import read_audio, resample, resampled_length
+from speechtok.audio import read_audio
 from speechtok.device import check_device
 from speechtok.errors import AudioError, CheckpointError, InputError
 from speechtok.hashing import hash_tensors
+from speechtok.resampling import resample, resampled_length
 from training.checkpoints import make_folder
 from training.dataset import in_threads
 from training.manifest import Phone, find_utterances, phones_at
