@@ -1,4 +1,4 @@
-"""ABX phone discrimination on discrete units (Schatz et al. 2013)."""
+"""ABX phone discrimination (Schatz et al. 2013) on discrete units, their vectors, or any features."""
 
 import math
 from collections import defaultdict
@@ -9,15 +9,24 @@ import numpy as np
 from benchmarks.unit_metrics import Segment
 
 
-def abx(found: Sequence[Segment], across: bool, per_phone: int = 8, seed: int = 0) -> float:
+def abx(
+    found: Sequence[Segment],
+    across: bool,
+    vectors: np.ndarray | None = None,
+    per_phone: int = 8,
+    seed: int = 0,
+) -> float:
     """ABX error rate over phones in any context.
 
     A and X are segments of one phone, B is a segment of another. The error rate is the share of triples in which X is
-    closer to B than to A. Ties count half.
+    closer to B than to A; ties count half. Segments are compared by dynamic time warping. The distance of two frames is
+    the angle between their vectors. Without vectors, it is 1 if the units differ: then most triples are ties, because
+    two renditions of one phone rarely share a unit.
 
     Args:
         found: segments of spoken phones.
         across: take X from another speaker than A and B; from the same speaker otherwise.
+        vectors: of the units, ``(N, D)``.
         per_phone: largest number of segments drawn for each phone and speaker.
         seed: of the drawing.
 
@@ -41,7 +50,7 @@ def abx(found: Sequence[Segment], across: bool, per_phone: int = 8, seed: int = 
         others = by_speaker[speakers[(index + 1) % len(speakers)]] if across else own
         own_units, own_phones = _flatten(own)
         other_units, other_phones = _flatten(others)
-        distances = dtw(own_units, other_units)  # rows: A and B; columns: X
+        distances = dtw(own_units, other_units, vectors)  # rows: A and B; columns: X
         if not across:
             np.fill_diagonal(distances, np.nan)  # X must differ from A
         for a in sorted(set(own) & set(others)):
@@ -63,16 +72,30 @@ def _flatten(drawn: dict[int, list[np.ndarray]]) -> tuple[list[np.ndarray], np.n
     return [units for _, units in pairs], np.array([phone for phone, _ in pairs])
 
 
-def dtw(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
+def angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Angles between vectors ``(N, D)`` and ``(M, D)``, as shares of 180 degrees, float32 ``(N, M)``."""
+    first, second = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in (a.astype(np.float32), b))
+    found: np.ndarray = np.arccos((first @ second.astype(np.float32).T).clip(-1, 1)) / np.pi
+    return found
+
+
+def dtw(a: Sequence[np.ndarray], b: Sequence[np.ndarray], vectors: np.ndarray | None = None) -> np.ndarray:
     """Dynamic time warping distances (Sakoe and Chiba 1978) between all pairs of unit sequences.
 
     Args:
         a: sequences ``(T,)``.
         b: sequences ``(T,)``.
+        vectors: of the units, ``(N, D)``, whose angles are the distances of two frames; by default, the distance is 1
+            if the units differ.
 
     Returns:
-        Share of differing frames along the best alignment, 0 to 1, ``(len(a), len(b))``.
+        Mean distance of the frames along the best alignment, 0 to 1, ``(len(a), len(b))``.
     """
+    table = None
+    if vectors is not None:  # only of the units that occur: features have one of their own for each frame
+        units, others = (np.unique(np.concatenate(part)) for part in (a, b))
+        table = angles(vectors[units], vectors[others])
+        a, b = [np.searchsorted(units, x) for x in a], [np.searchsorted(others, x) for x in b]
     lengths = [np.array([len(x) for x in part]) for part in (a, b)]
     padded = [np.full((len(part), longest.max()), -1) for part, longest in zip((a, b), lengths, strict=True)]
     for rows, part in zip(padded, (a, b), strict=True):
@@ -89,7 +112,8 @@ def dtw(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
             before = [*previous[max(0, j - 1) : j + 1], *current[-1:]]  # the diagonal comes first and wins ties
             if j == 0 or i == 0:
                 before = previous[:1] if j == 0 else current[-1:]
-            cost = (x[:, :, i] != y[:, :, j]).astype(np.float32)
+            rows, columns = x[:, :, i], y[:, :, j]  # behind the end of a sequence: -1, whose costs are not used
+            cost = (rows != columns).astype(np.float32) if table is None else table[rows, columns]
             length = np.ones(shape, np.float32)
             if before:
                 best, steps = before[0]

@@ -227,7 +227,7 @@ def _recognition(name: str, recogniser: str, second: bool) -> Metric:
     what = f"(S + D + I) / N of {unit}, recogniser {describe(recogniser)}, after Whisper's text normalisation; jiwer"
     return Metric(
         title,
-        "zero" if gap else "lower",
+        "lower",
         3,
         (recognition.error_gap if gap else recognition.error_rate)(recogniser, load, unit),
         ("jiwer", "transformers", *MODULES[kind]),

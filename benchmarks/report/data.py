@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +188,24 @@ def extremes(report: Report, spec: str, name: str) -> dict[str, tuple[str, float
     if len(ranked) < 3:
         return {}
     return {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+
+
+def short_sources(sources: list[str]) -> dict[str, str]:
+    """Shorten each path to the fewest trailing parts that keep all paths distinct."""
+    parts = 1
+    while True:
+        names = {source: "/".join(Path(source).parts[-parts:]) for source in sources}
+        if len(set(names.values())) == len(names) or parts > max(len(Path(source).parts) for source in sources):
+            return names
+        parts += 1
+
+
+def short_specs(specs: Iterable[str]) -> dict[str, str]:
+    """Specifications with sources as short as :func:`short_sources` makes them."""
+    specs = list(specs)
+    sources = short_sources([source for spec in specs if (source := spec.partition("@")[2])])
+    return {
+        spec: f"{name}@{sources[source]}" if source else name
+        for spec in specs
+        for name, _, source in [spec.partition("@")]
+    }

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.bootstrap import Estimate
 from benchmarks.evaluation.conditions import CLEAN
 from benchmarks.metrics.metric import GROUPS
-from benchmarks.report.data import BITRATE, Report, badness, estimates, extremes, group_by, to_array
+from benchmarks.report.data import BITRATE, Report, badness, estimates, extremes, group_by, short_specs, to_array
 
 TITLE = "Comparison of codecs"
 
@@ -105,11 +104,12 @@ def table(
     metrics = {name: report["metrics"][name] for name in (report["metrics"] if names is None else names)}
     titles = [f"{m['title']} {ARROWS[m['better']]}{'*' if m['slow'] else ''}" for m in metrics.values()]
     lines = [" | ".join(["| codec", "kbit/s", *titles]) + " |", "|---" * (2 + len(titles)) + "|"]
+    short = short_specs(report["codecs"])
     for spec in report["codecs"]:
         found = estimates(report, spec, selected)
         cells = [_cell(found[BITRATE], 2, False)]
         cells += [_cell(found[name], m["digits"], intervals) for name, m in metrics.items()]
-        lines.append(f"| {spec} | {' | '.join(cells)} |")
+        lines.append(f"| {short[spec]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -129,25 +129,19 @@ def anchor_notes(report: Report) -> list[str]:
         better = []
         for spec in report["codecs"]:
             value = estimates(report, spec)[name].mean
-            if not math.isnan(value) and _above(metric, name, value, best[name].mean):
-                better.append(f"{spec} ({value:.{metric['digits']}f})")
+            if badness(metric, value) < badness(metric, best[name].mean) - 1e-9:  # False for NaN
+                better.append(f"{short_specs(report['codecs'])[spec]} ({value:.{metric['digits']}f})")
         if better:
             of_original = f"{best[name].mean:.{metric['digits']}f}"
             lines.append(f"- {metric['title']} rates these above the original ({of_original}): {', '.join(better)}.")
     return lines or ["- Every metric rates the original best."]
 
 
-def _above(metric: dict[str, Any], name: str, value: float, original: float) -> bool:
-    if name.partition("@")[0].endswith("_gap"):  # fewer errors than the original are better, not close to zero
-        return value < original - 1e-9
-    return badness(metric, value) < badness(metric, original) - 1e-9
-
-
 def recognition_table(report: Report) -> str:
     """Error rates of each recogniser by language, and gaps to the original with confidence intervals."""
     languages = group_by(report, "language") or {"all": [True] * len(report["utterances"])}
     header = "| recogniser | language | utterances | codec | WER | WER gap (95 %) | CER | CER gap (95 %) |"
-    rows = []
+    rows, short = [], short_specs(report["codecs"])
     for suffix in dict.fromkeys(name.partition("_gap")[2] for name in report["metrics"] if name.startswith("wer_gap")):
         names = [f"{part}{suffix}" for part in ("wer", "wer_gap", "cer", "cer_gap")]
         recogniser = report["recognisers"].get(suffix, "")
@@ -160,7 +154,7 @@ def recognition_table(report: Report) -> str:
                         _cell(found[name], 3, name.startswith(("wer_gap", "cer_gap"))) if name in found else "–"
                         for name in names
                     ]
-                    rows.append(f"| {recogniser} | {language} | {count} | {spec} | {' | '.join(cells)} |")
+                    rows.append(f"| {' | '.join([recogniser, language, str(count), short[spec], *cells])} |")
     return "\n".join([header, "|---" * 8 + "|", *rows]) if rows else ""
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import soundfile
 
 from benchmarks.metrics.speech import SAMPLE_RATE
-from benchmarks.report.data import Report
+from benchmarks.report.data import Report, short_specs
 from benchmarks.report.examples import Example
 from benchmarks.report.markdown import EXTREMES, SUMMARY, TITLE, facts, sections, speakers
-from benchmarks.report.plots import short_spec, spectrogram
+from benchmarks.report.plots import spectrogram
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5em auto; max-width: 1250px; padding: 0 1em; color: #222 }
@@ -67,12 +67,13 @@ def page(
 def _listen(examples: Sequence[Example]) -> list[str]:
     lines = []
     for example in examples:
+        short = short_specs([name for name, _ in example.waveforms])
         lines += [f"<h3>{html.escape(example.caption)}</h3>", '<div class="listen">']
         for name, waveform in example.waveforms:
             file = io.BytesIO()
             soundfile.write(file, waveform.numpy(), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
             lines.append(
-                f"<figure><figcaption>{html.escape(short_spec(name))}</figcaption>"
+                f"<figure><figcaption>{html.escape(short[name])}</figcaption>"
                 f'<img alt="spectrogram" src="{_data_url("image/png", spectrogram(waveform))}">'
                 f'<audio controls preload="metadata" src="{_data_url("audio/flac", file.getvalue())}"></audio></figure>'
             )

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.report.data import BITRATE, Report, estimates, is_anchor, to_array
+from benchmarks.report.data import BITRATE, Report, estimates, is_anchor, short_sources, short_specs, to_array
 
 _COLUMNS = 3
 
@@ -97,7 +96,7 @@ def distributions(report: Report, names: Sequence[str] | None = None) -> Figure:
                 showfliers=False,
                 widths=0.6,
             )
-        axis.set_yticks(range(len(specs)), [short_spec(spec) for spec in specs], fontsize=7)
+        axis.set_yticks(range(len(specs)), [short_specs(specs)[spec] for spec in specs], fontsize=7)
         axis.invert_yaxis()
         axis.set_title(report["metrics"][name]["title"], fontsize=10)
         axis.grid(alpha=0.3, axis="x")
@@ -113,22 +112,6 @@ def _grid(count: int, height: float) -> tuple[Figure, list[Any]]:
     for axis in axes[count:]:
         axis.set_visible(False)
     return figure, axes
-
-
-def short_sources(sources: list[str]) -> dict[str, str]:
-    """Shorten each path to the fewest trailing parts that keep all paths distinct."""
-    parts = 1
-    while True:
-        names = {source: "/".join(Path(source).parts[-parts:]) for source in sources}
-        if len(set(names.values())) == len(names) or parts > max(len(Path(source).parts) for source in sources):
-            return names
-        parts += 1
-
-
-def short_spec(spec: str) -> str:
-    """A specification with the last part of its source only."""
-    name, _, source = spec.partition("@")
-    return name + ("@" + Path(source).name if source else "")
 
 
 def spectrogram(waveform: Tensor) -> bytes:

@@ -15,9 +15,10 @@ the manifest: on 39 MFCCs with deltas, and with ``--teacher`` also on the featur
 with its frames shuffled. It grows as the number of frames falls.
 
 The second table describes codebook 0 as a sequence of discrete units: the ABX error rate of phones within and across
-speakers, units per phone (runs of one code), the accuracy of a linear speaker probe for codebook 0 and for all
-codebooks, and the perplexity of a trigram model trained on ``train.jsonl``, with repetitions removed, also in bits per
-second of speech.
+speakers (dynamic time warping; the distance of two frames is the angle between the vectors of their units), units per
+phone (runs of one code), the accuracy of a linear speaker probe for codebook 0 and for all codebooks, and the
+perplexity of a trigram model trained on ``train.jsonl``, with repetitions removed, also in bits per second of speech.
+Continuous features have ABX error rates too: the sum of the vectors of all codebooks, and those of the teacher.
 """
 
 import argparse
@@ -36,10 +37,19 @@ import speechtok
 from benchmarks.data import read_utterances
 from benchmarks.metrics.load import version
 from benchmarks.report.write import SEMANTICS, write_file
-from benchmarks.semantics.labellers import code_delay, code_labeller, kmeans_labeller, training_labels
+from benchmarks.semantics.labellers import (
+    FrameFeatures,
+    code_delay,
+    code_labeller,
+    code_vectors,
+    kmeans_labeller,
+    latent_features,
+    teacher_features,
+    training_labels,
+)
 from benchmarks.semantics.labelling import AlignedUtterances
 from benchmarks.semantics.phone_scores import codebook_scores, phone_table, score
-from benchmarks.semantics.unit_scores import unit_scores, unit_table
+from benchmarks.semantics.unit_scores import abx_scores, unit_scores, unit_table
 from benchmarks.speaker_probe import probe_speakers
 from speechtok.errors import InputError, SpeechtokError
 from training.manifest import read_manifest
@@ -90,16 +100,18 @@ def _measure(arguments: argparse.Namespace, command: str) -> dict[Path, str]:
     codes = aligned.label(labeller, "codes", delay)
     phones = codebook_scores(codes, aligned.silence, delay)
     learned = [grid[0].numpy() for grid in training_labels(labeller, aligned, train, "codes for the n-gram model")]
-    units = [unit_scores("codebook 0", codes, aligned.silence, learned, size)]
+    units = [unit_scores("codebook 0", codes, aligned.silence, learned, size, code_vectors(tokenizer))]
+    continuous = {"sum of the vectors of all codebooks": _abx(latent_features(tokenizer), aligned, delay)}
     probe = probe_speakers(codes.labels, codes.speakers, size)
     for teacher_name, teacher in teachers.items():
         name = f"k-means ({size}) on {teacher_name}"
-        labeller = kmeans_labeller(name, teacher, aligned, train, size)
-        labelled = aligned.label(labeller, name)
+        clusters_of = kmeans_labeller(name, teacher, aligned, train, size)
+        labelled = aligned.label(clusters_of, name)
         clusters, spoken = labelled.joined
         phones.append(score(name, clusters[0], spoken, aligned.silence))
-        learned = [g[0].numpy() for g in training_labels(labeller, aligned, train, f"{name}: for the n-gram model")]
-        units.append(unit_scores(name, labelled, aligned.silence, learned, size))
+        learned = [g[0].numpy() for g in training_labels(clusters_of, aligned, train, f"{name}: for the n-gram model")]
+        units.append(unit_scores(name, labelled, aligned.silence, learned, size, clusters_of.vectors))
+        continuous[f"features of {teacher_name}"] = _abx(teacher_features(teacher), aligned, 0)
 
     frames = f"{delay} frame" if delay == 1 else f"{delay} frames"
     speakers = (
@@ -110,7 +122,8 @@ def _measure(arguments: argparse.Namespace, command: str) -> dict[Path, str]:
     text = (
         f"Tokenizer {tokenizer.fingerprint}, {len(aligned) - len(aligned.failures)} utterances, "
         f"{phones[0].all.frames} aligned frames, {phones[0].spoken.frames} of them not silent. Codes are compared with "
-        f"the phones {frames} earlier.\n\n{phone_table(phones)}\n\n{unit_table(units, probe)}\n\n{speakers}\n"
+        f"the phones {frames} earlier.\n\n{phone_table(phones)}\n\n{unit_table(units, continuous, probe)}\n\n"
+        f"{speakers}\n"
     )
     print(text)
     if arguments.out:
@@ -121,6 +134,7 @@ def _measure(arguments: argparse.Namespace, command: str) -> dict[Path, str]:
             "versions": {"torch": torch.__version__, "speechtok": version("speechtok")},
             "failures": {str(path): reason for path, reason in aligned.failures.items()},
             "labels": [asdict(row) for row in phones],
+            "features": {name: {"abx_within": w, "abx_across": a} for name, (w, a) in continuous.items()},
             "units": [asdict(row) for row in units],
             "probe": asdict(probe) if probe else None,
         }
@@ -129,6 +143,11 @@ def _measure(arguments: argparse.Namespace, command: str) -> dict[Path, str]:
         write_file(arguments.out / "semantics.json", content.encode())
         write_file(arguments.out / SEMANTICS, f"{text}\n`{command}`\n".encode())
     return aligned.failures
+
+
+def _abx(features: FrameFeatures, aligned: AlignedUtterances, delay: int) -> tuple[float, float]:
+    labelled = aligned.label(features, "features", delay)
+    return abx_scores(labelled, aligned.silence, features.vectors)
 
 
 def _nan_to_none(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Sources of labels: the codes of a tokenizer, and k-means on the features of a teacher."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -28,6 +28,80 @@ def code_labeller(tokenizer: Tokenizer) -> Labeller:
     return labels
 
 
+def code_vectors(tokenizer: Tokenizer) -> np.ndarray:
+    """Vectors of codebook 0, ``(N, D)``."""
+    codes = torch.arange(tokenizer.codebook_size)[None, None]
+    found: np.ndarray = tokenizer.embed(codes, num_codebooks=1)[0].float().numpy()
+    return found
+
+
+class FrameFeatures:
+    """Labels every frame with a number of its own, and keeps the features of the frame under this number.
+
+    Args:
+        features: computes features ``(T, D)`` from a waveform, its sample rate and the frame centres.
+    """
+
+    def __init__(self, features: Callable[[Tensor, int, Tensor], Tensor]) -> None:
+        self._features, self._pieces, self._count = features, list[np.ndarray](), 0
+
+    def __call__(self, waveform: Tensor, rate: int, centres: Tensor) -> Tensor:
+        """Numbers ``(1, T)``."""
+        piece = self._features(waveform, rate, centres).float().numpy()
+        self._pieces.append(piece)
+        self._count += len(piece)
+        return torch.arange(self._count - len(piece), self._count)[None]
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Features of all frames so far, ``(N, D)``."""
+        return np.concatenate(self._pieces)
+
+
+def latent_features(tokenizer: Tokenizer) -> FrameFeatures:
+    """The sum of the vectors of all codebooks, as features of a frame."""
+
+    def features(waveform: Tensor, rate: int, centres: Tensor) -> Tensor:
+        return tokenizer.embed(tokenizer.encode(waveform, rate))[0, : len(centres)]
+
+    return FrameFeatures(features)
+
+
+def teacher_features(teacher: Teacher) -> FrameFeatures:
+    """Features of a teacher at the centres of the frames."""
+    return FrameFeatures(_interpolated(teacher))
+
+
+def _interpolated(teacher: Teacher) -> Callable[[Tensor, int, Tensor], Tensor]:
+    @torch.no_grad()
+    def features(waveform: Tensor, rate: int, centres: Tensor) -> Tensor:
+        return teacher.interpolate(teacher(resample(waveform[None], rate, teacher.sample_rate)), centres)[0]
+
+    return features
+
+
+class Clusters:
+    """Labels frames with the nearest centroid.
+
+    Args:
+        features: computes features ``(T, D)`` from a waveform, its sample rate and the frame centres.
+        centroids: ``(N, D)``.
+    """
+
+    def __init__(self, features: Callable[[Tensor, int, Tensor], Tensor], centroids: Tensor) -> None:
+        self._features, self._centroids = features, centroids
+
+    def __call__(self, waveform: Tensor, rate: int, centres: Tensor) -> Tensor:
+        """Labels ``(1, T)``."""
+        return assign_clusters(self._features(waveform, rate, centres), self._centroids)[None]
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The centroids."""
+        found: np.ndarray = self._centroids.numpy()
+        return found
+
+
 def code_delay(tokenizer: Tokenizer) -> int:
     """Frames by which the codes of a tokenizer lag behind the phones: the lookahead of its decoder."""
     return int(getattr(tokenizer, "lookahead", 0)) // tokenizer.hop_length
@@ -40,7 +114,7 @@ def kmeans_labeller(
     train: Sequence[Utterance],
     clusters: int,
     seed: int = 0,
-) -> Labeller:
+) -> Clusters:
     """Fit k-means to the features of a teacher, and label frames with the clusters.
 
     Args:
@@ -51,14 +125,9 @@ def kmeans_labeller(
         clusters: number of clusters.
         seed: of the order of the utterances and of k-means.
     """
-
-    @torch.no_grad()
-    def features(waveform: Tensor, rate: int, centres: Tensor) -> Tensor:
-        return teacher.interpolate(teacher(resample(waveform[None], rate, teacher.sample_rate)), centres)[0]
-
+    features = _interpolated(teacher)
     pieces = list(training_labels(features, aligned, train, f"{name}: fitting", seed))
-    centroids = fit_kmeans(torch.cat(pieces).numpy(), clusters, seed)
-    return lambda *frame: assign_clusters(features(*frame), centroids)[None]
+    return Clusters(features, fit_kmeans(torch.cat(pieces).numpy(), clusters, seed))
 
 
 def training_labels(

@@ -1,7 +1,7 @@
 """Labels as a sequence of discrete units: ABX, units per phone, speaker probe, and perplexity of an n-gram model."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from benchmarks.abx import abx
 from benchmarks.ngram import KneserNey
 from benchmarks.semantics.labelling import LabelledUtterances
 from benchmarks.speaker_probe import SpeakerProbe, probe_speakers
-from benchmarks.unit_metrics import deduplicate, segments, units_per_phone
+from benchmarks.unit_metrics import Segment, deduplicate, segments, units_per_phone
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class UnitScores:
 
     Attributes:
         name: of the labels.
-        abx_within: ABX error rate within speakers.
-        abx_across: ABX error rate across speakers.
+        abx_within: ABX error rate within speakers, on the vectors of the units.
+        abx_across: ABX error rate across speakers, on the vectors of the units.
         units_per_phone: mean number of runs of one unit in a phone.
         speaker: accuracy of the speaker probe.
         perplexity: of the n-gram model, per unit without repetitions.
@@ -37,7 +37,12 @@ class UnitScores:
 
 
 def unit_scores(
-    name: str, labelled: LabelledUtterances, silence: int, train: Sequence[np.ndarray], num_units: int
+    name: str,
+    labelled: LabelledUtterances,
+    silence: int,
+    train: Sequence[np.ndarray],
+    num_units: int,
+    vectors: np.ndarray,
 ) -> UnitScores:
     """Measure the first row of the labels.
 
@@ -47,18 +52,18 @@ def unit_scores(
         silence: the phone that is excluded from ABX and units per phone.
         train: units ``(T,)`` to train the n-gram model on.
         num_units: number of distinct units.
+        vectors: of the units, ``(N, D)``.
     """
     rows = [grid[0] for grid in labelled.labels]
-    triples = zip(rows, labelled.phones, labelled.speakers, strict=True)
-    spoken = [s for row, phones, speaker in triples for s in segments(row, phones, speaker or "", [silence])]
-    known = [segment for segment in spoken if segment.speaker]
+    spoken = _spoken(labelled, silence)
+    within, across = abx_scores(labelled, silence, vectors)
     probe = probe_speakers([row[None] for row in rows], labelled.speakers, num_units)
     short = [deduplicate(row).tolist() for row in rows]
     nats = sum(map(KneserNey([deduplicate(row).tolist() for row in train], num_units).nll, short))
     return UnitScores(
         name,
-        abx(known, across=False),
-        abx(known, across=True),
+        within,
+        across,
         units_per_phone(spoken),
         probe.accuracy if probe else math.nan,
         math.exp(nats / sum(map(len, short))),
@@ -66,11 +71,25 @@ def unit_scores(
     )
 
 
-def unit_table(rows: Sequence[UnitScores], all_codebooks: SpeakerProbe | None) -> str:
+def abx_scores(labelled: LabelledUtterances, silence: int, vectors: np.ndarray) -> tuple[float, float]:
+    """ABX error rates within and across speakers, on the vectors ``(N, D)`` of the first row of the labels."""
+    known = [segment for segment in _spoken(labelled, silence) if segment.speaker]
+    return abx(known, False, vectors), abx(known, True, vectors)
+
+
+def _spoken(labelled: LabelledUtterances, silence: int) -> list[Segment]:
+    triples = zip([grid[0] for grid in labelled.labels], labelled.phones, labelled.speakers, strict=True)
+    return [s for row, phones, speaker in triples for s in segments(row, phones, speaker or "", [silence])]
+
+
+def unit_table(
+    rows: Sequence[UnitScores], features: Mapping[str, tuple[float, float]], all_codebooks: SpeakerProbe | None
+) -> str:
     """Scores as Markdown.
 
     Args:
         rows: scores.
+        features: ABX error rates within and across speakers of continuous features, by name.
         all_codebooks: result of the speaker probe on all codebooks.
     """
     lines = [
@@ -83,6 +102,8 @@ def unit_table(rows: Sequence[UnitScores], all_codebooks: SpeakerProbe | None) -
             (row.perplexity, 1), (row.bits, 0),
         )  # fmt: skip
         lines.append(f"| {row.name} | {' | '.join(_cell(value, digits) for value, digits in values)} |")
+    for name, pair in features.items():
+        lines.append(f"| {name} | {' | '.join(_cell(100 * value, 1) for value in pair)} | | | | |")
     accuracy, chance = (all_codebooks.accuracy, all_codebooks.chance) if all_codebooks else (math.nan, math.nan)
     lines.append(f"| all codebooks | | | | {_cell(100 * accuracy, 1)} | | |")
     lines.append(f"| chance | 50.0 | 50.0 | | {_cell(100 * chance, 1)} | | |")

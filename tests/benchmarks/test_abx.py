@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.abx import abx, dtw
+from benchmarks.abx import abx, angles, dtw
 from benchmarks.unit_metrics import Segment
 
 
@@ -18,14 +18,14 @@ def spoken(units, speakers: str = "abc", phones: int = 5, each: int = 4) -> list
     ]
 
 
-def slow_dtw(a: np.ndarray, b: np.ndarray) -> float:
+def slow_dtw(a: np.ndarray, b: np.ndarray, distance=lambda x, y: float(x != y)) -> float:
     """The definition: least cost over all paths, divided by the length of that path."""
     best: dict[tuple[int, int], tuple[float, int]] = {}
     for i in range(len(a)):
         for j in range(len(b)):
             before = [best[p] for p in ((i - 1, j - 1), (i - 1, j), (i, j - 1)) if p in best]
             cost, steps = min(before, key=lambda found: found[0]) if before else (0.0, 0)
-            best[i, j] = cost + float(a[i] != b[j]), steps + 1
+            best[i, j] = cost + distance(a[i], b[j]), steps + 1
     cost, steps = best[len(a) - 1, len(b) - 1]
     return cost / steps
 
@@ -53,3 +53,29 @@ def test_units_that_depend_on_the_speaker_fail_across_speakers_only():
     assert abx(found, across=True) == 0.5
     assert math.isnan(abx([s for s in found if s.speaker == "a"], across=True))
     assert math.isnan(abx([], across=False))
+
+
+def test_distances_of_vectors_equal_the_definition():
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((20, 3))
+    a = [rng.integers(0, 20, n) for n in (1, 4, 7)]
+    b = [rng.integers(0, 20, n) for n in (3, 1, 8)]
+
+    def angle(x: int, y: int) -> float:
+        u, v = vectors[x], vectors[y]
+        return float(np.arccos(np.clip(u @ v / np.linalg.norm(u) / np.linalg.norm(v), -1, 1)) / np.pi)
+
+    expected = np.array([[slow_dtw(x, y, angle) for y in b] for x in a])
+    assert dtw(a, b, vectors) == pytest.approx(expected, abs=1e-3)
+    assert angles(np.eye(2), np.array([[0.0, 2.0], [-1.0, 0.0]])) == pytest.approx(np.array([[0.5, 1.0], [0, 0.5]]))
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_vectors_tell_phones_apart_whose_units_never_repeat(across):
+    """Each frame has a unit of its own, close to those of the same phone: unit identity sees only ties."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((5, 1, 16)) + 0.2 * rng.standard_normal((5, 1_000, 16))
+    fresh = iter(rng.permutation(1_000))
+    found = spoken(lambda phone, speaker, frames: np.array([1_000 * phone + next(fresh) for _ in range(frames)]))
+    assert abx(found, across) == 0.5
+    assert abx(found, across, vectors.reshape(-1, 16)) == 0

@@ -1,4 +1,5 @@
-from benchmarks.report.plots import rate_distortion, short_sources
+from benchmarks.report.data import short_sources, short_specs
+from benchmarks.report.plots import rate_distortion
 
 
 def test_codecs_of_equal_bitrate_are_drawn_and_distinguished_by_their_source(report):
@@ -24,3 +25,9 @@ def test_the_original_does_not_squash_the_axes(report):
     assert [text.get_text() for text in axis.texts] == ["original: 100.000 ↑"]
     report["codecs"]["identity"]["scores"]["pesq"] = [2.2] * 12
     assert "original" in rate_distortion(report).axes[0].get_legend_handles_labels()[1]
+
+
+def test_names_of_codecs_hold_no_more_of_their_paths_than_tells_them_apart():
+    assert short_specs(["opus:6", "lyra:3200@/a/b/lyra", "mimi:8@/c/mimi"]) == {
+        "opus:6": "opus:6", "lyra:3200@/a/b/lyra": "lyra:3200@lyra", "mimi:8@/c/mimi": "mimi:8@mimi",
+    }  # fmt: skip
