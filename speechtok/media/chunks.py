@@ -5,11 +5,14 @@ The size of the samples in a header is a claim. A program that crashed, that wro
 other chunks follow them, and a file that ends before the announced size is truncated.
 """
 
+import struct
 from dataclasses import dataclass
 from typing import Literal
 
+from speechtok.errors import AudioError
 from speechtok.media.mpeg import plan_mpeg_range
 from speechtok.media.parts import Part, damaged, truncated
+from speechtok.media.shorten import plan_shorten
 from speechtok.media.source import Piece, Source
 
 _MAX_HEADER_ERROR = 44
@@ -126,6 +129,7 @@ class _Layout:
         size_at: offset of the field with the size of the samples.
         ranges: of the samples, in order; more than one if there are several chunks of them.
         joined_at: offset of another file that is joined to the end.
+        unpadded: offsets after odd chunks that lack the byte that pads them.
         intact: whether the header says what the file holds.
     """
 
@@ -133,6 +137,7 @@ class _Layout:
     size_at: int
     ranges: list[tuple[int, int]]
     joined_at: int | None
+    unpadded: list[int]
     intact: bool
 
     @property
@@ -147,9 +152,10 @@ class _Layout:
     def pieces(self, begin: int, patches: dict[int, bytes]) -> list[Piece]:
         """The file from ``begin`` on with ``patches`` in place of the bytes at those offsets, and nothing after it."""
         pieces: list[Piece] = []
-        for at, field in sorted(patches.items()):
-            pieces += [(begin, at), field]
-            begin = at + len(field)
+        changes = [(at, at + len(field), field) for at, field in patches.items()]
+        for start, end, field in sorted(changes + [(at, at, b"\0") for at in self.unpadded]):
+            pieces += [(begin, start), field]
+            begin = end
         return [*pieces, (begin, self.ranges[0][1]), *self.ranges[1:]]
 
 
@@ -167,6 +173,7 @@ def _find_samples(
         file_end: where the file ends, as its header says; ``None`` if it says nothing.
     """
     chunks: dict[bytes, tuple[int, int]] = {}
+    unpadded: list[int] = []
     while True:
         chunk = family.read(source, at)
         if chunk is None or chunk[1] < 0:
@@ -179,6 +186,8 @@ def _find_samples(
             break
         chunks.setdefault(name, (start, size))
         at = family.next(source, start, size)
+        if at % family.align:
+            unpadded.append(at)
     size_at, ranges, intact = at + family.id_bytes, [], True
     size_bytes = family.size_bytes
     if b"ds64" in chunks and size == 0xFFFF_FFFF:  # RF64 keeps its sizes in a chunk of its own
@@ -192,7 +201,8 @@ def _find_samples(
         if follows != "data":
             break
         start, size, size_bytes = next_at + family.header, _size_at(source, family, next_at), family.size_bytes
-    return _Layout(chunks, size_at, ranges, next_at if follows == "file" else None, intact and len(ranges) == 1)
+    intact = intact and len(ranges) == 1 and not unpadded
+    return _Layout(chunks, size_at, ranges, next_at if follows == "file" else None, unpadded, intact)
 
 
 def _size_at(source: Source, family: _Family, at: int) -> int:
@@ -326,12 +336,27 @@ def plan_caf(source: Source) -> list[Part]:
     codec, width = description[8:12], int.from_bytes(description[16:20], "big")
     linear = codec in (b"lpcm", b"alaw", b"ulaw") and width
     decoder = "libsndfile" if codec in (b"lpcm", b"alaw", b"ulaw", b"alac") else "caf"
-    if layout.intact:
-        return [Part(decoder, None, layout.total // width if linear else None)]
     if layout.joined_at is not None:
         raise damaged(source.name, f"another file is joined to it at byte {layout.joined_at}")
-    pieces = layout.pieces(0, {layout.size_at: _CAF.size(layout.total + 4)})
-    return [Part(decoder, pieces, layout.total // width if linear else None)]
+    samples = layout.total // width if linear else None
+    patches = {} if layout.intact else {layout.size_at: _CAF.size(layout.total + 4)}
+    parts = [Part(decoder, layout.pieces(0, patches) if patches else None, samples)]
+    table = _find_chunk(source, layout.ranges[0][1], b"pakt") or layout.chunks.get(b"pakt", (0, 0))[0]
+    if codec == b"alac" and table:
+        # FFmpeg trims the last packet to the samples that are valid, though it is no longer
+        valid = int.from_bytes(source.at(table + 8, 8), "big")
+        pieces: list[Piece] = [(0, table + 20), bytes(4), (table + 24, source.size)]
+        parts = [Part(decoder, None, valid, otherwise=Part("caf", pieces, valid))]
+    return parts
+
+
+def _find_chunk(source: Source, at: int, wanted: bytes) -> int | None:
+    """Where the contents of a chunk begin that follows the samples."""
+    while (chunk := _CAF.read(source, at)) is not None and 0 <= chunk[1] <= source.size:
+        if chunk[0] == wanted:
+            return at + _CAF.header
+        at += _CAF.header + chunk[1]
+    return None
 
 
 # --- a header and samples: AU, NIST SPHERE
@@ -371,7 +396,12 @@ def plan_nist(source: Source) -> list[Part]:
         raise damaged(source.name, "its NIST SPHERE header is incomplete") from error
     coding = fields.get(b"sample_coding", b"pcm")
     if b"shorten" in coding or source.at(start, 4) == b"ajkg":
-        return [Part("shn", [(start, source.size)], announced)]
+        try:
+            return plan_shorten(source, start, int(fields[b"sample_rate"]), announced)
+        except (KeyError, ValueError, struct.error, OverflowError) as error:
+            if isinstance(error, AudioError):
+                raise
+            raise damaged(source.name, "its NIST SPHERE header is damaged") from error
     if width <= 0 or start < 16:
         raise damaged(source.name, "its NIST SPHERE header is damaged")
     held = (source.size - start) // width

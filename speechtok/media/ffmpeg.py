@@ -12,7 +12,7 @@ import numpy as np
 from speechtok.errors import AudioError
 from speechtok.extras import install_hint
 from speechtok.media.mono import Mono
-from speechtok.media.parts import Part, damaged
+from speechtok.media.parts import Part, damaged, truncated
 from speechtok.media.source import Source, View
 
 DEMULTIPLEXERS = {
@@ -31,11 +31,11 @@ DECODERS = {
 """Codecs that may be decoded."""
 
 
-def decode(source: Source, part: Part, mono: Mono) -> tuple[int | None, int]:
+def decode(source: Source, part: Part, mono: Mono) -> int:
     """Decode the best stream of audio of a part into ``mono``.
 
     Returns:
-        The packets that the container announces, if it does, and the samples that came out.
+        The samples that came out.
 
     Raises:
         AudioError: PyAV is not installed, or the part cannot be decoded to its end.
@@ -74,7 +74,9 @@ def decode(source: Source, part: Part, mono: Mono) -> tuple[int | None, int]:
                     f"{source.name} holds audio of the codec {codec}, which is not read; convert it to FLAC"
                 )
             stream.codec_context.thread_count = 1
-            announced = stream.frames or None
+            # other containers count samples there, or guess
+            announced = stream.frames if part.decoder == "mov" else 0
+            counts_samples = stream.codec_context.name.startswith("pcm_")
             for packet in container.demux(stream):
                 if packet.is_corrupt:
                     raise damaged(source.name, f"packet {packets} is damaged")
@@ -88,9 +90,10 @@ def decode(source: Source, part: Part, mono: Mono) -> tuple[int | None, int]:
         raise damaged(source.name, str(view.failure or getattr(error, "strerror", None) or error)) from error
     if view.failure is not None:
         raise damaged(source.name, str(view.failure))
-    if announced is not None and packets < announced:
-        raise damaged(source.name, f"it announces {announced} packets and holds {packets}")
-    return announced, given
+    held = given if counts_samples else packets
+    if held < announced:
+        raise truncated(source.name, f"it announces {announced} packets and holds {held}")
+    return given
 
 
 def _push(mono: Mono, frame: Any) -> int:

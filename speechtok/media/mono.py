@@ -75,11 +75,14 @@ class Mono:
             self._samples.resize(max(length, len(self._samples) * 9 // 8), refcheck=False)
 
     def cancelled_channel(self) -> int | None:
-        """The loudest channel if the average lost nearly everything, as of a pair with one channel inverted."""
+        """The channel to take if the average lost nearly everything, as of a pair with one channel inverted.
+
+        It is the first that has at least half of the energy of the loudest.
+        """
         energies = self._channel_energies
         if len(energies) < 2 or not self._energy < CANCELLED * energies.sum() / len(energies):
             return None
-        return int(energies.argmax())
+        return int((energies >= energies.max() / 2).argmax())
 
     def finish(self) -> np.ndarray:
         """The samples, float32 ``(S,)``."""

@@ -142,9 +142,15 @@ def _plan_stream(source: Source, link: dict[int, _Stream], alone: bool) -> Part:
         raise damaged(source.name, "its Ogg pages hold no Vorbis, Opus, FLAC or Speex")
     if stream.open_packet:
         raise truncated(source.name, "its last packet is incomplete")
+    # the first page counts its own packets, unless the recording begins in the middle of a broadcast
+    before = max(stream.first_granule - stream.first_length, 0) if stream.audio_pages > 1 else 0
+    before = before if stream.codec == "opus" else 0
     pieces: list[Piece] = []
     for start, end in stream.pages:
-        if pieces and isinstance(pieces[-1], tuple) and pieces[-1][1] == start:
+        ended = source.at(start + 5, 1)[0] & 4
+        if before or (end == stream.pages[-1][1] and not ended):
+            pieces += _rewrite_page(source.read(start, end - start), before, end == stream.pages[-1][1])
+        elif pieces and isinstance(pieces[-1], tuple) and pieces[-1][1] == start:
             pieces[-1] = (pieces[-1][0], end)
         else:
             pieces.append((start, end))
@@ -152,11 +158,42 @@ def _plan_stream(source: Source, link: dict[int, _Stream], alone: bool) -> Part:
     if stream.codec == "speex":
         return Part("ogg", pieces)
     if stream.codec == "opus":
-        # the first page counts its own packets, unless the recording begins in the middle of a broadcast
-        before = max(stream.first_granule - stream.first_length, 0) if stream.audio_pages > 1 else 0
         length = max(stream.last_granule - before - int.from_bytes(stream.head[10:12], "little"), 0)
         rate = int.from_bytes(stream.head[12:16], "little")
         rate = rate if rate in _OPUS_RATES else 48_000
         return Part("libsndfile", None if whole else pieces, length * rate // 48_000, tolerance=1)
-    # only a decoder knows how many samples the first page of the others has
+    if stream.codec == "flac":
+        return _plan_flac(source, stream)
+    # only a decoder knows how many samples the first page of Vorbis has
     return Part("libsndfile", None if whole else pieces, at_least=stream.last_granule - max(stream.first_granule, 0))
+
+
+def _rewrite_page(page: bytes, before: int, last: bool) -> list[Piece]:
+    """A page as it would be in a file that begins with the recording, and ends with it.
+
+    libsndfile takes the end of a live recording for damage, and loses samples of one that begins in the middle.
+    """
+    granule = int.from_bytes(page[6:14], "little")
+    if granule not in (0, _NONE):
+        granule = max(granule - before, 0)
+    page = page[:5] + bytes([page[5] | 4 if last else page[5]]) + granule.to_bytes(8, "little") + page[14:]
+    return [page[:22] + _checksum(page).to_bytes(4, "little") + page[26:]]
+
+
+def _plan_flac(source: Source, stream: _Stream) -> Part:
+    """Plan FLAC in Ogg: without its pages it is a FLAC file, with two lengths of which the header may lack one."""
+    pieces: list[Piece] = []
+    for start, end in stream.pages:
+        body = start + 27 + source.at(start + 26, 1)[0]
+        pieces.append((body, end))
+    first, end = pieces[0]
+    info = source.at(first + 9, 42)  # after the head of the mapping: fLaC, and a block with STREAMINFO
+    if not info.startswith(b"fLaC\0\0\0\x22"):
+        raise damaged(source.name, "its first packet of FLAC is damaged")
+    packed = int.from_bytes(info[18:26], "big")
+    total = packed & (2**36 - 1)
+    if total > stream.last_granule:
+        raise truncated(source.name, f"it announces {total} samples and holds {stream.last_granule}")
+    field = (packed >> 36 << 36 | stream.last_granule).to_bytes(8, "big")
+    pieces[:1] = [(first + 9, first + 27), field, (first + 35, end)]
+    return Part("libsndfile", pieces, stream.last_granule)

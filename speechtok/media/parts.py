@@ -19,6 +19,7 @@ class Part:
         tolerance: by how many samples they may differ.
         multiple: whether twice as many may come: spectral band replication doubles the rate of AAC.
         unplanned: whether nothing walked the file.
+        otherwise: the same for FFmpeg, if libsndfile does not take it.
         announced_size: see :class:`~speechtok.media.source.View`.
     """
 
@@ -29,6 +30,7 @@ class Part:
     tolerance: int = 0
     multiple: bool = False
     unplanned: bool = False
+    otherwise: "Part | None" = None
     announced_size: int = 0
 
 

@@ -48,16 +48,27 @@ def read_media(source: Any, max_seconds: float | None = None) -> tuple[str, np.n
 def _decode(source: Source, parts: list[Part], channel: int | None, max_seconds: float | None) -> Mono:
     mono = Mono(source.name, channel, max_seconds)
     for part in parts:
-        if part.decoder == "libsndfile":
-            announced, given, width = sndfile.decode(source, part, mono)
-            if part.samples is None and given < announced:
-                raise truncated(source.name, f"it announces {announced} samples and holds {given}")
-            if part.unplanned and width and (unread := source.size - given * width) > _MAX_HEADER + given * width // 50:
-                raise damaged(source.name, f"it holds {unread} bytes more than the {given} samples of its header")
+        if part.decoder != "libsndfile":
+            given = ffmpeg.decode(source, part, mono)
         else:
-            _, given = ffmpeg.decode(source, part, mono)
+            given = _decode_with_libsndfile(source, part, mono)
         _check(source, part, given)
     return mono
+
+
+def _decode_with_libsndfile(source: Source, part: Part, mono: Mono) -> int:
+    before = mono.length
+    try:
+        announced, given, width = sndfile.decode(source, part, mono)
+    except AudioError:
+        if part.otherwise is None or mono.length > before:
+            raise
+        return ffmpeg.decode(source, part.otherwise, mono)
+    if part.samples is None and given < announced:
+        raise truncated(source.name, f"it announces {announced} samples and holds {given}")
+    if part.unplanned and width and (unread := source.size - given * width) > _MAX_HEADER + given * width // 50:
+        raise damaged(source.name, f"it holds {unread} bytes more than the {given} samples of its header")
+    return given
 
 
 def _check(source: Source, part: Part, given: int) -> None:
