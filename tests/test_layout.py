@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ["speechtok", "training", "benchmarks", "examples"]
+PACKAGES = ["speechtok", "training", "benchmarks", "examples", "bindings"]
 
 Graph = dict[str, set[str]]
 """For each module, the modules that it imports."""
@@ -35,6 +35,7 @@ LAYERS: Layers = [
     ["speechtok.__init__"],
     ["speechtok.cli"],
     ["speechtok.__main__"],
+    ["bindings"],
     ["training"],
     ["benchmarks"],
     ["examples"],

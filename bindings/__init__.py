@@ -1,0 +1,1 @@
+"""speechtok outside of Python, and the conformance suite that all implementations pass."""
