@@ -137,22 +137,27 @@ class ConvNeXtTokenizer(Tokenizer):
         other.add_aliases((*description.aliases, *self.aliases, self.version_1_fingerprint))
         return other
 
-    def stream(self, batch_size: int = 1, num_codebooks: int | None = None) -> Stream:
+    def stream(
+        self, batch_size: int = 1, num_codebooks: int | None = None, sample_rate: int | None = None
+    ) -> Stream:
         """Open a stream, which encodes and decodes piece by piece with a state of its own.
 
         Args:
             batch_size: rows ``B``: utterances at a time.
             num_codebooks: codebooks to encode with, from the first; all by default.
+            sample_rate: of the audio to encode, in hertz; that of the tokenizer by default. Audio at another rate is
+                resampled. Decoded audio always has the rate of the tokenizer.
 
         Raises:
-            InputError: ``batch_size`` or ``num_codebooks`` is out of range.
+            InputError: ``batch_size``, ``num_codebooks`` or ``sample_rate`` is out of range.
         """
         whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
         if not whole or batch_size < 1:
             raise InputError(f"batch_size is {quoted(batch_size)}; expected a whole number from 1 on")
         for find in (self._find_encoder, self._find_decoder):
             find(int(batch_size), 1)  # made now rather than at the first chunk
-        return Stream(self, int(batch_size), self._check_num_codebooks(num_codebooks, self.num_codebooks))
+        num_codebooks = self._check_num_codebooks(num_codebooks, self.num_codebooks)
+        return Stream(self, int(batch_size), num_codebooks, sample_rate)
 
     def encoder_state(self, batch_size: int) -> State:
         """State of the encoder before the first sample: one tensor."""

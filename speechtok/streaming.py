@@ -1,20 +1,27 @@
 """Encoding and decoding piece by piece: streams of one model, each with a state of its own."""
 
+import copy
+import functools
 import threading
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from speechtok.audio import as_waveform, check_lengths, check_sample_rate
 from speechtok.errors import AudioError, InputError, StreamError, TokensError, quoted
 from speechtok.nn.inference import inference
+from speechtok.resampling import Resampler, resampled_length
 from speechtok.tokens import check_codes
 
 NO_CODE = -1
 """Fills a row of streamed codes that has fewer frames than another row of the batch."""
+
+MAX_ROWS = 16_384
+"""Most rows of a stream."""
 
 State = tuple[Tensor, ...]
 """State of an encoder or decoder; each tensor has the batch first, and is 0 at the start of an utterance."""
@@ -56,6 +63,34 @@ class FrameCodec(Protocol):
         """``codes``: ``(B, Q, T)``, or ``None`` for silence. Waveform ``(B, T * hop_length)``, one frame late."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _step(method: Callable[Concatenate["Stream", P], R]) -> Callable[Concatenate["Stream", P], R]:
+    """Decorate a method of :class:`Stream` that computes and then changes the state.
+
+    An exception that comes before the first change leaves the stream as it was. One that comes later, as a signal
+    handler may raise it, closes the stream: the state moved on, and the result is lost. The interpreter handles signals
+    at calls and loops, of which there is none between the ``try`` and the caller.
+    """
+    compute = inference(method)
+
+    @functools.wraps(compute)
+    def run(self: "Stream", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        gradients = torch.is_grad_enabled()
+        self._local.changed = False
+        try:
+            return compute(self, *args, **kwargs)
+        except BaseException:
+            if self._local.changed:
+                self._torn = self._closed = True
+            torch.set_grad_enabled(gradients)  # PyTorch's own context manager may have been interrupted, too
+            raise
+
+    return run
+
+
 class Stream:
     """Audio to codes and codes to audio, piece by piece; :meth:`speechtok.ConvNeXtTokenizer.stream` opens one.
 
@@ -72,19 +107,36 @@ class Stream:
         codec: the model.
         batch_size: rows ``B``.
         num_codebooks: codebooks to encode with, from the first.
+        sample_rate: of the chunks to encode, in hertz; that of the model by default. Chunks at another rate are
+            resampled, with the same result as the whole.
+
+    Raises:
+        AudioError: the sample rate cannot be used.
+        StreamError: there is no memory for so many rows.
     """
 
-    def __init__(self, codec: FrameCodec, batch_size: int, num_codebooks: int) -> None:
+    def __init__(self, codec: FrameCodec, batch_size: int, num_codebooks: int, sample_rate: int | None = None) -> None:
         self._codec = codec
+        self._sample_rate = codec.sample_rate if sample_rate is None else check_sample_rate(sample_rate)
         self._num_codebooks = num_codebooks
         self._batch_size = batch_size
         self._lock = threading.Lock()
         self._closed = False
-        with torch.inference_mode(False):  # the state may be used in any mode later
-            self._encoder_state = codec.encoder_state(batch_size)
-            self._decoder_state = codec.decoder_state(batch_size)
-            shape = batch_size, codec.hop_length
-            self._partial = torch.zeros(shape, dtype=torch.float32, device=codec.device)
+        self._torn = False
+        self._local = threading.local()  # whether the call that runs in this thread has changed the state
+        if batch_size > MAX_ROWS:
+            raise StreamError(f"batch_size is {quoted(batch_size)}; expected at most {MAX_ROWS}: open several streams")
+        try:
+            with torch.inference_mode(False):  # the state may be used in any mode later
+                self._encoder_state = codec.encoder_state(batch_size)
+                self._decoder_state = codec.decoder_state(batch_size)
+                shape = batch_size, codec.hop_length
+                self._partial = torch.zeros(shape, dtype=torch.float32, device=codec.device)
+        except (MemoryError, RuntimeError) as error:  # PyTorch raises its own kind
+            raise StreamError(f"there is no memory for {batch_size} rows ({error}); open a smaller stream") from error
+        self._resampler: Resampler | None = None
+        if self._sample_rate != codec.sample_rate:
+            self._resampler = Resampler(self._sample_rate, codec.sample_rate, batch_size)
         self._waiting = [0] * batch_size  # samples in _partial, of the frame that is not yet whole
         self._taken = [0] * batch_size
         self._given = [0] * batch_size
@@ -99,8 +151,17 @@ class Stream:
 
     @property
     def num_samples(self) -> Tensor:
-        """Samples of each row that :meth:`encode` took since the start of the row's utterance, int64 ``(B,)``."""
-        return torch.tensor(self._taken, device="cpu")
+        """Samples of each row that :meth:`encode` took since the start of the row's utterance, int64 ``(B,)``.
+
+        They count at the model's rate, as the samples that :meth:`decode` returns.
+        """
+        taken = [resampled_length(n, self._sample_rate, self._codec.sample_rate) for n in self._taken]
+        return torch.tensor(taken, device="cpu")
+
+    @property
+    def sample_rate(self) -> int:
+        """Sample rate of the chunks to encode, in hertz."""
+        return self._sample_rate
 
     @property
     def audio_lengths(self) -> Tensor:
@@ -110,7 +171,8 @@ class Stream:
     @property
     def num_bytes(self) -> int:
         """Memory of the stream's state, in bytes. It does not grow with time."""
-        return sum(t.untyped_storage().nbytes() for t in (*self._encoder_state, *self._decoder_state, self._partial))
+        state = sum(t.untyped_storage().nbytes() for t in (*self._encoder_state, *self._decoder_state, self._partial))
+        return state + (0 if self._resampler is None else self._resampler.num_bytes)
 
     def __enter__(self) -> "Stream":
         return self
@@ -123,7 +185,7 @@ class Stream:
         with self._lock:
             self._closed = True
 
-    @inference
+    @_step
     def encode(self, chunk: Any, lengths: Any = None, sample_rate: int | None = None) -> Tensor:
         """Take the next samples.
 
@@ -131,7 +193,7 @@ class Stream:
             chunk: ``(S,)`` for a stream of one row, or ``(B, S)``, with any ``S`` from 0 on and any dtype that
                 :meth:`~speechtok.ConvNeXtTokenizer.encode` takes.
             lengths: ``(B,)``, samples of each row that count, 0 for a row without new samples; all by default.
-            sample_rate: of ``chunk``, in hertz. It is only checked: a stream does not resample.
+            sample_rate: of ``chunk``, in hertz. It is only checked: :attr:`sample_rate` is chosen when a stream opens.
 
         Returns:
             Codes of all frames that are now complete, int64 ``(B, Q, T)``. A row with fewer frames than another is
@@ -144,14 +206,20 @@ class Stream:
         with self._lock:
             self._check_open()
             self._check_sample_rate(sample_rate)
-            x = as_waveform(chunk, self._batch_size, lengths).to(self._partial.device)
+            x = as_waveform(chunk, self._batch_size, lengths)
             samples = check_lengths(lengths, x.shape[0], x.shape[1], minimum=0)
             self._check_running(self._flushed, [row for row, n in enumerate(samples) if n], "flush", "encode")
-            codes = self._encode(x, samples)
+            if self._resampler is None:
+                codes = self._encode(x.to(self._partial.device), samples)
+            else:
+                resampler = copy.copy(self._resampler)
+                x = resampler.push(x, samples)
+                codes = self._encode(x.to(self._partial.device), resampler.lengths)
+                self._resampler = resampler
             self._taken = [taken + n for taken, n in zip(self._taken, samples, strict=True)]
             return codes
 
-    @inference
+    @_step
     def flush(self, rows: Iterable[int] | None = None) -> Tensor:
         """End utterances: complete their last, partial frame with silence.
 
@@ -159,7 +227,8 @@ class Stream:
             rows: rows to end; all by default. They take no more samples until :meth:`reset`.
 
         Returns:
-            Codes ``(B, Q, T)``, with ``T`` 0 or 1, as from :meth:`encode`.
+            Codes ``(B, Q, T)``, as from :meth:`encode`. ``T`` is 0 or 1, or more in a stream that resamples from a low
+            rate.
 
         Raises:
             StreamError: the stream is closed, or a row was flushed before.
@@ -170,15 +239,19 @@ class Stream:
             chosen = self._as_rows(rows)
             self._check_running(self._flushed, chosen, "flush", "flush")
             hop = self._codec.hop_length
-            samples = [0] * self._batch_size
+            resampler, x, samples = copy.copy(self._resampler), self._partial[:, :0], [0] * self._batch_size
+            if resampler is not None:
+                x, samples = resampler.flush(chosen), resampler.lengths
+                x = x.to(self._partial.device)
             for row in chosen:
-                samples[row] = -self._waiting[row] % hop
-            codes = self._encode(torch.zeros_like(self._partial), samples)
+                samples[row] += -(self._waiting[row] + samples[row]) % hop
+            codes = self._encode(F.pad(x, (0, max(samples) - x.shape[1])), samples)
+            self._resampler = resampler
             for row in chosen:
                 self._flushed[row] = True
             return codes
 
-    @inference
+    @_step
     def decode(self, codes: Tensor) -> Tensor:
         """Take the next codes.
 
@@ -200,7 +273,7 @@ class Stream:
             self._check_running(self._drained, [row for row, n in enumerate(frames) if n], "drain", "decode")
             return self._decode(codes, frames)
 
-    @inference
+    @_step
     def drain(self, rows: Iterable[int] | None = None) -> Tensor:
         """End decoding: return the audio of the last frame, which was waiting for the next one.
 
@@ -226,6 +299,7 @@ class Stream:
                 self._drained[row] = True
             return audio
 
+    @_step
     def reset(self, rows: Iterable[int] | None = None) -> None:
         """Start new utterances in both directions, and discard the state of the old ones.
 
@@ -239,6 +313,9 @@ class Stream:
         with self._lock:
             self._check_open()
             chosen = self._as_rows(rows)
+            self._local.changed = True
+            if self._resampler is not None:
+                self._resampler.reset(chosen)
             for state in (*self._encoder_state, *self._decoder_state):
                 state[chosen] = 0.0
             for row in chosen:
@@ -259,8 +336,8 @@ class Stream:
                 codes, state = self._codec.encode_frames(signal[:, :whole], state, q)
                 waiting, signal = 0, signal[:, whole:]
             done.append((rows, state, codes, waiting, signal))
-        # the state changes only here, where nothing can fail any more
         result = self._filled([(rows, codes) for rows, _, codes, _, _ in done], (q,), NO_CODE, torch.int64)
+        self._local.changed = True  # from here on nothing can fail, but a signal may come
         for rows, state, _, waiting, signal in done:
             if state is not None:
                 self._encoder_state = _merge(self._encoder_state, rows, state)
@@ -282,6 +359,7 @@ class Stream:
                 audio, state = self._codec.decode_frames(chosen, state, n)
                 done.append((rows, state, audio if begun else audio[:, hop:]))
         result = self._filled([(rows, audio) for rows, _, audio in done], (), 0.0, torch.float32)
+        self._local.changed = True
         self._given = [max(0, n - (not begun)) * hop for n, begun in zip(frames, self._begun, strict=True)]
         for rows, state, _ in done:
             self._decoder_state = _merge(self._decoder_state, rows, state)
@@ -308,6 +386,11 @@ class Stream:
         return result
 
     def _check_open(self) -> None:
+        if self._torn:
+            raise StreamError(
+                "the stream is closed: a call was interrupted, and its result is lost; open another one with "
+                "tok.stream(), and start its utterances again"
+            )
         if self._closed:
             raise StreamError("the stream is closed; open another one with tok.stream()")
 
@@ -319,10 +402,10 @@ class Stream:
             )
 
     def _check_sample_rate(self, sample_rate: int | None) -> None:
-        if sample_rate is not None and check_sample_rate(sample_rate) != self._codec.sample_rate:
+        if sample_rate is not None and check_sample_rate(sample_rate) != self._sample_rate:
             raise AudioError(
-                f"the chunk has sample_rate {quoted(sample_rate)}; expected {self._codec.sample_rate}: a stream does "
-                "not resample, pass the audio through a streaming resampler such as soxr.ResampleStream first"
+                f"the chunk has sample_rate {quoted(sample_rate)}; expected {self._sample_rate}, the rate of this "
+                f"stream: open it with tok.stream(sample_rate={quoted(sample_rate)})"
             )
 
     def _as_codes(self, codes: Any) -> tuple[Tensor, list[int]]:

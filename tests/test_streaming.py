@@ -288,6 +288,91 @@ def test_pcm_and_arrays_are_taken_as_encode_takes_them(tiny, speech):
     assert torch.equal(codes, tiny.encode(pcm, 16_000).codes)
 
 
+@pytest.mark.parametrize("rate", [48_000, 44_100, 8_000, 11_025, 16_001])
+@settings(max_examples=8)
+@given(data=st.data(), batch=st.integers(1, 3))
+def test_streams_of_other_sample_rates_give_the_codes_of_the_whole(tiny, speech, rate, data, batch):
+    audio = torch.from_numpy(speech(0.5, sample_rate=rate))
+    lengths = [data.draw(st.integers(1, len(audio))) for _ in range(batch)]
+    codes: list[list[Tensor]] = [[] for _ in range(batch)]
+    taken = [0] * batch
+
+    def keep(new: Tensor) -> None:
+        for row in range(batch):
+            codes[row].append(new[row][:, new[row][0] != NO_CODE])
+
+    with tiny.stream(batch, sample_rate=rate) as s:
+        assert s.sample_rate == rate
+        while taken != lengths:
+            size = data.draw(st.sampled_from([1, rate // 50, rate // 10, rate]))
+            new = [min(size, n - t) for n, t in zip(lengths, taken, strict=True)]
+            chunk = torch.full((batch, size), 0.5)
+            for row, n in enumerate(new):
+                chunk[row, :n] = audio[taken[row] : taken[row] + n]
+                taken[row] += n
+            keep(s.encode(chunk, lengths=new, sample_rate=rate))
+            if size > 1 and batch > 1:  # another utterance begins in a row, and the others go on
+                s.reset(rows=[0])
+                taken[0], codes[0] = 0, []
+                lengths[0] = data.draw(st.integers(0, lengths[0] // 2))
+        keep(s.flush(rows=[0]))
+        keep(s.flush(rows=range(1, batch)) if batch > 1 else s.encode(torch.zeros(batch, 0)))
+        for row, n in enumerate(lengths):
+            expected = tiny.encode(audio[:n], rate) if n else None
+            frames = torch.cat(codes[row], 1)
+            assert torch.equal(frames, expected.codes[0]) if n else frames.shape[1] == 0
+            assert s.num_samples[row] == (expected.num_samples if n else 0)
+        s.reset()
+        assert s.num_samples.tolist() == [0] * batch
+
+
+def test_memory_of_a_stream_that_resamples_does_not_grow(tiny, speech):
+    sizes = set()
+    with tiny.stream(sample_rate=44_100) as s:
+        for chunk in torch.from_numpy(speech(2.0, sample_rate=44_100)).split(882):
+            s.encode(chunk)
+            sizes.add(s.num_bytes)
+    assert max(sizes) < min(sizes) + 10_000
+
+
+def test_a_stream_of_too_many_rows_is_refused(tiny, monkeypatch):
+    for batch_size in (10**9, 10**30):
+        with pytest.raises(StreamError, match=f"batch_size is {batch_size}; expected at most 16384: open several"):
+            tiny.stream(batch_size)
+
+    def fail(_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(tiny, "encoder_state", fail)
+    with pytest.raises(StreamError, match="there is no memory for 16384 rows"):
+        tiny.stream(16_384)
+
+
+@pytest.mark.parametrize("call", ["encode", "flush", "decode", "drain", "reset"])
+def test_a_stream_is_closed_if_an_exception_comes_after_its_state_moved_on(tiny, audio, monkeypatch, call):
+    """The exception stands for a signal handler's, which may come anywhere."""
+    arguments = {"encode": [audio[:500]], "decode": [tiny.encode(audio[:700], 16_000).codes]}
+    s = tiny.stream()
+    s.decode(s.encode(audio[:1_000]))
+
+    class Interrupt(BaseException):
+        pass
+
+    class Lock:
+        def __enter__(self):
+            pass
+
+        def __exit__(self, *_):
+            raise Interrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(s, "_lock", Lock())
+        with pytest.raises(Interrupt):
+            getattr(s, call)(*arguments.get(call, []))
+    with pytest.raises(StreamError, match="a call was interrupted, and its result is lost; open another"):
+        s.encode(audio[:100])
+
+
 def test_reset_starts_a_new_utterance(tiny, audio):
     with tiny.stream() as s:
         s.decode(s.encode(audio[:5_000]))
@@ -397,7 +482,7 @@ class TestMistakes:
     @pytest.mark.parametrize("rate", [8_000, 44_100.0, "16k", np.array([16_000, 16_000])])
     def test_a_chunk_of_another_sample_rate(self, rate):
         with pytest.raises(
-            AudioError, match=r"sample_rate .*; expected (16000: a stream does not resample|whole hertz)"
+            AudioError, match=r"sample_rate .*; expected (16000, the rate of this stream: open|whole hertz)"
         ):
             self.s.encode(torch.zeros(2, 10), sample_rate=rate)
         assert self.s.encode(torch.zeros(2, 0), sample_rate=16_000).shape[2] == 0
