@@ -19,6 +19,7 @@ from torch import Tensor
 from speechtok.auto_classes import MODEL_TYPE
 from speechtok.errors import CheckpointError, MissingFileError, OutputError, quoted
 from speechtok.files import as_path, replacing_all
+from speechtok.limits import MAX_FINGERPRINT
 from speechtok.parsing import ParseError, parse_json
 from speechtok.torch_file import read_torch_file
 from speechtok.version import __version__
@@ -27,9 +28,6 @@ CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 
 FORMAT = "speechtok-tokenizer-2"
 """Value of ``format`` in ``config.json``. Files without it are of version 1, whose fingerprint covers the decoder."""
-
-_MAX_FINGERPRINT = 1_024
-"""Characters of a fingerprint: far more than one has."""
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -122,7 +120,7 @@ def parse_description(values: Mapping[str, Any], directory: Path) -> Description
     texts = [values.get("fingerprint"), *(aliases if isinstance(aliases, list) else [aliases])]
     if kind is not None:
         texts.append(decoder_fingerprint)
-    if "config" not in values or not all(isinstance(text, str) and len(text) <= _MAX_FINGERPRINT for text in texts):
+    if "config" not in values or not all(isinstance(text, str) and len(text) <= MAX_FINGERPRINT for text in texts):
         raise CheckpointError(f"{path} does not describe a tokenizer: it lacks config or fingerprint; save it again")
     return Description(values["config"], values["fingerprint"], decoder_fingerprint, tuple(aliases))
 

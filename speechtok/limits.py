@@ -12,8 +12,14 @@ MAX_CODEBOOKS = 1_024
 MAX_CODEBOOK_SIZE = 32_768
 """Most entries ``N`` of a codebook: tokens files hold int16."""
 
-MAX_VOCABULARY_SIZE = 2**22
+MAX_VOCABULARY_SIZE = 2**20
 """Most ids of an audio vocabulary. Each has a name in a text tokenizer, and a row of embeddings in a model."""
+
+MAX_VOCABULARY_OFFSET = 2**28
+"""Most ids of the text that an audio vocabulary follows."""
+
+MAX_FINGERPRINT = 1_024
+"""Most characters of a fingerprint."""
 
 MAX_DEPTH = 64
 """Deepest nesting of JSON, YAML and other plain values."""

@@ -1,6 +1,7 @@
 """JSON from files that anyone may have written: bounded, and with one kind of error."""
 
 import json
+import math
 from typing import Any, NoReturn
 
 from speechtok.limits import MAX_DEPTH
@@ -33,25 +34,37 @@ def parse_json(data: bytes | str, finite: bool = False) -> Any:
         raise ParseError(reason) from error
     # most files cannot break these rules, and are not searched
     if text.count("[") + text.count("{") > MAX_DEPTH or "\\u" in text:
-        _check_values(value)
+        check_values(value)
     return value
 
 
-def _check_values(value: Any) -> None:
-    """Check the nesting and the texts of a parsed value, level by level."""
+def check_values(value: Any, max_values: float = math.inf) -> None:
+    """Check plain values from elsewhere, as :func:`parse_json` does for its own.
+
+    Args:
+        value: numbers, texts, lists and dictionaries.
+        max_values: how many there may be, each one counted as often as it is referred to.
+
+    Raises:
+        ParseError: they are nested too deeply or are too many, or a text is not Unicode.
+    """
     level = [value]
+    count = 0
     for _ in range(MAX_DEPTH + 1):
         inner: list[Any] = []
         for item in level:
             if isinstance(item, dict):
                 inner += item
                 inner += item.values()
-            elif isinstance(item, list):
+            elif isinstance(item, (list, tuple)):
                 inner += item
             elif isinstance(item, str) and not item.isascii():
                 _check_text(item)
+            if count + len(inner) > max_values:
+                raise ParseError(f"it has more than {max_values} values")
         if not inner:
             return
+        count += len(inner)
         level = inner
     raise _too_deep()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from speechtok.errors import MissingFileError, TokensError, quoted
 from speechtok.files import as_path, replacing
 from speechtok.fingerprints import canonical_fingerprint
-from speechtok.limits import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, MAX_HOP_LENGTH
+from speechtok.limits import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, MAX_FINGERPRINT, MAX_HOP_LENGTH
 from speechtok.parsing import ParseError, parse_json
 from speechtok.tensor_file import TensorFile, write_tensors
 
@@ -58,7 +58,7 @@ class SpeechTokens:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= maximum:
                 raise TokensError(f"{name} is {quoted(value)}; expected a whole number from 1 to {maximum}")
-        if not isinstance(self.fingerprint, str):
+        if not isinstance(self.fingerprint, str) or len(self.fingerprint) > MAX_FINGERPRINT:
             raise TokensError(f"fingerprint is {quoted(self.fingerprint)}; expected that of a tokenizer, a str")
         object.__setattr__(self, "fingerprint", canonical_fingerprint(self.fingerprint))
         check_codes(self.codes, self.codebook_size)

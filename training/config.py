@@ -2,16 +2,17 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from speechtok.config import ConvNeXtConfig, ModelConfig
 from speechtok.errors import ConfigError, MissingFileError, quoted
 from speechtok.mapping import from_mapping, to_mapping
+from speechtok.parsing import ParseError
+from training.yaml_values import parse_yaml
 
 MIN_CROP_SECONDS = 0.04
 """Shortest crop that holds a window of every loss."""
@@ -27,11 +28,15 @@ OLD_STATE_NAMES = {"network": "autoencoder", "before": "frozen_encoder"}
 """Former names of entries of a checkpoint."""
 
 
+_MAX_NUMBER = 2.0**53
+"""Largest number in a config: programs compute with them in floating point."""
+
+
 def _check(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
     """Raise ConfigError unless ``value`` is finite, at least ``low`` (or above it), and at most ``high``."""
-    if not low <= value <= high or (above and value == low) or not math.isfinite(value):
+    if not low <= value <= high or (above and value == low) or abs(value) > _MAX_NUMBER:
         upper = "" if high == math.inf else f" and at most {high:g}"
-        raise ConfigError(f"{name} is {value}; expected {'above' if above else 'at least'} {low:g}{upper}")
+        raise ConfigError(f"{name} is {quoted(value)}; expected {'above' if above else 'at least'} {low:g}{upper}")
 
 
 @dataclass(frozen=True)
@@ -396,11 +401,11 @@ def read_values(path: str, overrides: Sequence[str] = (), old_names: Mapping[str
         MissingFileError: the file does not exist.
         ConfigError: the file is not YAML with fields, or an override cannot be parsed.
     """
-    if "\0" in path or not Path(path).is_file():
+    if "\0" in path or not os.path.isfile(path):
         raise MissingFileError(f"{quoted(path)} does not exist; training/configs/ has the configs of this repository")
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = parse_yaml(Path(path).read_text(encoding="utf-8-sig")) or {}
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not YAML
         raise ConfigError(f"{path} is not YAML ({error}); correct it") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {quoted(values)}; expected fields, such as steps: 1000")
@@ -422,8 +427,15 @@ def read_values(path: str, overrides: Sequence[str] = (), old_names: Mapping[str
 
 def _read_value(override: str, value: str) -> Any:
     try:
-        return float(value) if "e" in value.lower() else yaml.safe_load(value)  # YAML 1.1 reads 5e-3 as a string
-    except ValueError:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"argument {quoted(override)} has a value that is not YAML; put it in quotes") from error
+        return float(value) if "e" in value.lower() else parse_yaml(value)  # YAML 1.1 reads 5e-3 as a string
+    except ParseError as error:
+        raise _value_error(override, error) from error
+    except ValueError:  # not a number
+        try:
+            return parse_yaml(value)
+        except ParseError as error:
+            raise _value_error(override, error) from error
+
+
+def _value_error(override: str, error: ParseError) -> ConfigError:
+    return ConfigError(f"argument {quoted(override)} has a value that is not YAML ({error!s:.200}); put it in quotes")

@@ -9,24 +9,26 @@ Only ``audio`` is required. It is a path relative to the folder of the manifest,
 ignored. A folder of audio needs no manifest; see :func:`find_utterances`.
 """
 
-import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from speechtok.audio import AUDIO_SUFFIXES
 from speechtok.errors import AudioError, MissingFileError, quoted
+from speechtok.parsing import ParseError, parse_json
 
 SILENCE = "SIL"
 """Phone name of silence. Aligner fillers (``+NOISE+``, ``+BREATH+``, …) are read as silence too."""
 
 HOLD_OUT_EVERY = 50
 """Without a dev manifest, every 50th utterance is held out for validation."""
+
+_MAX_SECONDS = 1e9
+"""Longest duration, and latest time of a phone."""
 
 EXPECTED = "expected a JSON object with an 'audio' path"
 
@@ -93,11 +95,11 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Utterance]:
         if not line.strip():
             continue
         try:
-            utterances.append(_utterance(json.loads(line, parse_constant=_refuse), path.parent))
-        # RecursionError: nested too deeply; OverflowError: a whole number too large for a float
-        except (ValueError, RecursionError, OverflowError) as error:
-            reason = f"{error}" if isinstance(error, _FieldError) else EXPECTED
-            raise AudioError(f"{path}, line {number} is {quoted(line.strip())}; {reason}") from error
+            utterances.append(_utterance(parse_json(line, finite=True), path.parent))
+        except ParseError as error:
+            raise AudioError(f"{path}, line {number} is {quoted(line.strip())}; {EXPECTED} ({error})") from error
+        except _FieldError as error:
+            raise AudioError(f"{path}, line {number} is {quoted(line.strip())}; {error}") from error
     return utterances
 
 
@@ -116,7 +118,7 @@ def find_utterances(data: str | os.PathLike[str]) -> tuple[list[Utterance], list
     """
     path = Path(data)
     name = repr(str(path))
-    if "\0" in str(path) or not path.exists():
+    if "\0" in str(path) or not os.path.exists(path):
         raise MissingFileError(f"data is {name}, which does not exist; pass data=DIR or data=MANIFEST.jsonl")
     dev: list[Utterance] = []
     if path.is_file():
@@ -166,10 +168,6 @@ class _FieldError(ValueError):
     """The value of a field cannot be used; the message says what was expected."""
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise _FieldError(f"{constant} is not JSON; expected finite numbers")
-
-
 def _utterance(row: Any, folder: Path) -> Utterance:
     if not isinstance(row, dict) or "audio" not in row:
         raise _FieldError(EXPECTED)
@@ -206,8 +204,8 @@ def _text(row: dict[str, Any], field: str) -> str | None:
 
 
 def _seconds(value: Any, what: str) -> float:
-    if type(value) not in (int, float) or not 0 <= value < math.inf or not math.isfinite(float(value)):
-        raise _FieldError(f"expected {what} in seconds, a finite number of at least 0")
+    if type(value) not in (int, float) or not 0 <= value <= _MAX_SECONDS:
+        raise _FieldError(f"expected {what} in seconds, a number from 0 to {_MAX_SECONDS:g}")
     return float(value)
 
 

@@ -11,21 +11,36 @@ from torch import Tensor
 
 from speechtok.errors import FingerprintError, TokensError, VocabularyError, quoted
 from speechtok.fingerprints import canonical_fingerprint
+from speechtok.limits import (
+    MAX_CODEBOOK_SIZE,
+    MAX_CODEBOOKS,
+    MAX_FINGERPRINT,
+    MAX_HOP_LENGTH,
+    MAX_SAMPLE_RATE,
+    MAX_VOCABULARY_OFFSET,
+    MAX_VOCABULARY_SIZE,
+)
 from speechtok.lm.deprecation import Renamed, renamed_in_module
 from speechtok.lm.ids import as_row, as_rows
 from speechtok.lm.layout import make_format
 from speechtok.lm.parser import Parser
 from speechtok.lm.patterns import Pattern, as_pattern
+from speechtok.parsing import check_values
 from speechtok.tokens import SpeechTokens, check_codes
 
 if TYPE_CHECKING:
     from speechtok.tokenizer import Tokenizer
 
-MAX_OFFSET = 2**48
-"""Upper bound of ``offset``."""
-
-_MAX_INFO = {"sample_rate": 192_000, "hop_length": 2**20, "codebook_size": 32_768, "num_codebooks": 1_024}
+_MAX_INFO = {
+    "sample_rate": MAX_SAMPLE_RATE,
+    "hop_length": MAX_HOP_LENGTH,
+    "codebook_size": MAX_CODEBOOK_SIZE,
+    "num_codebooks": MAX_CODEBOOKS,
+}
 """Upper bounds of the fields of :class:`TokenizerInfo`: damaged values must not exhaust memory."""
+
+_MAX_VALUES = 10_000
+"""Most plain values of a saved vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,7 @@ class TokenizerInfo:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= high:
                 raise VocabularyError(f"{name} is {quoted(value)}; expected a whole number from 1 to {high}")
-        if not isinstance(self.fingerprint, str):
+        if not isinstance(self.fingerprint, str) or len(self.fingerprint) > MAX_FINGERPRINT:
             raise VocabularyError(f"fingerprint is {quoted(self.fingerprint)}; expected the text of tok.fingerprint")
         if not isinstance(self.aliases, (tuple, list)) or not all(isinstance(alias, str) for alias in self.aliases):
             raise VocabularyError(f"aliases is {quoted(self.aliases)}; expected a list of fingerprints")
@@ -139,8 +154,15 @@ class AudioVocabulary:
         self.num_codebooks = num_codebooks
         self.codebook_size = info.codebook_size
         offset = _as_int(offset)
-        if type(offset) is not int or not 0 <= offset < MAX_OFFSET:
-            raise VocabularyError(f"offset is {quoted(offset)}; expected the number of ids of the text, at least 0")
+        if type(offset) is not int or not 0 <= offset <= MAX_VOCABULARY_OFFSET:
+            raise VocabularyError(
+                f"offset is {quoted(offset)}; expected the number of ids of the text, 0 to {MAX_VOCABULARY_OFFSET}"
+            )
+        if num_codebooks * info.codebook_size > MAX_VOCABULARY_SIZE:
+            raise VocabularyError(
+                f"num_codebooks is {num_codebooks} with codebooks of {info.codebook_size} entries; expected at most "
+                f"{MAX_VOCABULARY_SIZE} codes: keep fewer codebooks"
+            )
         self.offset = offset
         self._format = make_format(self.pattern, num_codebooks, self.codebook_size, offset)
 
@@ -265,6 +287,7 @@ class AudioVocabulary:
             VocabularyError: the values are damaged, or have another pattern than ``pattern``.
         """
         try:
+            check_values(values, _MAX_VALUES)
             saved = dict(values["pattern"])
             info = TokenizerInfo(**values["tokenizer"])
             num_codebooks, offset = values["num_codebooks"], values["offset"]

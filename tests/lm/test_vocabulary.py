@@ -110,6 +110,26 @@ def test_values_that_exceed_their_bounds_are_refused(key, change):
         speechtok.AudioVocabulary.from_dict(values)
 
 
+def test_a_vocabulary_of_more_ids_than_a_model_has_is_refused():
+    values = speechtok.AudioVocabulary(INFO, "flatten").to_dict()
+    values["tokenizer"] |= {"num_codebooks": 1024, "codebook_size": 32_768}
+    values["num_codebooks"] = 1024  # 200 bytes that stand for 33 million names of tokens
+    with pytest.raises(VocabularyError, match=r"num_codebooks is 1024 .*expected at most 1048576 codes"):
+        speechtok.AudioVocabulary.from_dict(values)
+
+
+def test_nested_and_repeated_values_are_refused_at_once():
+    deep, doubled = [0], [0]
+    for _ in range(2_000):
+        deep, doubled = [deep], [doubled, doubled]
+    circle = {}
+    circle["name"] = circle
+    values = speechtok.AudioVocabulary(INFO, "flatten").to_dict()
+    for arguments in ({"x": deep}, {"x": doubled}, circle):
+        with pytest.raises(VocabularyError, match=r"expected the output of AudioVocabulary\.to_dict"):
+            speechtok.AudioVocabulary.from_dict({**values, "pattern": arguments}, Flatten())
+
+
 @pytest.mark.parametrize("values", [{}, {"pattern": 3}, {"pattern": {"name": "flatten"}, "tokenizer": {}}, None, []])
 def test_values_without_a_vocabulary_are_refused(values):
     with pytest.raises(VocabularyError, match=r"expected the output of AudioVocabulary\.to_dict"):

@@ -72,13 +72,17 @@ def test_line_separators_inside_a_text_are_kept(tmp_path, separator):
         ('{"audio": ""}', "expected 'audio' to be the path of a file"),
         ('{"audio": ["a"]}', "expected 'audio' to be the path of a file"),
         ('{"audio": "a\\u0000b"}', "expected 'audio' to be the path of a file"),
-        ('{"audio": "a\\ud800"}', "expected 'audio' to be the path of a file"),
+        ('{"audio": "a\\ud800"}', "half a surrogate pair"),
         ('{"audio": "a", "id": {}}', "expected 'id' to be a string"),
         ('{"audio": "a", "text": 3}', "expected 'text' to be a string"),
         ('{"audio": "a", "seconds": "3"}', "expected 'seconds' to be the duration in seconds"),
         ('{"audio": "a", "seconds": -1}', "expected 'seconds' to be the duration in seconds"),
         ('{"audio": "a", "seconds": 1e400}', "expected 'seconds' to be the duration in seconds"),
-        (f'{{"audio": "a", "seconds": 1{"0" * 400}}}', "line 2 is"),
+        (f'{{"audio": "a", "seconds": 1{"0" * 400}}}', "expected 'seconds' to be the duration in seconds"),
+        (f'{{"audio": "a", "phones": [["AH", 0, 1{"0" * 400}]]}}', "expected phone times in seconds"),
+        (f'{{"audio": "a", "seconds": {"9" * 5_000}}}', "too many digits"),
+        ('{"audio": "a", "text": "\\ud800"}', "half a surrogate pair"),
+        ('{"audio": "a", "x": ' + "[" * 70 + "]" * 70 + "}", "levels deep"),
         ('{"audio": "a", "seconds": NaN}', "NaN is not JSON"),
         ('{"audio": "a", "phones": "AH"}', "expected 'phones' to be rows"),
         ('{"audio": "a", "phones": {"AH": 1}}', "expected 'phones' to be rows"),
@@ -100,6 +104,12 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, line, expected):
     assert message.startswith(f"{tmp_path / 'm.jsonl'}, line 2 is {quoted(line)}; ")
     assert expected in message
     assert len(message) < len(str(tmp_path)) + 400
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "x/" * 3_000])
+def test_a_name_that_no_file_can_have_is_a_missing_file(name):
+    with pytest.raises(MissingFileError, match="does not exist"):
+        find_utterances(name)
 
 
 def test_a_file_that_is_not_a_manifest_is_named(tmp_path):
