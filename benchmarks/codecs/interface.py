@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from speechtok.errors import InputError
+
 
 @dataclass(frozen=True)
 class Reconstruction:
@@ -38,3 +40,16 @@ class Codec(Protocol):
     def __call__(self, waveform: Tensor) -> Reconstruction:
         """Encode and decode ``(S,)``."""
         ...
+
+
+def encode(codec: Codec, waveform: Tensor) -> np.ndarray:
+    """Codes ``(Q, T)`` of ``(S,)``; without decoding them, if the codec has a method ``encode``.
+
+    Raises:
+        InputError: the codec has no codebooks.
+    """
+    method = getattr(codec, "encode", None)
+    codes: np.ndarray | None = method(waveform) if method else codec(waveform).codes
+    if codes is None:
+        raise InputError(f"codec {codec.identity!r} has no codebooks; expected one with codes")
+    return codes

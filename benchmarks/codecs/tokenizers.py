@@ -34,9 +34,16 @@ class TokenizerCodec:
     def __call__(self, waveform: Tensor) -> Reconstruction:
         """Encode and decode ``(S,)``."""
         tokens = self._cached.encode(waveform)
-        codes = tokens.codes[0, : self.num_codebooks].numpy().astype(np.int32)
+        codes = self._first(tokens)
         decoded = self.tokenizer.decode(tokens, num_codebooks=self.num_codebooks)[0]
         return Reconstruction(decoded, codes.size * math.log2(self.codebook_size), codes)
+
+    def encode(self, waveform: Tensor) -> np.ndarray:
+        """Codes ``(Q, T)`` of ``(S,)``."""
+        return self._first(self._cached.encode(waveform))
+
+    def _first(self, tokens: speechtok.SpeechTokens) -> np.ndarray:
+        return tokens.codes[0, : self.num_codebooks].numpy().astype(np.int32)
 
 
 def _num_codebooks(spec: Spec, tokenizer: Tokenizer) -> int:

@@ -209,3 +209,12 @@ def short_specs(specs: Iterable[str]) -> dict[str, str]:
         for spec in specs
         for name, _, source in [spec.partition("@")]
     }
+
+
+def nan_to_none(value: Any) -> Any:
+    """Replace NaN, which JSON lacks, in nested dictionaries and lists."""
+    if isinstance(value, dict):
+        return {name: nan_to_none(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [nan_to_none(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -23,19 +23,18 @@ Continuous features have ABX error rates too: the sum of the vectors of all code
 
 import argparse
 import json
-import math
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import speechtok
 from benchmarks.data import read_utterances
 from benchmarks.metrics.load import version
+from benchmarks.report.data import nan_to_none
 from benchmarks.report.write import SEMANTICS, write_file
 from benchmarks.semantics.labellers import (
     FrameFeatures,
@@ -139,7 +138,7 @@ def _measure(arguments: argparse.Namespace, command: str) -> dict[Path, str]:
             "probe": asdict(probe) if probe else None,
         }
         arguments.out.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(_nan_to_none(found), indent=1, allow_nan=False)
+        content = json.dumps(nan_to_none(found), indent=1, allow_nan=False)
         write_file(arguments.out / "semantics.json", content.encode())
         write_file(arguments.out / SEMANTICS, f"{text}\n`{command}`\n".encode())
     return aligned.failures
@@ -148,15 +147,6 @@ def _measure(arguments: argparse.Namespace, command: str) -> dict[Path, str]:
 def _abx(features: FrameFeatures, aligned: AlignedUtterances, delay: int) -> tuple[float, float]:
     labelled = aligned.label(features, "features", delay)
     return abx_scores(labelled, aligned.silence, features.vectors)
-
-
-def _nan_to_none(value: Any) -> Any:
-    """Replace NaN, which JSON lacks."""
-    if isinstance(value, dict):
-        return {name: _nan_to_none(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_nan_to_none(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 if __name__ == "__main__":
