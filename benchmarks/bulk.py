@@ -3,7 +3,7 @@
 ``python -m benchmarks.bulk`` makes 2 000 clips of 2 s, encodes them, checks that the codes are those of the encoder
 alone, and prints a Markdown table. ``--other DIR`` adds another version of the package, whose source tree is ``DIR``.
 
-- The encoder alone: batches of clips in memory, on all cores, in one process.
+- The encoder alone: batches of clips in memory, on all cores, in one process; with loading the tokenizer.
 - Reading: all files by one thread, divided by the number of cores. The command reads beside encoding.
 - The command: without the imports, and with loading the tokenizer, finding the files and writing the tokens.
 
@@ -59,12 +59,11 @@ def make_clips(folder: Path, count: int, seconds: float) -> None:
 def time_encoder(folder: Path, cores: int, codes: Path) -> dict[str, float]:
     """Encode all clips in batches, in this process, and save their codes. Returns seconds of reading and encoding."""
     torch.set_num_threads(cores)
-    tokenizer = speechtok.load()
     start = time.perf_counter()
     clips = [read_audio(path)[0] for path in sorted(folder.glob("*.wav"))]
     reading = time.perf_counter() - start
-    tokenizer.encode(torch.stack(clips[:BATCH]), RATE)
     start = time.perf_counter()
+    tokenizer = speechtok.load()
     batches = [torch.stack(clips[i : i + BATCH]) for i in range(0, len(clips), BATCH)]
     done = [tokenizer.encode(batch, RATE).codes for batch in batches]
     encoding = time.perf_counter() - start
@@ -109,7 +108,7 @@ def measure(clips: int, seconds: float, rounds: int, cores: int, other: Path | N
         root = Path(directory)
         (root / "clips").mkdir()
         make_clips(root / "clips", clips, seconds)
-        versions = {"command": (ROOT, ["--jobs", str(cores)])}
+        versions: dict[str, tuple[Path, list[str]]] = {"command": (ROOT, [])}
         if other is not None:
             versions["other"] = (other.resolve(), [])
         for number in range(rounds):

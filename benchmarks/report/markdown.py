@@ -107,8 +107,8 @@ def table(
     short = short_specs(report["codecs"])
     for spec in report["codecs"]:
         found = estimates(report, spec, selected)
-        cells = [_cell(found[BITRATE], 2, False)]
-        cells += [_cell(found[name], m["digits"], intervals) for name, m in metrics.items()]
+        cells = [cell(found[BITRATE], 2, False)]
+        cells += [cell(found[name], m["digits"], intervals) for name, m in metrics.items()]
         lines.append(f"| {short[spec]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -151,7 +151,7 @@ def recognition_table(report: Report) -> str:
                 count = found[names[1]].count
                 if count:
                     cells = [
-                        _cell(found[name], 3, name.startswith(("wer_gap", "cer_gap"))) if name in found else "–"
+                        cell(found[name], 3, name.startswith(("wer_gap", "cer_gap"))) if name in found else "–"
                         for name in names
                     ]
                     rows.append(f"| {' | '.join([recogniser, language, str(count), short[spec], *cells])} |")
@@ -170,7 +170,8 @@ def extremes_table(report: Report) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _cell(value: Estimate, digits: int, interval: bool) -> str:
+def cell(value: Estimate, digits: int, interval: bool) -> str:
+    """A mean, with its interval if asked; a dash without a value."""
     if math.isnan(value.mean):
         return "–"
     text = f"{value.mean:.{digits}f}"
