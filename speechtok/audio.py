@@ -1,6 +1,7 @@
 """Waveforms: checks and conversions, sample rates, audio files."""
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,25 @@ from speechtok.media.writer import encode_file
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
 """Sample rates outside these bounds are refused as a mistake, in hertz."""
 
-MAX_PEAK = 32.0
-"""A floating-point waveform with a larger peak is refused as unscaled PCM; smaller peaks above 1 are clipped."""
+MAX_PEAK = 2.0
+"""A floating-point waveform with a larger peak is refused as not scaled to [-1, 1]; smaller peaks above 1 are clipped.
+
+Decoders and resamplers overshoot by some decibels. What exceeds 6 dB is another scale, and clipping would destroy it.
+"""
+
+_STEREO_CORRELATION = 0.7
+"""Two rows that are more alike are taken for the channels of one recording. Of two utterances, it is about 0."""
+_STEREO_SAMPLES = 8_000
+"""Shorter rows may be alike by chance."""
 
 _PCM: dict[torch.dtype, tuple[float, float]] = {  # dtype -> (offset, full scale)
     torch.uint8: (128.0, 128.0),
     torch.int16: (0.0, 32_768.0),
     torch.int32: (0.0, 2_147_483_648.0),
 }
+
+_MAX_CHANNELS = 8
+"""A dimension of so few is taken for channels in messages."""
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -74,7 +86,8 @@ def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> 
 
     Args:
         waveform: tensor, array or list of samples, ``(S,)`` or ``(B, S)``. Floating point is taken as is, clipped to
-            [-1, 1]; int16, int32 and uint8 are PCM and scaled to that range.
+            [-1, 1]; int16, int32 and uint8 are PCM and scaled to that range. Two rows without ``lengths`` that look
+            like the channels of one recording give a warning.
         rows: number of rows that it must have, as a chunk of a stream; it may then be empty.
         lengths: ``(B,)``, samples of each row that count, as in :func:`check_lengths`. The samples after them may have
             any value, and become 0.
@@ -102,16 +115,18 @@ def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> 
         kind = "without values (device meta)" if x.is_meta else f"sparse or nested ({x.layout})"
         raise AudioError(f"waveform is {kind}; expected a dense tensor, (S,) or (B, S)")
     if x.ndim not in (1, 2):
-        raise AudioError(
-            f"waveform has shape {tuple(x.shape)}; expected (S,) or (B, S): average the channels of stereo audio first"
-        )
+        raise AudioError(f"waveform has shape {tuple(x.shape)}; expected (S,) or (B, S): {_way_out(x.shape)}")
     if rows is not None and (1 if x.ndim == 1 else x.shape[0]) != rows:
         vector = " or (S,)" if rows == 1 else ""
-        raise AudioError(f"waveform has shape {tuple(x.shape)}; expected ({rows}, S){vector}: a row for each utterance")
-    if rows is None and x.ndim == 2 and x.shape[1] <= 8 and x.shape[0] > 1_000:
+        stereo = "; average the channels of stereo audio with .mean(0)" if rows == 1 and 1 < x.shape[0] <= 8 else ""
+        raise AudioError(
+            f"waveform has shape {tuple(x.shape)}; expected ({rows}, S){vector}: a row for each utterance{stereo}"
+        )
+    if rows is None and x.ndim == 2 and x.shape[1] <= _MAX_CHANNELS and x.shape[0] > 1_000:
+        way_out = "average the channels with .mean(1)" if x.shape[1] > 1 else "remove the channel with .squeeze(1)"
         raise AudioError(
             f"waveform has shape {tuple(x.shape)}, which looks like (samples, channels); expected (S,) or (B, S): "
-            "average the channels with .mean(1)"
+            f"{way_out}"
         )
     if x.numel() == 0 and rows is None:
         raise AudioError(f"waveform has shape {tuple(x.shape)} and is empty; expected at least one sample")
@@ -126,7 +141,10 @@ def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> 
             x = x.masked_fill(past_end, int(_PCM.get(x.dtype, (0.0, 1.0))[0]))
     if x.dtype in _PCM:
         offset, scale = _PCM[x.dtype]
-        return ((x.to(torch.float64) - offset) / scale).to(torch.float32)
+        x = ((x.to(torch.float64) - offset) / scale).to(torch.float32)
+        if rows is None and lengths is None:
+            _warn_of_stereo(x)
+        return x
     peak = float(x.abs().amax()) if x.numel() else 0.0
     if not np.isfinite(peak):
         where = torch.nonzero(~torch.isfinite(x))[0].tolist()
@@ -140,7 +158,38 @@ def as_waveform(waveform: Any, rows: int | None = None, lengths: Any = None) -> 
             "divide PCM stored as floats by its full scale (32768 for 16 bits)"
         )
     x = x.to(torch.float32)
-    return x.clamp(-1.0, 1.0) if peak > 1.0 else x
+    if peak > 1.0:
+        x = x.clamp(-1.0, 1.0)
+    if rows is None and lengths is None:
+        _warn_of_stereo(x)
+    return x
+
+
+def _way_out(shape: torch.Size) -> str:
+    """How to make one or two dimensions of others."""
+    if len(shape) == 3:
+        for axis, size in ((1, shape[1]), (2, shape[2])):
+            if size == 1:
+                return f"remove the channel with .squeeze({axis})"
+            if size <= _MAX_CHANNELS:
+                return f"average the channels with .mean({axis})"
+    return "a row for each utterance, with channels averaged"
+
+
+def _warn_of_stereo(x: Tensor) -> None:
+    """Warn of ``(2, S)`` that holds the channels of one recording, as torchaudio reads stereo files."""
+    if len(x) != 2 or x.shape[1] < _STEREO_SAMPLES:
+        return
+    left, right = x
+    product, energies = torch.dot(left, right), torch.dot(left, left) * torch.dot(right, right)
+    correlation = float(product / energies.sqrt())
+    if abs(correlation) > _STEREO_CORRELATION:
+        warnings.warn(
+            f"waveform has 2 rows with a correlation of {correlation:.2f}, as the channels of a stereo recording have; "
+            "each row is encoded as an utterance of its own. Average channels with .mean(0); or pass lengths=, "
+            "which says that the rows are utterances",
+            stacklevel=2,
+        )
 
 
 def read_audio(source: Any, max_seconds: float | None = None) -> tuple[Tensor, int]:

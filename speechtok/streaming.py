@@ -85,7 +85,7 @@ def _step(method: Callable[Concatenate["Stream", P], R]) -> Callable[Concatenate
         except BaseException:
             if self._local.changed:
                 self._torn = self._closed = True
-            torch.set_grad_enabled(gradients)  # PyTorch's own context manager may have been interrupted, too
+            torch._C._set_grad_enabled(gradients)  # PyTorch's own context manager may have been interrupted, too
             raise
 
     return run

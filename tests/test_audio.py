@@ -1,5 +1,6 @@
 import io
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,18 @@ BAD_WAVEFORMS = {
     "no rows": (np.zeros((0, 5), np.float32), r"\(0, 5\).*empty; expected at least one sample"),
     "no samples in a row": (np.zeros((5, 0), np.float32), r"\(5, 0\).*empty; expected at least one sample"),
     "a scalar": (torch.tensor(0.5), r"shape \(\); expected \(S,\) or \(B, S\)"),
-    "three axes": (torch.zeros(1, 2, 50), r"\(1, 2, 50\); expected \(S,\) or \(B, S\)"),
-    "channels last": (np.zeros((2_000, 2), np.float32), r"\(2000, 2\).*\(samples, channels\); expected"),
+    "batch of mono": (
+        torch.zeros(3, 1, 50),
+        r"\(3, 1, 50\); expected .* or \(B, S\): remove the channel with .squeeze\(1\)",
+    ),
+    "batch of stereo": (torch.zeros(1, 2, 50), r"\(1, 2, 50\); expected .*: average the channels with .mean\(1\)"),
+    "batch of mono, channels last": (torch.zeros(3, 50, 1), r"expected .*: remove the channel with .squeeze\(2\)"),
+    "batch of stereo, channels last": (torch.zeros(3, 50, 2), r"expected .*: average the channels with .mean\(2\)"),
+    "three long axes": (torch.zeros(9, 9, 9), r"\(9, 9, 9\); expected .*: a row for each utterance, with channels"),
+    "channels last": (np.zeros((2_000, 2), np.float32), r"\(2000, 2\).*\(samples, channels\); expected .*.mean\(1\)"),
+    "mono, channels last": (np.zeros((2_000, 1), np.float32), r"\(2000, 1\).*channels\); expected .*.squeeze\(1\)"),
+    "floats of another scale": (np.full(50, 23.0), r"peak of 23; expected samples in \[-1, 1\]"),
+    "more than 6 dB too loud": (np.full(50, -2.01), r"peak of 2.01; expected samples in \[-1, 1\]"),
     "NaN": ([[0.0, 0.0], [0.0, float("nan")]], r"nan at row 1, sample 1; expected finite"),
     "infinite": (np.array([0.0, 0.0, -np.inf]), r"-inf at row 0, sample 2; expected finite"),
     "infinite in float16": (torch.tensor([0.0, torch.inf]).half(), r"inf at row 0, sample 1; expected finite"),
@@ -130,10 +141,43 @@ def test_samples_beyond_full_scale_are_clipped_and_no_others_touched(samples):
 
 
 def test_a_callers_array_is_never_written_to():
-    x = np.array([0.5, 2.0, -3.0], np.float32)
+    x = np.array([0.5, 1.5, -2.0], np.float32)
     for given_ in (x, torch.from_numpy(x)):
         as_waveform(given_)
-        assert x.tolist() == [0.5, 2.0, -3.0]
+        assert x.tolist() == [0.5, 1.5, -2.0]
+
+
+def test_two_rows_that_are_channels_of_one_recording_give_a_warning(speech):
+    left = torch.from_numpy(speech(1.0))
+    for right in (left, -left, 0.3 * left.roll(4) + 0.001 * torch.from_numpy(noise(16_000))):
+        stereo = torch.stack([left, right])
+        with pytest.warns(
+            UserWarning, match=r"2 rows with a correlation of -?\d\.\d\d, .* Average channels with .mean\(0\)"
+        ):
+            assert torch.equal(as_waveform(stereo), stereo)  # two utterances all the same
+        with pytest.warns(UserWarning, match="2 rows"):
+            as_waveform((stereo.double() * 32_767).short())
+
+
+def test_utterances_are_not_taken_for_channels(speech):
+    left = torch.from_numpy(speech(1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in range(1, 9):
+            as_waveform(torch.stack([left, torch.from_numpy(speech(1.0, seed=seed))]))
+        as_waveform(torch.stack([left, torch.zeros_like(left)]))
+        same = torch.stack([left, left])
+        as_waveform(same, lengths=[16_000, 16_000])
+        as_waveform(same, rows=2)
+        as_waveform(same[:, :1_000])
+        as_waveform(torch.stack([left, left, left]))
+
+
+def test_stereo_in_a_stream_of_one_row_is_refused():
+    with pytest.raises(
+        AudioError, match=r"\(2, 320\); expected \(1, S\) or \(S,\).*; average the channels .*.mean\(0\)"
+    ):
+        as_waveform(torch.zeros(2, 320), rows=1)
 
 
 def test_a_short_batch_is_not_taken_for_channels():
