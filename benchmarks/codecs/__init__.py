@@ -10,6 +10,7 @@ directory or a name on the Hugging Face hub.
 | ``encodec:6@SOURCE`` | EnCodec at 6 kbit/s |
 | ``mimi:8@SOURCE``, ``dac:4@SOURCE`` | Mimi with 8 codebooks, DAC with 4 |
 | ``xcodec:1@SOURCE`` | X-Codec at 1 kbit/s |
+| ``xcodec2@SOURCE``, ``snac@SOURCE`` | X-Codec 2 and SNAC, by their own packages |
 | ``lyra:6000@DIR`` | Lyra V2 at 6000 bit/s (3200, 6000 or 9200); ``DIR`` holds its TFLite models |
 | ``opus:6`` | Opus by FFmpeg at a nominal 6 kbit/s (6 to 256) |
 | ``codec2:3200`` | Codec 2 in mode 3200; needs the programs ``c2enc`` and ``c2dec`` |

@@ -8,9 +8,11 @@ from benchmarks.codecs.codec2 import Codec2
 from benchmarks.codecs.interface import Codec
 from benchmarks.codecs.lyra import Lyra
 from benchmarks.codecs.opus import Opus
+from benchmarks.codecs.snac import Snac
 from benchmarks.codecs.spec import Spec, parse_spec
 from benchmarks.codecs.tokenizers import TokenizerCodec
 from benchmarks.codecs.xcodec import XCodec
+from benchmarks.codecs.xcodec2 import XCodec2
 from speechtok.errors import InputError
 
 CODECS: dict[str, Callable[[Spec], Codec]] = {
@@ -18,6 +20,8 @@ CODECS: dict[str, Callable[[Spec], Codec]] = {
     "speechtokenizer": TokenizerCodec,
     **dict.fromkeys(speechtok.codecs.CODECS, TokenizerCodec),
     "xcodec": XCodec,
+    "xcodec2": XCodec2,
+    "snac": Snac,
     "lyra": Lyra,
     "opus": Opus,
     "codec2": Codec2,
