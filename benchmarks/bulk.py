@@ -56,9 +56,9 @@ def make_clips(folder: Path, count: int, seconds: float) -> None:
         soundfile.write(folder / f"{index:05}.wav", clip.numpy(), RATE)
 
 
-def time_encoder(folder: Path, cores: int, codes: Path) -> dict[str, float]:
+def time_encoder(folder: Path, codes: Path) -> dict[str, float]:
     """Encode all clips in batches, in this process, and save their codes. Returns seconds of reading and encoding."""
-    torch.set_num_threads(cores)
+    torch.set_num_threads(count_cores())
     start = time.perf_counter()
     clips = [read_audio(path)[0] for path in sorted(folder.glob("*.wav"))]
     reading = time.perf_counter() - start
@@ -97,7 +97,7 @@ def count_differences(codes: Path, out: Path) -> int:
     return sum(not torch.equal(a[0], b.to(torch.int64)) for a, b in zip(found, expected, strict=True))
 
 
-def measure(clips: int, seconds: float, rounds: int, cores: int, other: Path | None) -> dict[str, float]:
+def measure(clips: int, seconds: float, rounds: int, other: Path | None) -> dict[str, float]:
     """Measure all rows. Returns the best seconds of each, by name.
 
     Raises:
@@ -112,7 +112,7 @@ def measure(clips: int, seconds: float, rounds: int, cores: int, other: Path | N
         if other is not None:
             versions["other"] = (other.resolve(), [])
         for number in range(rounds):
-            alone = [sys.executable, "-m", "benchmarks.bulk", "--encoder", str(root), "--cores", str(cores)]
+            alone = [sys.executable, "-m", "benchmarks.bulk", "--encoder", str(root)]
             printed = subprocess.run(alone, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
             measured = json.loads(printed.splitlines()[-1])
             for name, (version, options) in versions.items():
@@ -125,9 +125,9 @@ def measure(clips: int, seconds: float, rounds: int, cores: int, other: Path | N
     return best
 
 
-def table(best: dict[str, float], clips: int, seconds: float, cores: int) -> str:
+def table(best: dict[str, float], clips: int, seconds: float) -> str:
     """The rows as Markdown."""
-    audio = clips * seconds
+    audio, cores = clips * seconds, count_cores()
     encoding, reading = best["encoding"], best["reading"] / cores
     names = {
         "encoder alone": encoding,
@@ -158,15 +158,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=integer_from(1), default=2000, help="number of clips (default: 2000)")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a clip (default: 2)")
     parser.add_argument("--rounds", type=integer_from(1), default=3, help="rounds (default: 3)")
-    parser.add_argument("--cores", type=integer_from(1), default=count_cores(), help="cores to use (default: all)")
     parser.add_argument("--other", type=Path, metavar="DIR", help="source tree of another version of the package")
     parser.add_argument("--encoder", type=Path, metavar="DIR", help=argparse.SUPPRESS)  # one row, in this process
     args = parser.parse_args(argv)
     if args.encoder:
-        print(json.dumps(time_encoder(args.encoder / "clips", args.cores, args.encoder / "codes.pt")))
+        print(json.dumps(time_encoder(args.encoder / "clips", args.encoder / "codes.pt")))
         return 0
-    best = measure(args.clips, args.seconds, args.rounds, args.cores, args.other)
-    print(table(best, args.clips, args.seconds, args.cores))
+    best = measure(args.clips, args.seconds, args.rounds, args.other)
+    print(table(best, args.clips, args.seconds))
     return 0
 
 

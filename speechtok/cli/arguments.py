@@ -46,7 +46,7 @@ def add_jobs_argument(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=_positive,
         metavar="N",
-        help="processes that work on several inputs (default: one for each processor core)",
+        help="processes that share several inputs, on a CPU (default: one more than there are processor cores)",
     )
 
 

@@ -29,7 +29,8 @@ def process_files(
 
     Args:
         args: arguments of :func:`~speechtok.cli.arguments.add_file_arguments`, ``plot``, and ``jobs``: the number of
-            processes, 0 for this one alone, ``None`` for one for each processor core.
+            processes, 0 for this one alone. ``None`` stands for one more than there are processor cores: while one
+            waits for the disk, the others compute.
         work: on one input.
         suffixes: of the files that a search of a folder finds.
         suffix: of an output whose name is not given.
@@ -55,7 +56,7 @@ def process_files(
             skipped = len(planned) - len(jobs)
             for folder in {job.target.parent for job in jobs}:
                 remove_orphans(folder)
-            workers = min(args.jobs or count_cores(), len(jobs)) if in_processes else 0
+            workers = min(args.jobs or count_cores() + 1, len(jobs)) if in_processes else 0
             results = _run(ChunkProcessor(tokenizer, work, jobs), workers)
             failed: dict[int, str] = {}
             with tqdm(total=len(planned), initial=skipped, unit="file", disable=len(planned) < 2) as bar:

@@ -4,7 +4,6 @@ import contextlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,23 +19,31 @@ Replacing = Callable[[Path], AbstractContextManager[BinaryIO]]
 """Opens an output for writing, as :func:`~speechtok.files.replacing` does."""
 
 _MAX_FILES = 64
-_MAX_BYTES = 16_000_000
+_MAX_BYTES = 8_000_000
 """Bounds of a chunk: its outputs stay open until it ends, and a chunk that is interrupted is lost."""
 
 
 class Work(ABC):
-    """The work of a command on one input. It is copied to other processes."""
+    """The work of a command on an input: read it, compute, and write the output. It is copied to other processes."""
 
     def warm_up(self, tokenizer: Tokenizer) -> None:  # noqa: B027, not every command is run in processes
         """Compute once, so that forked processes share what is prepared at the first use."""
 
     @abstractmethod
     def read(self, source: Path) -> Any:
-        """Read an input. Another thread calls it, while the input before it is processed."""
+        """Read an input."""
+
+    def may_join(self, group: list[Any], contents: Any) -> bool:
+        """Whether contents can be computed together with those of a group of earlier inputs."""
+        return False
 
     @abstractmethod
-    def process(self, tokenizer: Tokenizer, job: Job, contents: Any, replacing: Replacing) -> str:
-        """Write the output, given the result of :meth:`read`, and return the text to print about it."""
+    def compute(self, tokenizer: Tokenizer, group: list[Any]) -> list[Any]:
+        """Compute a result for the contents of each input of a group."""
+
+    @abstractmethod
+    def write(self, tokenizer: Tokenizer, job: Job, result: Any, replacing: Replacing) -> str:
+        """Write the output, and return the text to print about it."""
 
 
 @dataclass
@@ -45,6 +52,10 @@ class Outcome:
 
     report: str | None = None
     failure: str | None = None
+
+
+_Item = tuple[Job, Outcome, Any]
+"""A job with its contents, or with its result."""
 
 
 @dataclass(frozen=True)
@@ -63,34 +74,69 @@ class ChunkProcessor:
 
     def __call__(self, chunk: range) -> list[Outcome]:
         """Process some of the jobs, by their indices. A job that fails does not stop the others."""
-        outcomes = [Outcome() for _ in chunk]
         jobs = [self.jobs[index] for index in chunk]
+        _fetch([job.source for job in jobs])
+        outcomes = [Outcome() for _ in chunk]
         with Batch() as batch:
-            for job, outcome, contents in zip(jobs, outcomes, self._read_ahead(jobs), strict=True):
-                try:
-                    make_folder(job.target.parent)
-                    outcome.report = self.work.process(self.tokenizer, job, contents(), batch.replacing)
-                except Exception as error:  # whatever a file can bring about
-                    outcome.failure = describe_failure(job, error)
+            for group in self._groups(jobs, outcomes):
+                for job, outcome, result in self._compute(group):
+                    with _failures_noted(job, outcome):
+                        make_folder(job.target.parent)
+                        outcome.report = self.work.write(self.tokenizer, job, result, batch.replacing)
             unwritten = batch.flush()
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.target in unwritten:
                 outcome.report, outcome.failure = None, describe_failure(job, unwritten[job.target])
         return outcomes
 
-    def _read_ahead(self, jobs: list[Job]) -> Iterator[Callable[[], Any]]:
-        """Yield a function for each job that returns its contents or raises why they cannot be read."""
-        if len(jobs) == 1:
-            yield lambda: self.work.read(jobs[0].source)
-            return
-        with ThreadPoolExecutor(1) as pool:
-            following: Future[Any] = pool.submit(self.work.read, jobs[0].source)
-            for job in [*jobs[1:], None]:
-                future = following
-                if job is not None:
-                    future.exception()  # one input ahead, and not two: they may be hours of audio
-                    following = pool.submit(self.work.read, job.source)
-                yield future.result
+    def _groups(self, jobs: list[Job], outcomes: list[Outcome]) -> Iterator[list[_Item]]:
+        """Read the inputs, and group those that are computed together."""
+        group: list[_Item] = []
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            try:
+                contents = self.work.read(job.source)
+            except Exception as error:
+                outcome.failure = describe_failure(job, error)
+                continue
+            if group and not self.work.may_join([earlier for _, _, earlier in group], contents):
+                yield group
+                group = []
+            group.append((job, outcome, contents))
+        if group:
+            yield group
+
+    def _compute(self, group: list[_Item]) -> list[_Item]:
+        """Compute a group; each input alone if that fails."""
+        with contextlib.suppress(Exception):
+            results = self.work.compute(self.tokenizer, [contents for _, _, contents in group])
+            return [(job, outcome, result) for (job, outcome, _), result in zip(group, results, strict=True)]
+        done = []
+        for job, outcome, contents in group:
+            with _failures_noted(job, outcome):
+                done.append((job, outcome, self.work.compute(self.tokenizer, [contents])[0]))
+        return done
+
+
+def _fetch(paths: list[Path]) -> None:
+    """Let the system read files while this process computes."""
+    if len(paths) < 2 or not hasattr(os, "posix_fadvise"):
+        return
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):  # an error of the job
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block
+            try:
+                os.posix_fadvise(descriptor, 0, _MAX_BYTES, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _failures_noted(job: Job, outcome: Outcome) -> Iterator[None]:
+    """Note any error of a job, whatever its file can bring about, in its outcome."""
+    try:
+        yield
+    except Exception as error:
+        outcome.failure = describe_failure(job, error)
 
 
 def describe_failure(job: Job, error: BaseException) -> str:

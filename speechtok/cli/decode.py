@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from speechtok.audio import as_waveform
 from speechtok.cli.arguments import TOKENS_SUFFIX, Commands, add_file_arguments, add_jobs_argument
@@ -47,13 +48,19 @@ class _Decode(Work):
     def read(self, source: Path) -> Any:
         return SpeechTokens.load(source)
 
-    def process(self, tokenizer: Tokenizer, job: Job, contents: Any, replacing: Replacing) -> str:
-        source, target, tokens = path_text(job.source), path_text(job.target), contents
+    def compute(self, tokenizer: Tokenizer, group: list[Any]) -> list[Any]:
+        return [self._decode(tokenizer, tokens) for tokens in group]
+
+    def _decode(self, tokenizer: Tokenizer, tokens: SpeechTokens) -> tuple[SpeechTokens, Tensor]:
         if len(tokens) != 1:
             raise TokensError(
-                f"{source} holds {len(tokens)} utterances; expected one: split the batch in Python with tokens[i]"
+                f"it holds {len(tokens)} utterances; expected one: split the batch in Python with tokens[i]"
             )
-        waveform = as_waveform(tokenizer.decode(tokens, self.num_codebooks))[0]
+        return tokens, as_waveform(tokenizer.decode(tokens, self.num_codebooks))[0]
+
+    def write(self, tokenizer: Tokenizer, job: Job, result: Any, replacing: Replacing) -> str:
+        tokens, waveform = result
+        source, target = path_text(job.source), path_text(job.target)
         encoded = encode_file(target, job.target.suffix, waveform.cpu().numpy(), tokenizer.sample_rate)
         with replacing(job.target) as file:
             file.write(encoded)

@@ -14,6 +14,11 @@ from speechtok.cli.chunks import Replacing, Work
 from speechtok.cli.sources import Job
 from speechtok.cli.text import bitrate, duration, path_text, shape
 from speechtok.tokenizer import Tokenizer
+from speechtok.tokens import SpeechTokens
+
+_MAX_GROUP = 16
+_MAX_GROUP_SAMPLES = 2_000_000
+"""Bounds of a batch, with padding. A tokenizer computes in pieces of some seconds; more rows are not faster."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -44,8 +49,19 @@ class _Encode(Work):
     def read(self, source: Path) -> Any:
         return read_audio(source)
 
-    def process(self, tokenizer: Tokenizer, job: Job, contents: Any, replacing: Replacing) -> str:
-        tokens = tokenizer.encode(*contents, num_codebooks=self.num_codebooks)
+    def may_join(self, group: list[Any], contents: Any) -> bool:
+        longest = max(len(waveform) for waveform, _ in [*group, contents])
+        rates = {rate for _, rate in [*group, contents]}
+        return len(rates) == 1 and len(group) < _MAX_GROUP and (len(group) + 1) * longest <= _MAX_GROUP_SAMPLES
+
+    def compute(self, tokenizer: Tokenizer, group: list[Any]) -> list[Any]:
+        waveforms = [waveform for waveform, _ in group]
+        batch = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
+        tokens = tokenizer.encode(batch, group[0][1], [len(row) for row in waveforms], self.num_codebooks).to("cpu")
+        return [tokens[row] for row in range(len(tokens))]
+
+    def write(self, tokenizer: Tokenizer, job: Job, result: Any, replacing: Replacing) -> str:
+        tokens: SpeechTokens = result
         with replacing(job.target) as file:
             file.write(tokens.to_bytes())
         names = f"{path_text(job.source)} -> {path_text(job.target)}"

@@ -73,34 +73,53 @@ class _Roundtrip(Work):
     def read(self, source: Path) -> Any:
         return read_audio(source)
 
-    def process(self, tokenizer: Tokenizer, job: Job, contents: Any, replacing: Replacing) -> str:
-        waveform, sample_rate = contents
+    def compute(self, tokenizer: Tokenizer, group: list[Any]) -> list[Any]:
+        return [self._roundtrip(tokenizer, *contents) for contents in group]
+
+    def _roundtrip(self, tokenizer: Tokenizer, waveform: Tensor, sample_rate: int) -> "_Result":
         _warm_up(tokenizer)
         start = time.perf_counter()
         tokens = tokenizer.encode(waveform, sample_rate, num_codebooks=self.num_codebooks).to("cpu")
         encoded = time.perf_counter()
         decoded = tokenizer.decode(tokens).cpu()[0]
         end = time.perf_counter()
-        write_audio(job.target, decoded, tokenizer.sample_rate)
         reference = resample(waveform[None], sample_rate, tokenizer.sample_rate)[0]
-        scores, missing = _quality(reference, decoded, tokenizer.sample_rate)
+        return _Result(
+            reference, tokens, decoded, seconds(tokens) / (encoded - start), seconds(tokens) / (end - encoded)
+        )
+
+    def write(self, tokenizer: Tokenizer, job: Job, result: Any, replacing: Replacing) -> str:
+        tokens = result.tokens
+        write_audio(job.target, result.decoded, tokenizer.sample_rate)
+        scores, missing = _quality(result.reference, result.decoded, tokenizer.sample_rate)
         rows = [
             ("input", str(job.source)),
             ("duration", duration(tokens)),
             ("frames", f"{tokens.codes.shape[2]} at {tokens.frame_rate:g} Hz"),
             ("codes", shape(tokens)),
             ("bitrate", bitrate(tokens)),
-            ("encode", f"{seconds(tokens) / (encoded - start):.1f} x real time"),
-            ("decode", f"{seconds(tokens) / (end - encoded):.1f} x real time"),
+            ("encode", f"{result.encode_speed:.1f} x real time"),
+            ("decode", f"{result.decode_speed:.1f} x real time"),
             *scores,
             *([(", ".join(missing), f"not installed: {install_hint('bench')}")] if missing else []),
             ("output", str(job.target)),
         ]
         if self.plot:
             title = path_text(Path(job.source.name))
-            _draw(self.plot, tokenizer, reference, decoded, tokens, title, [("bitrate", bitrate(tokens)), *scores])
+            _draw(self.plot, tokenizer, result, title, [("bitrate", bitrate(tokens)), *scores])
             rows.append(("plot", str(self.plot)))
         return table(rows) + "\n"
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Input at the tokenizer's rate, its tokens, and the decoded audio; speeds in multiples of real time."""
+
+    reference: Tensor
+    tokens: SpeechTokens
+    decoded: Tensor
+    encode_speed: float
+    decode_speed: float
 
 
 def _warm_up(tokenizer: Tokenizer) -> None:
@@ -129,19 +148,11 @@ def _require_matplotlib() -> None:
         raise SpeechtokError(f"--plot needs matplotlib: {install_hint('plot')}") from error
 
 
-def _draw(
-    path: Path,
-    tokenizer: Tokenizer,
-    reference: Tensor,
-    decoded: Tensor,
-    tokens: SpeechTokens,
-    title: str,
-    scores: Rows,
-) -> None:
+def _draw(path: Path, tokenizer: Tokenizer, result: _Result, title: str, scores: Rows) -> None:
     from speechtok.plot import codebook_vectors, roundtrip_figure  # which imports matplotlib
 
-    vectors = codebook_vectors(tokenizer.embed, tokens)
-    figure = roundtrip_figure(reference, decoded, tokens, title, scores, vectors)
+    vectors = codebook_vectors(tokenizer.embed, result.tokens)
+    figure = roundtrip_figure(result.reference, result.decoded, result.tokens, title, scores, vectors)
     make_folder(path.parent)
     with replacing(path) as file:
         figure.savefig(file, format="png")
