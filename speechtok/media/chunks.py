@@ -6,7 +6,7 @@ other chunks follow them, and a file that ends before the announced size is trun
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from speechtok.errors import AudioError
@@ -152,7 +152,7 @@ class _Layout:
     def pieces(self, begin: int, patches: dict[int, bytes]) -> list[Piece]:
         """The file from ``begin`` on with ``patches`` in place of the bytes at those offsets, and nothing after it."""
         pieces: list[Piece] = []
-        changes = [(at, at + len(field), field) for at, field in patches.items()]
+        changes = [(at, at + (12 if field[:4] == b"RF64" else len(field)), field) for at, field in patches.items()]
         for start, end, field in sorted(changes + [(at, at, b"\0") for at in self.unpadded]):
             pieces += [(begin, start), field]
             begin = end
@@ -262,6 +262,12 @@ def plan_wav(source: Source, at: int = 0) -> list[Part]:
         patches = {ds64: (begin + total - at - 8).to_bytes(8, "little") + total.to_bytes(8, "little")}
     else:
         patches[layout.size_at] = family.size(total)
+    if begin + total - at > 2**32 - 1 and family is _RIFF and b"ds64" not in layout.chunks:
+        # libsndfile takes the size of a WAV file as it is written, in 32 bits
+        sizes = (begin + total - at + 28).to_bytes(8, "little") + total.to_bytes(8, "little") + bytes(12)
+        head = b"RF64\xff\xff\xff\xffWAVEds64" + _RIFF.size(len(sizes)) + sizes
+        patches = {at: head, layout.size_at: b"\xff\xff\xff\xff"}
+        layout = replace(layout, intact=False)
     parts = _plan_format(source, family, layout, at, patches)
     if layout.joined_at is not None:
         if source.at(layout.joined_at + 8, 4) != b"WAVE":

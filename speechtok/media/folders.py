@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
+from speechtok.errors import printable
 from speechtok.files import as_path
 
 AUDIO_SUFFIXES = (
@@ -53,6 +54,6 @@ def describe_left_out(left_out: "Counter[str]") -> str:
     """One line on the files that :func:`find_audio` left out; empty if there are none."""
     if not left_out:
         return ""
-    kinds = [f"{count} {suffix or 'without suffix'}" for suffix, count in left_out.most_common()]
+    kinds = [f"{count} {printable(suffix) or 'without suffix'}" for suffix, count in left_out.most_common()]
     more = f" and {len(kinds) - 8} more kinds" if len(kinds) > 8 else ""
     return f"left out: {', '.join(kinds[:8])}{more}; only files ending in audio suffixes are taken from a folder"

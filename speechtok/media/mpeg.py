@@ -4,6 +4,7 @@ Nothing in an MP3 says reliably how long it is: the Xing header may be missing o
 files, and an estimate from the bitrate is wrong for a variable one. The frames say it.
 """
 
+import functools
 from dataclasses import dataclass
 
 from speechtok.media.parts import Part, damaged, truncated
@@ -19,6 +20,8 @@ _BITRATES = {  # (version 1, layer) -> kbit/s by index
 }
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 
+_XING = (b"Xing", b"Info")
+
 _MAX_LEADING = 2_881
 """Bytes before the first whole frame: a recording of a broadcast begins within a frame."""
 
@@ -32,9 +35,11 @@ class Frame:
     rate: int
     size: int
     samples: int
-    side_info: int
+    xing: int
+    """Offset of a Xing header, after the side information."""
 
 
+@functools.lru_cache(4_096)
 def parse_header(head: bytes) -> Frame | None:
     """Parse a frame's header; ``None`` if it is none, or of a free bitrate."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
@@ -48,8 +53,8 @@ def parse_header(head: bytes) -> Frame | None:
     samples = 384 if layer == 1 else 1_152 if layer == 2 or first else 576
     size = (12 * bitrate // rate + padding) * 4 if layer == 1 else samples // 8 * bitrate // rate + padding
     mono = head[3] >> 6 == 3
-    side_info = (17 if mono else 32) if first else (9 if mono else 17)
-    return Frame(version, layer, rate, size, samples, side_info)
+    xing = (21 if mono else 36) if first else (13 if mono else 21)
+    return Frame(version, layer, rate, size, samples, xing)
 
 
 def tag_size(source: Source, at: int) -> int:
@@ -102,12 +107,13 @@ def plan_mpeg_range(source: Source, start: int, end: int) -> list[Part]:
     tagged = True
     at = start
     while at < end:
-        if size := tag_size(source, at):
-            at += size
-            tagged = True
-            continue
-        frame = parse_header(source.at(at, 4)) if at + 4 <= end else None
+        head = source.at(at, 40)
+        frame = parse_header(head[:4]) if at + 4 <= end else None
         if frame is None:
+            if size := tag_size(source, at):
+                at += size
+                tagged = True
+                continue
             if not runs and (found := first_frame(source, at, end)) is not None:
                 at = found
                 continue
@@ -118,7 +124,7 @@ def plan_mpeg_range(source: Source, start: int, end: int) -> list[Part]:
             raise damaged(source.name, f"no frame of MPEG audio at byte {at}")
         if at + frame.size > end:
             raise truncated(source.name, "its last frame is incomplete")
-        if not runs or tagged or (frame.layer == 3 and _xing_at(source, at, frame) is not None):
+        if not runs or tagged or (frame.layer == 3 and head[frame.xing : frame.xing + 4] in _XING):
             runs.append(_Run(at, at, frame))
         run = runs[-1]
         run.end = at = at + frame.size
@@ -144,16 +150,10 @@ def first_frame(source: Source, at: int, end: int) -> int | None:
     return None
 
 
-def _xing_at(source: Source, at: int, frame: Frame) -> int | None:
-    """Offset of the Xing or Info header within the frame at ``at``."""
-    offset = 4 + frame.side_info
-    return offset if source.at(at + offset, 4) in (b"Xing", b"Info") else None
-
-
 def _plan_run(source: Source, run: _Run, alone: bool) -> Part:
     """Plan the frames of one encoded file."""
-    xing = _xing_at(source, run.start, run.first) if run.first.layer == 3 else None
-    if xing is None:
+    xing = run.first.xing
+    if run.first.layer != 3 or source.at(run.start + xing, 4) not in _XING:
         # without a header libsndfile estimates the length from the size, and stops there
         announced = (run.frames + 2) * run.largest * 2
         return Part("libsndfile", [(run.start, run.end)], run.samples, announced_size=announced)

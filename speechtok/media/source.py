@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from speechtok.errors import AudioError, MissingFileError, quoted
+from speechtok.errors import AudioError, MissingFileError, printable, quoted
 from speechtok.files import as_path
 
 _SPOOLED = 64 * 2**20
@@ -180,7 +180,7 @@ def open_source(source: Any) -> Iterator[Source]:
 def shown(path: Path) -> str:
     """A path as messages name it: control characters and bytes that are not UTF-8 are escaped."""
     name = str(path)
-    return name if name.isprintable() and len(name) <= 255 else quoted(name)
+    return printable(name) if len(name) <= 255 else quoted(name)
 
 
 def _open_path(stack: contextlib.ExitStack, path: Path) -> Source:
