@@ -1,6 +1,7 @@
 # make demo               encode and decode a recording, and draw its codes: IN=FILE.wav, OUT=FOLDER
 # make test               run every check: ruff, mypy, pytest
 # make test-fast          run the tests that take less than a minute together
+# make test-transformers-5  run the tests of the integration with transformers 5; make test has transformers 4
 # make docs               build the documentation site into site/
 # make wheel              build a wheel for this platform into dist/
 # make constraints        update constraints.txt after a change of setup.cfg; UPGRADE=--upgrade for newer versions
@@ -21,6 +22,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
 UPGRADE ?=
+TRANSFORMERS_5 ?= 5.24.0
 IN ?= speechtok/assets/sample.flac
 OUT ?= demo
 
@@ -37,7 +39,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-fast docs wheel constraints default clean
+.PHONY: demo test test-fast test-transformers-5 docs wheel constraints default clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/speechtok roundtrip $(IN) $(OUT)/reconstruction.wav --plot $(OUT)/tokens.png --force
@@ -50,6 +52,11 @@ test: $(VENV)/test.ready
 
 test-fast: $(VENV)/test.ready
 	$(PYTEST) -m "not slow"
+
+test-transformers-5: $(VENV)/test.ready
+	test -d $(VENV)/transformers-5 || $(BIN)/pip install --quiet --disable-pip-version-check --no-warn-conflicts \
+	  --target $(VENV)/transformers-5 transformers==$(TRANSFORMERS_5)
+	PYTHONPATH=$(abspath $(VENV)/transformers-5) $(PYTEST) tests/lm tests/transformers
 
 docs: $(VENV)/docs.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

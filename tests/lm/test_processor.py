@@ -265,11 +265,8 @@ ids = processor("Say<|speech|>", speechtok.SpeechTokens.load("x.tokens"))["input
 print(type(processor).__name__, ids.tolist())
 """
     tokens[0].save(tmp_path / "x.tokens")
-    environment = {
-        **os.environ,
-        "HF_HOME": str(tmp_path / "cache"),
-        "PYTHONPATH": str(Path(speechtok.__file__).parents[1]),
-    }
+    paths = [str(Path(speechtok.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,

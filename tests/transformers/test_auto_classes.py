@@ -145,8 +145,8 @@ extractor = AutoFeatureExtractor.from_pretrained("model", **trust)
 inputs = extractor(np.load("a.npy"), sampling_rate=16_000, return_tensors="pt")
 print(json.dumps(model.encode(**inputs).audio_codes.flatten().tolist()))
 """
-    root = str(Path(speechtok.__file__).parents[1])
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "cache"), "PYTHONPATH": root}
+    paths = [str(Path(speechtok.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(paths)}
     for how in ("import", "trust"):
         done = subprocess.run(
             [sys.executable, "-c", program, how],
