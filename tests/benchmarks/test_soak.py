@@ -5,11 +5,11 @@ from benchmarks.soak import RATES, Latencies, Result, main, soak
 
 
 def test_every_utterance_of_callers_who_come_and_go_is_what_it_is_as_a_whole(tiny, speech):
-    result = soak(tiny, torch.from_numpy(speech(4.0)), streams=10, seconds=0.01, utterances=12)
-    assert result.utterances >= 12
+    result = soak(tiny, torch.from_numpy(speech(4.0)), streams=4, seconds=0.01, utterances=4)
+    assert result.utterances >= 4
     assert result.hung_up > 0
     assert result.different == 0
-    assert result.frames > 50
+    assert result.frames > 20
     assert sum(some.count for some in result.latencies.values()) > 100
     assert "0 utterances differ" in str(result)
 
@@ -37,6 +37,7 @@ def test_growth_is_that_after_the_warm_up():
     assert spread == pytest.approx(0.9)
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_a_table(capsys):
     before = torch.get_num_threads()
     assert main(["--minutes", "0.001", "--streams", "2"]) == 0
