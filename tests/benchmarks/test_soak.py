@@ -10,7 +10,7 @@ def test_every_utterance_of_callers_who_come_and_go_is_what_it_is_as_a_whole(tin
     assert result.hung_up > 0
     assert result.different == 0
     assert result.frames > 20
-    assert sum(some.count for some in result.latencies.values()) > 100
+    assert sum(some.count for some in result.latencies.values()) > 50
     assert "0 utterances differ" in str(result)
 
 
