@@ -125,6 +125,19 @@ def _read_bytes(file: BinaryIO, size: int) -> Tensor:
     return data
 
 
+class _Bounded:
+    """A file that does not reserve memory for more bytes than it has."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.readline = file.readline
+        self._file, self._size = file, size
+
+    def read(self, size: int) -> bytes:
+        if size > self._size:
+            raise ParseError("it ends too early")
+        return self._file.read(size)
+
+
 def _read_legacy(file: BinaryIO, size: int) -> Any:
     """Read the format of PyTorch before version 1.6: pickles, and the storages after them."""
     storages: dict[Any, tuple[torch.dtype, torch.UntypedStorage]] = {}
@@ -139,7 +152,7 @@ def _read_legacy(file: BinaryIO, size: int) -> Any:
         return storages[name][1]
 
     def load() -> Any:
-        return _Unpickler(file, find_storage).load()
+        return _Unpickler(_Bounded(file, size), find_storage).load()
 
     if load() != _LEGACY_MAGIC or load() != _LEGACY_PROTOCOL or load().get("little_endian") is not True:
         raise ParseError("it is not a file of torch.save")
@@ -175,7 +188,7 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
         code[0]: _PythonUnpickler.dispatch[code[0]] for code in (getattr(pickle, name) for name in _OPCODES.split())
     }
 
-    def __init__(self, file: BinaryIO, find_storage: Callable[[torch.dtype, Any, Any], torch.UntypedStorage]) -> None:
+    def __init__(self, file: Any, find_storage: Callable[[torch.dtype, Any, Any], torch.UntypedStorage]) -> None:
         super().__init__(file, encoding="utf-8")
         self._find_storage = find_storage
 

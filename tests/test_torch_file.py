@@ -198,6 +198,14 @@ def test_a_legacy_file_cannot_reserve_more_than_it_holds(tmp_path):
         read_torch_file(path)
 
 
+def test_a_text_of_a_legacy_file_cannot_be_longer_than_the_file(tmp_path):
+    path = save({"name": "abc"}, tmp_path, zipped=False)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"X\x03\0\0\0abc", b"X\xff\xff\xff\xffabc"))
+    with pytest.raises(ParseError, match="ends too early"):
+        read_torch_file(path)
+
+
 def test_ordered_dictionaries_are_read_without_their_attributes(tmp_path):
     written = OrderedDict(a=torch.ones(1))
     written._metadata = {"": {"version": 1}}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from speechtok.errors import VocabularyError
+from speechtok.errors import VocabularyError, quoted
 from speechtok.lm.deprecation import Renamed
 from speechtok.lm.patterns import InterleavedPattern, ParallelPattern
 
@@ -43,6 +43,12 @@ class Parser(ABC):
     def finish(self) -> Tensor:
         """Remaining codes of an utterance that ends here, ``(Q, T)``; possibly with fewer codebooks."""
 
+    @staticmethod
+    def _checked(symbols: Sequence[int], count: int) -> Sequence[int]:
+        if len(symbols) != count:
+            raise VocabularyError(f"the step has {len(symbols)} symbols; expected {count}")
+        return symbols
+
     def _emit(self, num_codebooks: int, frames: int) -> Tensor:
         """Remove the next frames from the pending codes and return their first ``num_codebooks`` codebooks."""
         codes = [[codebook.popleft() for _ in range(frames)] for codebook in self._pending[:num_codebooks]]
@@ -63,6 +69,7 @@ class LineParser(Parser):
         super().__init__(num_codebooks)
         self._pattern = pattern
         self._codebook_size = codebook_size
+        self._num_symbols = num_codebooks * codebook_size + pattern.max_run_length - 1
         self._length = 0
         self._frames = 0  # codes of codebook 0
         self._last_code: int | None = None  # code that a run length may follow
@@ -73,7 +80,9 @@ class LineParser(Parser):
 
     def feed(self, symbols: Sequence[int]) -> Tensor:
         """See :meth:`Parser.feed`."""
-        (symbol,) = symbols
+        (symbol,) = self._checked(symbols, 1)
+        if not 0 <= symbol < self._num_symbols:
+            raise VocabularyError(f"the symbol {quoted(symbol)} follows; expected one of 0 to {self._num_symbols - 1}")
         q, code = divmod(symbol, self._codebook_size)
         if q >= len(self._pending):
             return self._feed_run_length(symbol - len(self._pending) * self._codebook_size + 2)
@@ -141,6 +150,7 @@ class GridParser(Parser):
 
     def feed(self, symbols: Sequence[int]) -> Tensor:
         """See :meth:`Parser.feed`."""
+        symbols = self._checked(symbols, len(self._delays))
         eos, pad = self._codebook_size + 1, self._codebook_size + 2
         frames = self._frames
         if frames is None and symbols[0] == eos:
@@ -150,7 +160,7 @@ class GridParser(Parser):
             if self._step < delay:
                 valid = symbol == pad
             elif frames is None or self._step < delay + frames:
-                valid = symbol < self._codebook_size
+                valid = 0 <= symbol < self._codebook_size
                 codes.append((q, symbol))
             else:  # heads of one step do not see each other: another one may write a code where codebook 0 ends
                 valid = symbol == eos or (delay == 0 and self._step == frames)

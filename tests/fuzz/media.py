@@ -1,4 +1,4 @@
-"""Fuzzer of audio files: the kinds of the table of tests, with flipped bits, cut and joined pieces, and other headers."""
+"""Fuzzer of audio files: those of the table of kinds, with flipped bits, cut and joined pieces, and other headers."""
 
 import random
 import struct

@@ -82,3 +82,15 @@ def test_a_wrong_step_is_described(pattern, steps, message):
         parser.feed(step)
     with pytest.raises(VocabularyError, match=message):
         parser.feed(steps[-1])
+
+
+@pytest.mark.parametrize(("pattern", "num_codebooks"), [("semantic", 1), ("flatten", 4), ("delay", 4), ("parallel", 4)])
+@pytest.mark.parametrize("symbol", [-1, -3, -(10**6), 10**6, 2**40])
+def test_symbols_that_no_id_has_are_refused(pattern, num_codebooks, symbol):
+    vocab = speechtok.AudioVocabulary(INFO, pattern, num_codebooks)
+    parser, width = vocab.parser(), num_codebooks if vocab.is_grid else 1
+    with pytest.raises(VocabularyError, match="symbol"):
+        parser.feed([symbol] * width)
+    with pytest.raises(VocabularyError, match=f"the step has {width + 1} symbols; expected {width}"):
+        parser.feed([0] * (width + 1))
+    assert parser.feed([0] * width) is not None
