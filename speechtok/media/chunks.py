@@ -152,7 +152,9 @@ class _Layout:
     def pieces(self, begin: int, patches: dict[int, bytes]) -> list[Piece]:
         """The file from ``begin`` on with ``patches`` in place of the bytes at those offsets, and nothing after it."""
         pieces: list[Piece] = []
-        changes = [(at, at + (12 if field[:4] == b"RF64" else len(field)), field) for at, field in patches.items()]
+        changes = []
+        for at, field in patches.items():  # a head of RF64 takes the place of the 12 bytes of RIFF
+            changes.append((at, at + (12 if len(field) > 12 and field[:4] == b"RF64" else len(field)), field))
         for start, end, field in sorted(changes + [(at, at, b"\0") for at in self.unpadded]):
             pieces += [(begin, start), field]
             begin = end
@@ -242,6 +244,15 @@ def _samples_end(
     return source.size, "metadata", source.size
 
 
+def _find_chunk(source: Source, family: _Family, at: int, wanted: bytes) -> int:
+    """Where the contents of a chunk begin that follows the samples; 0 if there is none."""
+    while (chunk := family.read(source, at)) is not None and 0 <= chunk[1] <= source.size:
+        if chunk[0] == wanted:
+            return at + family.header
+        at = family.next(source, at + family.header, chunk[1])
+    return 0
+
+
 # --- WAV and Wave64
 
 _PCM_TAGS = {1, 3, 6, 7}
@@ -268,6 +279,9 @@ def plan_wav(source: Source, at: int = 0) -> list[Part]:
         head = b"RF64\xff\xff\xff\xffWAVEds64" + _RIFF.size(len(sizes)) + sizes
         patches = {at: head, layout.size_at: b"\xff\xff\xff\xff"}
         layout = replace(layout, intact=False)
+    if source.at(at, 4) == b"BW64":  # the newer name of RF64
+        patches[at] = b"RF64"
+        layout = replace(layout, intact=False)
     parts = _plan_format(source, family, layout, at, patches)
     if layout.joined_at is not None:
         if source.at(layout.joined_at + 8, 4) != b"WAVE":
@@ -279,6 +293,8 @@ def plan_wav(source: Source, at: int = 0) -> list[Part]:
 def plan_w64(source: Source) -> list[Part]:
     """Plan a Wave64 file: WAV with GUIDs for ids and sizes of 64 bits."""
     layout = _find_samples(source, _W64, 40, b"data")
+    if layout.joined_at is not None:
+        raise damaged(source.name, f"another file is joined to it at byte {layout.joined_at}")
     begin, total = layout.ranges[0][0], layout.total
     patches = {16: (begin + total).to_bytes(8, "little"), layout.size_at: _W64.size(total)}
     return _plan_format(source, _W64, layout, 0, patches)
@@ -311,22 +327,27 @@ def plan_aiff(source: Source) -> list[Part]:
     form_size = int.from_bytes(source.at(4, 4), "big")
     file_end = None if _is_unknown(form_size, 4) or form_size == 0 else form_size + 8
     layout = _find_samples(source, _AIFF, 12, b"SSND", skip=8, file_end=file_end)
-    common = layout.contents(source, b"COMM", 22)
+    begin, end = layout.ranges[0]
+    common_at = layout.chunks.get(b"COMM", (0, 0))[0]
+    common_at = common_at or _find_chunk(source, _AIFF, _AIFF.next(source, end, 0), b"COMM")
+    common = source.at(common_at, 22) if common_at else b""
     if len(common) < 18:
         raise damaged(source.name, "it has no format before its samples")
     channels, bits = int.from_bytes(common[:2], "big"), int.from_bytes(common[6:8], "big")
     compression = common[18:22] if source.at(8, 4) == b"AIFC" else b""
     width = _AIFF_WIDTHS.get(compression, -(-bits // 8) if compression in _AIFF_LINEAR else 0)
-    samples = layout.total // (channels * width) if channels * width else None
+    offset = int.from_bytes(source.at(begin - 8, 4), "big")  # of the first sample
+    samples = max(layout.total - offset, 0) // (channels * width) if channels * width else None
     intact = layout.intact and (samples is None or samples == int.from_bytes(common[2:6], "big"))
     if layout.joined_at is not None:
         raise damaged(source.name, f"another file is joined to it at byte {layout.joined_at}")
     if intact:
         return [Part("libsndfile", None, samples)]
-    begin = layout.ranges[0][0]
+    if common_at > end:
+        raise damaged(source.name, "the sizes in its header are wrong, and its format follows its samples")
     patches = {4: _AIFF.size(begin + layout.total - 8), layout.size_at: _AIFF.size(layout.total + 8)}
     if samples is not None:
-        patches[layout.chunks[b"COMM"][0] + 2] = min(samples, 2**32 - 1).to_bytes(4, "big")
+        patches[common_at + 2] = min(samples, 2**32 - 1).to_bytes(4, "big")
     return [Part("libsndfile", layout.pieces(0, patches), samples)]
 
 
@@ -347,22 +368,13 @@ def plan_caf(source: Source) -> list[Part]:
     samples = layout.total // width if linear else None
     patches = {} if layout.intact else {layout.size_at: _CAF.size(layout.total + 4)}
     parts = [Part(decoder, layout.pieces(0, patches) if patches else None, samples)]
-    table = _find_chunk(source, layout.ranges[0][1], b"pakt") or layout.chunks.get(b"pakt", (0, 0))[0]
+    table = _find_chunk(source, _CAF, layout.ranges[0][1], b"pakt") or layout.chunks.get(b"pakt", (0, 0))[0]
     if codec == b"alac" and table:
         # FFmpeg trims the last packet to the samples that are valid, though it is no longer
         valid = int.from_bytes(source.at(table + 8, 8), "big")
         pieces: list[Piece] = [(0, table + 20), bytes(4), (table + 24, source.size)]
         parts = [Part(decoder, None, valid, otherwise=Part("caf", pieces, valid))]
     return parts
-
-
-def _find_chunk(source: Source, at: int, wanted: bytes) -> int | None:
-    """Where the contents of a chunk begin that follows the samples."""
-    while (chunk := _CAF.read(source, at)) is not None and 0 <= chunk[1] <= source.size:
-        if chunk[0] == wanted:
-            return at + _CAF.header
-        at += _CAF.header + chunk[1]
-    return None
 
 
 # --- a header and samples: AU, NIST SPHERE

@@ -9,7 +9,7 @@ from speechtok.media.source import Source
 
 def plan_mp4(source: Source) -> list[Part]:
     """Plan a file of ISO boxes, with an index (``moov``) or in fragments."""
-    at = 0
+    at = index_at = 0
     names: set[bytes] = set()
     while at < source.size:
         head = source.at(at, 16)
@@ -25,7 +25,10 @@ def plan_mp4(source: Source) -> list[Part]:
         names.add(head[4:8])
         if at + size > source.size:
             raise truncated(source.name, f"of {size} bytes of its box {_text(head[4:8])}, {source.size - at} are there")
-        if head[4:8] == b"moov":
+        if head[4:8] == b"moov" and at != index_at:
+            if index_at:
+                raise damaged(source.name, f"a second file is joined to it before byte {at}")
+            index_at = at
             _check_index(source, at + 8, at + size)
         at += size
     if b"moov" not in names:
@@ -60,13 +63,12 @@ def _check_index(source: Source, at: int, end: int, depth: int = 0) -> None:
 # --- Matroska, WebM
 
 _SEGMENT, _CLUSTER, _EBML = 0x18538067, 0x1F43B675, 0x1A45DFA3
-_TOP = {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, _CLUSTER}
-"""Elements of a segment, which end a cluster of unknown size."""
 
 
 def plan_matroska(source: Source) -> list[Part]:
     """Plan a Matroska or WebM file; a live recording leaves the sizes of its segment and clusters open."""
     at, clusters = 0, 0
+    starts: list[int] = []
     while at < source.size:
         element = _read_element(source, at)
         if element is None:
@@ -77,6 +79,8 @@ def plan_matroska(source: Source) -> list[Part]:
             raise damaged(source.name, f"no Matroska element at byte {at}")
         name, start, size = element
         clusters += name == _CLUSTER
+        if name == _EBML:
+            starts.append(at)  # of a file, or of another that is joined to it
         # the contents of the segment are walked, and those of a cluster of unknown size
         if name == _SEGMENT or size is None:
             if name not in (_SEGMENT, _CLUSTER):
@@ -90,7 +94,10 @@ def plan_matroska(source: Source) -> list[Part]:
         at = start + size
     if not clusters:
         raise truncated(source.name, "it ends before its samples begin")
-    return [Part("matroska")]
+    if len(starts) < 2:
+        return [Part("matroska")]
+    ends = [*starts[1:], source.size]
+    return [Part("matroska", [piece]) for piece in zip(starts, ends, strict=True)]
 
 
 def _read_element(source: Source, at: int) -> tuple[int, int, int | None] | None:
@@ -220,6 +227,8 @@ def plan_asf(source: Source) -> list[Part]:
                 raise truncated(source.name, "its last packet is cut")
             if not live and (at + size > source.size or (packet_size and announced * packet_size > size)):
                 raise truncated(source.name, f"it announces {announced} packets and holds fewer")
+            if not live and source.find(ASF_HEADER, at + size) >= 0:
+                raise damaged(source.name, f"a second file is joined to it after byte {at + size}")
             return [Part("asf")]
         if size < 24:
             break
@@ -228,8 +237,8 @@ def plan_asf(source: Source) -> list[Part]:
 
 
 def plan_wavpack(source: Source) -> list[Part]:
-    """Plan a WavPack file."""
-    at = samples = 0
+    """Plan a WavPack file, and those joined to its end."""
+    at, parts, begin, samples, announced = 0, [], 0, 0, 0
     while at < source.size:
         head = source.at(at, 32)
         if head[:4] != b"wvpk" or len(head) < 32:
@@ -240,15 +249,22 @@ def plan_wavpack(source: Source) -> list[Part]:
                 raise truncated(source.name, "its last block is cut")
             raise damaged(source.name, f"no block of WavPack at byte {at}")
         if int.from_bytes(head[24:28], "little") & 0x800:  # the first block of those for the same samples
+            if head[16:20] == b"\0\0\0\0" and samples:
+                parts.append(_finish_wavpack(source, begin, at, samples, announced))
+                begin, samples = at, 0
+            if not samples:
+                announced = int.from_bytes(head[12:16], "little")
             samples += int.from_bytes(head[20:24], "little")
-        if at == 0:
-            announced = int.from_bytes(head[12:16], "little")
         at += int.from_bytes(head[4:8], "little") + 8
         if at > source.size:
             raise truncated(source.name, "its last block is cut")
+    return [*parts, _finish_wavpack(source, begin, source.size, samples, announced)]
+
+
+def _finish_wavpack(source: Source, begin: int, end: int, samples: int, announced: int) -> Part:
     if announced != 0xFFFF_FFFF and samples < announced:
         raise truncated(source.name, f"it announces {announced} samples and holds {samples}")
-    return [Part("wv", samples=samples)]
+    return Part("wv", None if (begin, end) == (0, source.size) else [(begin, end)], samples)
 
 
 def plan_tta(source: Source) -> list[Part]:
@@ -261,8 +277,13 @@ def plan_tta(source: Source) -> list[Part]:
     frames = -(-samples // frame)
     sizes = source.read(22, min(4 * frames, source.size))
     total = sum(int.from_bytes(sizes[i : i + 4], "little") for i in range(0, len(sizes), 4))
-    if 22 + 4 * frames + 4 + total > source.size:
+    end = 22 + 4 * frames + 4 + total
+    if end > source.size:
         raise truncated(source.name, f"it announces {samples} samples and holds fewer")
+    while end < source.size and (size := tag_size(source, end)):
+        end += size
+    if not trailing_zeros(source, end, source.size):
+        raise damaged(source.name, f"bytes that are no samples follow them at byte {end}")
     return [Part("tta", samples=samples)]
 
 

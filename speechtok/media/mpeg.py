@@ -22,8 +22,8 @@ _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 
 
 _XING = (b"Xing", b"Info")
 
-_MAX_LEADING = 2_881
-"""Bytes before the first whole frame: a recording of a broadcast begins within a frame."""
+_MAX_LEADING = 2**14
+"""Bytes before the first whole frame: a recording of a broadcast begins within a frame, or with a header of HTTP."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +139,20 @@ def plan_mpeg_range(source: Source, start: int, end: int) -> list[Part]:
 
 
 def first_frame(source: Source, at: int, end: int) -> int | None:
-    """The first of three frames in a row, or of those up to the end."""
-    for candidate in range(at, min(at + _MAX_LEADING, end - 4)):
-        position, count = candidate, 0
+    """The first of three frames in a row, or ``None`` if there are none nearby."""
+    while at < end and source.at(at, 1) == b"\0":  # some writers fill the space after a tag
+        block = source.read(at, min(2**16, end - at))
+        at += len(block) - len(block.lstrip(b"\0"))
+    window = source.read(at, min(_MAX_LEADING, end - at))
+    candidate = window.find(b"\xff")
+    while candidate >= 0:
+        position, count = at + candidate, 0
         while count < 3 and position < end and (frame := parse_header(source.at(position, 4))) is not None:
             position += frame.size
             count += 1
         if count == 3:
-            return candidate
+            return at + candidate
+        candidate = window.find(b"\xff", candidate + 1)
     return None
 
 
@@ -160,13 +166,13 @@ def _plan_run(source: Source, run: _Run, alone: bool) -> Part:
     flags = int.from_bytes(source.at(run.start + xing + 4, 4), "big")
     counted = run.frames - 1
     announced = int.from_bytes(source.at(run.start + xing + 8, 4), "big") if flags & 1 else 0
-    if announced > counted:
+    if announced > counted + 1:  # some writers count the frame with the header
         raise truncated(source.name, f"it announces {announced} frames and holds {counted}")
     delay_at = xing + 8 + 4 * (flags & 1) + 2 * (flags & 2) + 25 * (flags & 4) + (flags & 8) // 2 + 21
     delays = source.at(run.start + delay_at, 3)
     delay, padding = delays[0] << 4 | delays[1] >> 4, (delays[1] & 15) << 8 | delays[2]
     samples = counted * run.first.samples
-    if announced == counted:
+    if counted <= announced:
         trimmed = samples - delay - padding
         return Part("libsndfile", None if alone else [(run.start, run.end)], trimmed, tolerance=2 * 1_152)
     # the header counts other frames than there are: it is that of a part, so decode all of them without it

@@ -8,7 +8,7 @@ from speechtok.errors import AudioError
 from speechtok.media import ffmpeg, sndfile
 from speechtok.media.mono import Mono
 from speechtok.media.parts import Part, damaged, truncated
-from speechtok.media.signature import find_planner
+from speechtok.media.signature import find_planner, skip_tags
 from speechtok.media.source import Source, open_source
 
 _MAX_HEADER = 4_096
@@ -32,10 +32,11 @@ def read_media(source: Any, max_seconds: float | None = None) -> tuple[str, np.n
     """
     with open_source(source) as opened:
         try:
-            parts = find_planner(opened)(opened)
-            mono = _decode(opened, parts, None, max_seconds)
+            file = skip_tags(opened)
+            parts = find_planner(file)(file)
+            mono = _decode(file, parts, None, max_seconds)
             if (channel := mono.cancelled_channel()) is not None:
-                mono = _decode(opened, parts, channel, max_seconds)
+                mono = _decode(file, parts, channel, max_seconds)
         except AudioError:
             raise
         except (OSError, ValueError, MemoryError, RecursionError) as error:  # the disk, or a closed file object

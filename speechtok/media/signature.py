@@ -1,11 +1,12 @@
 """Kinds of files, by their first bytes: audio that is read, and what else is found in folders of audio."""
 
 from collections.abc import Callable
+from typing import IO, cast
 
 from speechtok.errors import AudioError
 from speechtok.media import chunks, containers, flac, mpeg, ogg
 from speechtok.media.parts import Part, truncated
-from speechtok.media.source import Source
+from speechtok.media.source import Source, View
 
 Planner = Callable[[Source], list[Part]]
 
@@ -78,6 +79,16 @@ _OTHERS: list[tuple[bytes, str]] = [
 ]
 
 
+def skip_tags(source: Source) -> Source:
+    """The file without ID3 tags at its start, which do not belong there, unless it is of MPEG audio or AAC."""
+    at = 0
+    while at < source.size and (size := mpeg.tag_size(source, at)):
+        at += size
+    if at and source.at(at, 4) in (b"fLaC", b"RIFF", b"RF64", b"FORM", b"OggS", b"wvpk", b"TTA1"):
+        return Source(source.name, cast("IO[bytes]", View(source, [(at, source.size)])))
+    return source
+
+
 def find_planner(source: Source) -> Planner:
     """The planner for the kind of file that its first bytes show.
 
@@ -122,8 +133,6 @@ def _find_frames(source: Source) -> Planner | None:
     while at < source.size and (size := mpeg.tag_size(source, at)):
         at += size
     head = source.at(at, 8)
-    if at and (rest := {b"fLaC": "FLAC", b"RIFF": "WAV", b"FORM": "AIFF", b"OggS": "Ogg"}.get(head[:4])):
-        raise AudioError(f"{source.name} is {rest} with an ID3 tag before it; remove the tag: expected {rest} alone")
     if len(head) >= 7 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return containers.plan_adts
     if at or mpeg.first_frame(source, at, source.size) is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from speechtok.media.mpeg import parse_header
 from tests.media.encode import (
     data_offset,
     ff,
@@ -205,6 +206,31 @@ def _aiff_sizes(frames: int | None = None, size: int | None = None) -> bytes:
     return patched(data, *patches)
 
 
+def _aiff_reordered() -> bytes:
+    data = sf(_x(), 16_000, "AIFF", "PCM_16")
+    common, samples = data.index(b"COMM"), data.index(b"SSND")
+    moved = data[common : common + 26]
+    return data[:common] + data[samples:] + moved + data[common + 26 : samples]
+
+
+def _vbri(frames: bytes) -> bytes:
+    """A frame with the header of Fraunhofer's encoder, and the frames after it."""
+    return frames[:4] + bytes(32) + b"VBRI\0\1" + bytes(parse_header(frames[:4]).size - 42) + frames
+
+
+def _count_more(mp3: bytes, frames: int) -> bytes:
+    """An MP3 whose Xing header counts other frames than there are."""
+    place = mp3.index(b"Info") + 8
+    return patched(mp3, (place, struct.pack(">I", int.from_bytes(mp3[place : place + 4], "big") + frames)))
+
+
+def _opus_rate(rate: int) -> bytes:
+    """Opus that was encoded from another rate."""
+    first, *others = ogg_pages(sf(_x(48_000), 48_000, "OGG", "OPUS"))
+    at = first.index(b"OpusHead") + 12
+    return with_checksum(patched(first, (at, struct.pack("<I", rate)))) + b"".join(others)
+
+
 def _au(size: int | None = None, subtype: str = "PCM_16") -> bytes:
     data = sf(_x(), 16_000, "AU", subtype)
     return data if size is None else patched(data, (8, struct.pack(">I", size)))
@@ -258,6 +284,7 @@ KINDS: list[Kind] = [
     Kind("RIFX (big-endian WAV)", "intact", _rifx),
     Kind("RF64", "intact", _rf64),
     Kind("RF64", "size unknown", lambda: _rf64(announced=0)),
+    Kind("BW64", "intact", lambda: b"BW64" + _rf64()[4:]),
     Kind("RF64", "cut", lambda: _cut(_rf64()), **_fails("truncated")),
     Kind("WAV", "data size 0", lambda: _wav_size(0)),
     Kind("WAV", "data size 0xFFFFFFFF, from a pipe", lambda: _wav_size(0xFFFF_FFFF, 0xFFFF_FFFF)),
@@ -280,6 +307,7 @@ KINDS: list[Kind] = [
     Kind("AIFF-C, mu-law", "intact", lambda: sf(_x(), 16_000, "AIFF", "ULAW"), similarity=LOSSY),
     Kind("AIFF", "sizes 0, after a crash", lambda: _aiff_sizes(0, 0)),
     Kind("AIFF", "number of samples too small", lambda: _aiff_sizes(frames=5_000)),
+    Kind("AIFF", "format after the samples", _aiff_reordered),
     Kind("AIFF", "cut", lambda: _cut(_aiff_sizes()), **_fails("truncated")),
     Kind("AU, 16 bits", "intact", _au),
     Kind("AU, mu-law", "size unknown", lambda: _au(0xFFFF_FFFF, "ULAW"), similarity=LOSSY),
@@ -304,6 +332,7 @@ KINDS: list[Kind] = [
     Kind("FLAC", "number of samples too large", lambda: flac_total(_flac(), 10**6), **_fails("truncated")),
     Kind("FLAC", "two files joined", lambda: _flac() + _flac(_y()), source=_both),
     Kind("FLAC", "ID3v1 tag at the end, samples unknown", lambda: flac_total(_flac(), 0) + b"TAG" + bytes(125)),
+    Kind("FLAC", "ID3v2 tag before it", lambda: id3(4_000) + _flac()),
     Kind("FLAC", "cut", lambda: _cut(_flac()), **_fails("truncated")),
     Kind("FLAC", "cut, number of samples unknown", lambda: flac_total(_flac(), 0)[:-100], **_fails("truncated")),
     Kind("FLAC", "a bit flipped", lambda: _flip(_flac()), **_fails("undamaged")),
@@ -318,11 +347,16 @@ KINDS: list[Kind] = [
     Kind("MP3", "two files joined", lambda: _mp3() + _mp3(samples=_y()), **_lossy(source=_both), **_MADE),
     Kind("MP3", "joined to one without Xing header", lambda: _mp3() + strip_id3(_mp3(xing=False, samples=_y())), **_lossy(source=_both, slack=0.3), **_MADE),
     Kind("MP3", "begins within a frame, a recording", lambda: b"\x12" * 77 + strip_id3(_mp3(xing=False)), **_lossy(), **_MADE),
+    Kind("MP3", "VBRI header", lambda: _vbri(strip_id3(_mp3(44_100, xing=False))), **_lossy(rate=44_100), **_MADE),
+    Kind("MP3", "Xing header that counts itself", lambda: _count_more(_mp3(), 1), **_lossy(), **_MADE),
+    Kind("MP3", "Xing header that counts too few frames", lambda: _count_more(_mp3(), -10), **_lossy(), **_MADE),
+    Kind("MP3", "zeros after the tag", lambda: id3(400) + bytes(30_000) + strip_id3(_mp3(xing=False)), **_lossy(), **_MADE),
     Kind("MP3", "cut", lambda: _cut(_mp3()), **_fails("truncated"), **_MADE),
     Kind("MP3", "cut within a frame, without Xing header", lambda: _mp3(xing=False)[:-50], **_fails("truncated"), **_MADE),
     Kind("MP3", "bytes in the middle that are no frame", lambda: _mp3(xing=False)[:4_000] + bytes(99) + _mp3(xing=False)[4_000:], **_fails("no frame of MPEG audio at byte"), **_MADE),
     Kind("MP2", "intact", lambda: ff(_padded(16_000), 16_000, "mp2", "mp2"), **_lossy(slack=0.3), **_MADE),
     # --- Ogg
+    Kind("Ogg Opus, from 44.1 kHz", "intact", lambda: _opus_rate(44_100), **_lossy(rate=48_000)),
     Kind("Ogg Vorbis", "intact", _vorbis, **_lossy()),
     Kind("Ogg Opus", "intact", _opus, **_lossy()),
     Kind("Ogg Vorbis", "chained", lambda: _vorbis() + _vorbis(_y()), **_lossy(source=_both)),
@@ -349,6 +383,7 @@ KINDS: list[Kind] = [
     Kind("M4A, AAC", "cut", lambda: _cut(_m4a()), **_fails("truncated", **_MADE)),
     Kind("M4A, AAC", "without index, after a crash", lambda: _without_index(_m4a()), **_fails("index .moov. is missing", **_MADE)),
     Kind("MP4, AAC", "index first, cut", lambda: _cut(index_first(_m4a("mp4")), 0.9), **_fails("truncated", **_MADE)),
+    Kind("M4A, AAC", "two files joined", lambda: _m4a() + _m4a(), **_fails("second file is joined", **_MADE)),
     Kind("MP4", "video without sound", _video, **_fails("holds no audio", needs_ffmpeg=True, **_MADE)),
     # --- Matroska
     Kind("WebM, Opus", "intact", _webm, **_ffmpeg(rate=48_000)),
@@ -357,6 +392,7 @@ KINDS: list[Kind] = [
     Kind("Matroska, FLAC", "intact", lambda: _m4a("matroska", "flac"), **_ffmpeg(similarity=EXACT, slack=0.0)),
     Kind("Matroska, PCM", "intact", lambda: _m4a("matroska", "pcm_s16le"), **_ffmpeg(similarity=EXACT, slack=0.0)),
     Kind("Matroska, AC-3", "intact", lambda: ff(_padded(48_000), 48_000, "matroska", "ac3"), **_ffmpeg(rate=48_000, slack=0.3)),
+    Kind("WebM, Opus", "two files joined", lambda: _webm() + ff(_y(48_000), 48_000, "webm", "libopus"), **_ffmpeg(rate=48_000, source=lambda: _both(48_000), slack=0.3)),
     Kind("WebM, Opus", "cut", lambda: _cut(_webm()), **_fails("truncated", **_MADE)),
     Kind("WebM, Opus", "sizes unknown, cut", lambda: _cut(_webm(options={"live": "1"}, seekable=False)), **_fails("truncated", **_MADE)),
     # --- frames without a container
@@ -371,10 +407,13 @@ KINDS: list[Kind] = [
     # --- others
     Kind("WMA 2", "intact", lambda: ff(_padded(16_000), 16_000, "asf", "wmav2", bit_rate=32_000), **_ffmpeg(slack=0.3)),
     Kind("WMA 1", "intact", lambda: ff(_padded(16_000), 16_000, "asf", "wmav1", bit_rate=32_000), **_ffmpeg(slack=0.3)),
+    Kind("WMA 2", "two files joined", lambda: 2 * ff(_x(), 16_000, "asf", "wmav2", bit_rate=32_000), **_fails("second file is joined", **_MADE)),
     Kind("WMA 2", "cut", lambda: _cut(ff(_x(), 16_000, "asf", "wmav2", bit_rate=32_000)), **_fails("truncated", **_MADE)),
     Kind("WavPack", "intact", lambda: _m4a("wv", "wavpack"), **_ffmpeg(similarity=EXACT, slack=0.0)),
+    Kind("WavPack", "two files joined", lambda: _m4a("wv", "wavpack") + ff(_y(), 16_000, "wv", "wavpack"), **_ffmpeg(similarity=EXACT, slack=0.0, source=_both)),
     Kind("WavPack", "cut", lambda: _cut(_m4a("wv", "wavpack")), **_fails("truncated", **_MADE)),
     Kind("True Audio", "intact", lambda: _m4a("tta", "tta"), **_ffmpeg(similarity=EXACT, slack=0.0)),
+    Kind("True Audio", "two files joined", lambda: _m4a("tta", "tta") * 2, **_fails("no samples follow", **_MADE)),
     Kind("True Audio", "cut", lambda: _cut(_m4a("tta", "tta")), **_fails("truncated", **_MADE)),
     # --- no audio
     Kind("Git LFS pointer", "named .wav", lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", **_fails("git lfs pull")),
