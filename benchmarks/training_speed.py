@@ -52,7 +52,7 @@ def measure(config: str, overrides: Sequence[str], steps: int) -> float:
     """
     loaded = load_config(config, [*overrides, "quantizer.start_step=0"])
     splits = load_splits(loaded, World())
-    trainer = Trainer(loaded, splits.train, None, splits.features, splits.labels)
+    trainer = Trainer(loaded, splits.train, None, splits.features, splits.labels, splits.noise)
     with ThreadPoolExecutor(1) as pool:
         upcoming = pool.submit(trainer.batch, 0)
         for step in range(WARM_UP_STEPS + steps):

@@ -1,7 +1,7 @@
 """Figures of a report."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.bootstrap import Estimate
 from benchmarks.report.data import BITRATE, Report, estimates, is_anchor, short_sources, short_specs, to_array
 
 _COLUMNS = 3
@@ -17,17 +18,30 @@ DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "zero": 
 
 
 def rate_distortion(report: Report, names: Sequence[str] | None = None) -> Figure:
-    """Metrics over the bitrate, with 95 % confidence intervals; a line joins the codecs of one family.
-
-    The axes follow the codecs. The original is a dashed line, or a note at the edge if it lies outside.
+    """The figure of :func:`draw_rate_distortion` for a report.
 
     Args:
         report: see :func:`benchmarks.report.data.build_report`.
         names: of the metrics; those of the summary by default.
     """
     names = list(names or [name for name, m in report["metrics"].items() if m["summary"]] or report["metrics"])
-    figure, axes = _grid(len(names), 3.3)
     found = {spec: estimates(report, spec) for spec in report["codecs"]}
+    return draw_rate_distortion(report["metrics"], found, names)
+
+
+def draw_rate_distortion(
+    metrics: Mapping[str, Any], found: Mapping[str, Mapping[str, Estimate]], names: Sequence[str]
+) -> Figure:
+    """Metrics over the bitrate, with 95 % confidence intervals; a line joins the codecs of one family.
+
+    The axes follow the codecs. The original is a dashed line, or a note at the edge if it lies outside.
+
+    Args:
+        metrics: of the report, by name.
+        found: bitrate and metrics of each codec.
+        names: of the metrics that are drawn.
+    """
+    figure, axes = _grid(len(names), 3.3)
     families = _families([spec for spec in found if not is_anchor(spec)] or list(found))
     for axis, name in zip(axes, names, strict=False):
         for colour, (family, specs) in enumerate(families.items()):
@@ -40,7 +54,7 @@ def rate_distortion(report: Report, names: Sequence[str] | None = None) -> Figur
             axis.plot(rates, means, "o-", ms=4, color=f"C{colour}", label=family)
             axis.fill_between(rates, lows, highs, color=f"C{colour}", alpha=0.2)
             axis.vlines(rates, lows, highs, color=f"C{colour}", alpha=0.5)
-        metric = report["metrics"][name]
+        metric = metrics[name]
         axis.set(xscale="log", xlabel="kbit/s", title=f"{metric['title']} ({DIRECTIONS[metric['better']]})")
         axis.grid(alpha=0.3)
         if "identity" in found and found["identity"][name].count:
