@@ -79,7 +79,7 @@ def test_loading_leaves_the_random_state_as_it_was(saved):
 
 
 def test_weights_that_fit_float16_are_saved_in_half_the_size_and_no_others_are(tmp_path, tiny, new_tokenizer):
-    rounded = new_tokenizer().half().float()
+    rounded = new_tokenizer().round_weights()
     rounded.save(tmp_path / "half")
     tiny.save(tmp_path / "full")
     half, full = (safetensors.torch.load_file(tmp_path / name / WEIGHTS) for name in ("half", "full"))
@@ -92,7 +92,7 @@ def test_weights_that_fit_float16_are_saved_in_half_the_size_and_no_others_are(t
 
 @pytest.mark.parametrize("value", [1e-8, 65_504.5, 1e30, 2**-24 * 1.5, 1 + 2**-12])
 def test_a_weight_that_float16_cannot_hold_is_saved_exactly(tmp_path, new_tokenizer, value):
-    tokenizer = new_tokenizer().half().float()
+    tokenizer = new_tokenizer().round_weights()
     with torch.no_grad():
         tokenizer.encoder.embed.weight[0, 0] = value
     tokenizer.save(tmp_path)

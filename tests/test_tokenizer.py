@@ -122,30 +122,67 @@ def test_no_gradient_is_kept_of_encoding_or_decoding(new_tokenizer, speech):
 
 
 def test_weights_of_any_precision_compute_in_float32(new_tokenizer, speech):
-    half = new_tokenizer().half()
-    rounded = new_tokenizer().half().float()
-    assert half.fingerprint == rounded.fingerprint
+    rounded = new_tokenizer().round_weights()
     expected = rounded.encode(speech(0.3), RATE)
-    for tok in (half, new_tokenizer().half().double()):
+    for tok in (copy.deepcopy(rounded).half(), copy.deepcopy(rounded).half().double()):
+        assert tok.device.type == "cpu"
+        assert tok.quantizer.codebooks.dtype != torch.float32
+        assert tok.fingerprint == rounded.fingerprint
         tokens = tok.encode(speech(0.3), RATE)
         assert torch.equal(tokens.codes, expected.codes)
         assert torch.equal(tok.decode(tokens), rounded.decode(expected))
 
 
-def test_neither_autocast_nor_another_default_dtype_changes_a_token(tiny, speech):
-    expected = tiny.encode(speech(0.3), RATE)
-    audio = tiny.decode(expected)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_a_conversion_that_would_change_the_codes_leaves_the_weights_and_says_so(tiny, new_tokenizer, speech, dtype):
+    model = torch.nn.ModuleDict({"tokenizer": new_tokenizer(), "head": torch.nn.Linear(2, 2)})
+    with pytest.warns(UserWarning, match=f"keeps its weights in torch.float32: {dtype} would change its codes"):
+        model.to(dtype)
+    tok = model["tokenizer"]
+    assert model["head"].weight.dtype == dtype
+    assert tok.fingerprint == tiny.fingerprint
+    assert tok.decoder_fingerprint == tiny.decoder_fingerprint
+    assert torch.equal(tok.encode(speech(0.3), RATE).codes, tiny.encode(speech(0.3), RATE).codes)
+
+
+def test_neither_autocast_nor_default_dtypes_and_devices_nor_inference_mode_change_a_token(tiny, speech):
+    def results():
+        tokens = tiny.encode(np.stack([speech(0.3), speech(0.3, seed=1)]), RATE, lengths=[4800, 1000])
+        with tiny.stream(2) as stream:
+            codes = stream.encode(torch.from_numpy(np.stack([speech(0.1)] * 2)), lengths=[1600, 100])
+            flushed = stream.flush()
+            audio = stream.decode(tokens.codes)
+            drained = stream.drain()
+        return [tokens.codes, tiny.decode(tokens), tiny.embed(tokens), codes, flushed, audio, drained]
+
+    expected = results()
+
+    def check():
+        assert all(torch.equal(a, b) for a, b in zip(results(), expected, strict=True))
+
     with torch.autocast("cpu", torch.bfloat16):
-        tokens = tiny.encode(speech(0.3), RATE)
-        assert torch.equal(tokens.codes, expected.codes)
-        assert torch.equal(tiny.decode(tokens), audio)
-    torch.set_default_dtype(torch.float64)
-    try:
-        tokens = tiny.encode(speech(0.3), RATE)
-        assert torch.equal(tokens.codes, expected.codes)
-        assert torch.equal(tiny.decode(tokens), audio)
-    finally:
-        torch.set_default_dtype(torch.float32)
+        check()
+    with torch.inference_mode():
+        check()
+    for device in ("meta", "cuda"):  # whether or not it exists
+        with torch.device(device):
+            check()
+    for dtype in (torch.float64, torch.bfloat16):
+        torch.set_default_dtype(dtype)
+        try:
+            check()
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+def test_a_call_is_encode_and_data_parallel_says_why_it_cannot(tiny, speech):
+    expected = tiny.encode(speech(0.1), RATE, num_codebooks=2)
+    assert torch.equal(tiny(speech(0.1), RATE, num_codebooks=2).codes, expected.codes)
+    assert torch.equal(torch.nn.DataParallel(tiny)(speech(0.1), RATE, num_codebooks=2).codes, expected.codes)
+    replica = tiny._replicate_for_data_parallel()  # as it does on several devices
+    for call in (lambda: replica(speech(0.1), RATE), lambda: replica.decode(expected)):
+        with pytest.raises(InputError, match=r"copy made by torch.nn.DataParallel.*one tokenizer per device"):
+            call()
 
 
 # --- promise 5: no lookahead in the encoder, at most one frame in the decoder
@@ -529,8 +566,8 @@ def optimise(tok: ConvNeXtTokenizer) -> None:
     optimizer.step()
 
 
-def round_to_half(tok: ConvNeXtTokenizer) -> None:
-    tok.half().float()
+def round_weights(tok: ConvNeXtTokenizer) -> None:
+    tok.round_weights()
 
 
 CHANGES = [
@@ -541,7 +578,7 @@ CHANGES = [
     load_state,
     assign_state,
     optimise,
-    round_to_half,
+    round_weights,
 ]
 
 

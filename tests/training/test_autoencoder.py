@@ -84,7 +84,7 @@ def test_a_seanet_trains_with_a_teacher_and_its_decoder_with_an_adversary(values
     trainer = trainer_of(config_of(values, distillation={"features": extracted(values, tmp_path / "features")}))
     terms = [trainer.run_step(trainer.batch(step)) for step in range(3)]
     assert 0 < terms[-1]["features_over_time"] < 1.4
-    trainer.tokenizer.half().float().save(tmp_path / "first")
+    trainer.tokenizer.round_weights().save(tmp_path / "first")
     stage = config_of(
         values,
         start_from=str(tmp_path / "first"),
