@@ -47,6 +47,8 @@ def _check_index(source: Source, at: int, end: int, depth: int = 0) -> None:
         size, name = int.from_bytes(head[:4], "big"), head[4:8]
         if size < 8 or at + size > end:
             return
+        if name == b"stsd":
+            _check_entries(source, at + 16, at + size)
         if name in _PARENTS and depth < 8:
             _check_index(source, at + 8, at + size, depth + 1)
         if name in _TABLES:
@@ -57,6 +59,15 @@ def _check_index(source: Source, at: int, end: int, depth: int = 0) -> None:
             limit = source.size if unlisted else size // width
             if entries > limit:
                 raise damaged(source.name, f"its table {_text(name)} announces {entries} entries")
+        at += size
+
+
+def _check_entries(source: Source, at: int, end: int) -> None:
+    """Check that the descriptions of formats fit into their table."""
+    while at + 8 <= end:
+        size = int.from_bytes(source.at(at, 4), "big")
+        if size < 8 or at + size > end:
+            raise damaged(source.name, f"the description of a format at byte {at} has {size} bytes")
         at += size
 
 

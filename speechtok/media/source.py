@@ -46,6 +46,7 @@ class Source:
 
     def read(self, start: int, count: int) -> bytes:
         """Read ``count`` bytes at ``start``, fewer at the end of the file."""
+        count = min(count, self.size - start)
         if count <= 0:
             return b""
         self._file.seek(self._base + start)
