@@ -70,9 +70,17 @@ def find_sources(names: list[str], suffixes: Collection[str], out: str | None) -
         if not some:
             result.failures.append(f"{printable(name)}: no input found; expected files that end in {_listed(suffixes)}")
         for source in some:
-            sources.setdefault(os.path.realpath(source.path), source)
+            sources.setdefault(_real(source.path), source)
     result.sources += sources.values()
     return result
+
+
+def _real(path: str | os.PathLike[str]) -> str:
+    """The path without links; of one that no file can have, an error for later, just the path."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return os.path.abspath(path)
 
 
 def _expand(name: str) -> list[str]:
@@ -86,10 +94,10 @@ def _without_earlier_outputs(files: list[Path], root: str, out: str | None) -> l
     """Leave out the files of an output folder within the folder searched, as if ``roundtrip . out`` is run twice."""
     if out is None:
         return files
-    folder = Path(os.path.realpath(out))
-    if folder == Path(os.path.realpath(root)) or not folder.is_relative_to(os.path.realpath(root)):
+    folder = Path(_real(out))
+    if folder == Path(_real(root)) or not folder.is_relative_to(_real(root)):
         return files
-    return [file for file in files if not Path(os.path.realpath(file)).is_relative_to(folder)]
+    return [file for file in files if not Path(_real(file)).is_relative_to(folder)]
 
 
 def _listed(suffixes: Collection[str]) -> str:
@@ -111,7 +119,7 @@ def plan_outputs(names: list[str], sources: list[Source], out: str | None, suffi
         The jobs, and a message for each input whose output is an input, or that of another input.
     """
     folder = _output_folder(names, sources, out)
-    inputs = {os.path.realpath(source.path) for source in sources}
+    inputs = {_real(source.path) for source in sources}
     writers: dict[str, Path] = {}
     jobs, failures = [], []
     for source in sources:
@@ -119,7 +127,7 @@ def plan_outputs(names: list[str], sources: list[Source], out: str | None, suffi
             target = source.path.with_suffix(suffix)
         else:
             target = (folder / source.relative_path).with_suffix(suffix) if folder else Path(out)
-        key = os.path.realpath(target)
+        key = _real(target)
         if key in inputs:
             failures.append(
                 f"{path_text(source.path)}: its output {path_text(target)} is an input; choose another output with -o"
