@@ -4,7 +4,9 @@
 # make test-transformers-5  run the tests of the integration with transformers 5; make test has transformers 4
 # make docs               build the documentation site into site/
 # make wheel              build a wheel for this platform into dist/
-# make constraints        update constraints.txt after a change of setup.cfg; UPGRADE=--upgrade for newer versions
+# make constraints        update constraints.txt and requirements/ after a change of setup.cfg; UPGRADE=--upgrade for
+#                         newer versions
+# make licences           update the table of licences, docs/licences.md
 # make default DATA=DIR   train the default tokenizer from speech with phone labels (hours on a CPU)
 #
 # Each target installs what it needs into the virtual environment $(VENV).
@@ -36,10 +38,11 @@ ENCODER ?=
 DECODER ?=
 
 BIN = $(VENV)/bin
+EXTRAS = core lm media plot completion train fairseq2 bench examples docs dev
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-fast test-transformers-5 docs wheel constraints default clean
+.PHONY: demo test test-fast test-transformers-5 docs wheel constraints licences default clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/speechtok roundtrip $(IN) $(OUT)/reconstruction.wav --plot $(OUT)/tokens.png --force
@@ -64,8 +67,8 @@ docs: $(VENV)/docs.ready
 wheel: $(VENV)/bin/python
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
-# Versions in the file stay where they fit, and the comments at its top. A condition stays only where a library has two
-# versions: constraints install nothing.
+# Versions in constraints.txt stay where they fit, and the comments at its top. A condition stays only where a library has two
+# versions: constraints install nothing. The files of requirements/ install: one for each extra, with hashes.
 constraints: $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	cp constraints.txt $(VENV)/constraints.txt
@@ -75,6 +78,15 @@ constraints: $(VENV)/bin/python
 	  awk -F '==' 'NR == FNR { count[$$1]++; next } count[$$1] == 1 { sub(/ ;.*/, "") } { print }' \
 	  $(VENV)/constraints.txt $(VENV)/constraints.txt; } > $(VENV)/constraints.new
 	mv $(VENV)/constraints.new constraints.txt
+	mkdir -p requirements
+	for extra in $(EXTRAS); do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
+	    --constraints constraints.txt $$(test $$extra = core || echo --extra $$extra) setup.cfg \
+	    --output-file requirements/$$extra.txt || exit 1; \
+	done
+
+licences: $(VENV)/test.ready $(VENV)/docs.ready
+	$(BIN)/python -m docs.licences
 
 # The three stages of the tokenizer share one folder of decoded audio, hence the links.
 default: $(VENV)/test.ready

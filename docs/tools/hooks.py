@@ -15,6 +15,7 @@ _MARKER = re.compile(r"^<!-- fields: (\S+) -->$", re.MULTILINE)
 _INCLUDED = {
     "../CONTRIBUTING.md": "contributing.md",
     "../CHANGELOG.md": "changelog.md",
+    "../SECURITY.md": "security.md",
     "../speechtok/assets/MODEL_CARD.md": "model-card.md",
 }
 """Files outside of ``docs/`` that pages link to, and the pages of the site that include them."""

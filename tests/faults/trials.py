@@ -137,7 +137,7 @@ def run_trials(plan: Plan, folder: Path) -> Outcome:
     for _ in range(plan.trials):
         action = rng.choice(plan.actions)
         # a run that continues has fewer calls left: spread the faults over all of them
-        last = 2 * all_calls // plan.trials if plan.in_a_row else all_calls
+        last = all_calls // plan.trials if plan.in_a_row else all_calls
         call, length = rng.randint(1, max(1, last)), rng.choice([1, 3, 40])
         what = f"{action} at call {call}"
         settings = clean | {"FAULT_ACTION": action, "FAULT_CALL": str(call), "FAULT_LENGTH": str(length)}
