@@ -37,11 +37,11 @@ from benchmarks.metrics.load import version
 from benchmarks.report.data import nan_to_none
 from benchmarks.report.write import SEMANTICS, write_file
 from benchmarks.semantics.labellers import (
-    FrameFeatures,
     code_delay,
     code_labeller,
     code_vectors,
-    kmeans_labeller,
+    fit_clusters,
+    label_clusters,
     latent_features,
     teacher_features,
     training_labels,
@@ -100,17 +100,20 @@ def _measure(arguments: argparse.Namespace, command: str) -> dict[Path, str]:
     phones = codebook_scores(codes, aligned.silence, delay)
     learned = [grid[0].numpy() for grid in training_labels(labeller, aligned, train, "codes for the n-gram model")]
     units = [unit_scores("codebook 0", codes, aligned.silence, learned, size, code_vectors(tokenizer))]
-    continuous = {"sum of the vectors of all codebooks": _abx(latent_features(tokenizer), aligned, delay)}
+    latent = latent_features(tokenizer)
+    summed = aligned.label(latent, "vectors", delay)
+    continuous = {"sum of the vectors of all codebooks": abx_scores(summed, aligned.silence, latent.vectors)}
     probe = probe_speakers(codes.labels, codes.speakers, size)
     for teacher_name, teacher in teachers.items():
         name = f"k-means ({size}) on {teacher_name}"
-        clusters_of = kmeans_labeller(name, teacher, aligned, train, size)
-        labelled = aligned.label(clusters_of, name)
+        centroids, learned = fit_clusters(name, teacher, aligned, train, size)
+        features = teacher_features(teacher)
+        frames_of = aligned.label(features, name)
+        continuous[f"features of {teacher_name}"] = abx_scores(frames_of, aligned.silence, features.vectors)
+        labelled = label_clusters(frames_of, features.vectors, centroids)
         clusters, spoken = labelled.joined
         phones.append(score(name, clusters[0], spoken, aligned.silence))
-        learned = [g[0].numpy() for g in training_labels(clusters_of, aligned, train, f"{name}: for the n-gram model")]
-        units.append(unit_scores(name, labelled, aligned.silence, learned, size, clusters_of.vectors))
-        continuous[f"features of {teacher_name}"] = _abx(teacher_features(teacher), aligned, 0)
+        units.append(unit_scores(name, labelled, aligned.silence, learned, size, centroids.numpy()))
 
     frames = f"{delay} frame" if delay == 1 else f"{delay} frames"
     speakers = (
@@ -142,11 +145,6 @@ def _measure(arguments: argparse.Namespace, command: str) -> dict[Path, str]:
         write_file(arguments.out / "semantics.json", content.encode())
         write_file(arguments.out / SEMANTICS, f"{text}\n`{command}`\n".encode())
     return aligned.failures
-
-
-def _abx(features: FrameFeatures, aligned: AlignedUtterances, delay: int) -> tuple[float, float]:
-    labelled = aligned.label(features, "features", delay)
-    return abx_scores(labelled, aligned.silence, features.vectors)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Sources of labels: the codes of a tokenizer, and k-means on the features of a teacher."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import speechtok
-from benchmarks.semantics.labelling import AlignedUtterances, Labeller
+from benchmarks.semantics.labelling import AlignedUtterances, LabelledUtterances, Labeller
 from speechtok.resampling import resample
 from speechtok.tokenizer import Tokenizer
 from training.manifest import Utterance
@@ -80,42 +81,20 @@ def _interpolated(teacher: Teacher) -> Callable[[Tensor, int, Tensor], Tensor]:
     return features
 
 
-class Clusters:
-    """Labels frames with the nearest centroid.
-
-    Args:
-        features: computes features ``(T, D)`` from a waveform, its sample rate and the frame centres.
-        centroids: ``(N, D)``.
-    """
-
-    def __init__(self, features: Callable[[Tensor, int, Tensor], Tensor], centroids: Tensor) -> None:
-        self._features, self._centroids = features, centroids
-
-    def __call__(self, waveform: Tensor, rate: int, centres: Tensor) -> Tensor:
-        """Labels ``(1, T)``."""
-        return assign_clusters(self._features(waveform, rate, centres), self._centroids)[None]
-
-    @property
-    def vectors(self) -> np.ndarray:
-        """The centroids."""
-        found: np.ndarray = self._centroids.numpy()
-        return found
-
-
 def code_delay(tokenizer: Tokenizer) -> int:
     """Frames by which the codes of a tokenizer lag behind the phones: the lookahead of its decoder."""
     return int(getattr(tokenizer, "lookahead", 0)) // tokenizer.hop_length
 
 
-def kmeans_labeller(
+def fit_clusters(
     name: str,
     teacher: Teacher,
     aligned: AlignedUtterances,
     train: Sequence[Utterance],
     clusters: int,
     seed: int = 0,
-) -> Clusters:
-    """Fit k-means to the features of a teacher, and label frames with the clusters.
+) -> tuple[Tensor, list[np.ndarray]]:
+    """Fit k-means to the features of a teacher.
 
     Args:
         name: for the progress bar.
@@ -124,10 +103,19 @@ def kmeans_labeller(
         train: utterances to fit k-means to; as many as :data:`FIT_FRAMES` need.
         clusters: number of clusters.
         seed: of the order of the utterances and of k-means.
+
+    Returns:
+        Centroids ``(N, D)``, and the labels ``(T,)`` of the utterances that they were fitted to.
     """
-    features = _interpolated(teacher)
-    pieces = list(training_labels(features, aligned, train, f"{name}: fitting", seed))
-    return Clusters(features, fit_kmeans(torch.cat(pieces).numpy(), clusters, seed))
+    pieces = list(training_labels(_interpolated(teacher), aligned, train, f"{name}: fitting", seed))
+    centroids = fit_kmeans(torch.cat(pieces).numpy(), clusters, seed)
+    return centroids, [assign_clusters(piece, centroids).numpy() for piece in pieces]
+
+
+def label_clusters(frames: LabelledUtterances, vectors: np.ndarray, centroids: Tensor) -> LabelledUtterances:
+    """Replace the numbers of frames, whose features are ``vectors`` ``(T, D)``, by those of the nearest centroids."""
+    nearest = assign_clusters(torch.from_numpy(vectors), centroids).numpy()
+    return dataclasses.replace(frames, labels=[nearest[grid] for grid in frames.labels])
 
 
 def training_labels(
