@@ -156,6 +156,8 @@ def unpickle(path: Path, expected: str) -> Any:
     Raises:
         CheckpointError: the file is damaged, or holds anything else.
     """
+    if path.exists() and not path.is_file():  # opening a named pipe would wait for a writer
+        raise CheckpointError(f"{path} is not a file; expected {expected}")
     try:
         return read_torch_file(path)
     except (ParseError, OSError) as error:

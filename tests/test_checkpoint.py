@@ -518,3 +518,12 @@ def test_a_device_that_is_not_here_is_named(saved, device):
 def test_what_is_no_name_is_named(name):
     with pytest.raises(InputError, match=r"name is .*; expected a directory, org/name on the hub, or None"):
         load(name)
+
+
+def test_a_named_pipe_in_place_of_a_file_does_not_block(tmp_path):
+    for name in ("checkpoint.pt", "config.json"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt is not a file; expected"):
+        load(tmp_path / "checkpoint.pt")
+    with pytest.raises(MissingFileError, match=r"there is no file \S*config\.json"):
+        load(tmp_path)
