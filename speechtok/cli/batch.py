@@ -54,10 +54,10 @@ def process_files(
             failures += clashes
             jobs = [job for job in planned if args.force or not _exists(job.target, args.plot)]
             skipped = len(planned) - len(jobs)
-            for folder in {job.target.parent for job in jobs}:
+            for folder in {job.target.parent for job in planned}:
                 remove_orphans(folder)
             workers = min(args.jobs or count_cores() + 1, len(jobs)) if in_processes else 0
-            results = _run(ChunkProcessor(tokenizer, work, jobs), workers)
+            results = _run(ChunkProcessor(tokenizer, work, jobs), workers, in_chunks=args.jobs != 0)
             failed: dict[int, str] = {}
             with tqdm(total=len(planned), initial=skipped, unit="file", disable=len(planned) < 2) as bar:
                 for chunk, outcomes in results:
@@ -80,12 +80,17 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run(processor: ChunkProcessor, workers: int) -> Iterator[tuple[range, list[Outcome]]]:
-    """Process all jobs, in order; those at which a worker process died come last."""
+def _run(processor: ChunkProcessor, workers: int, in_chunks: bool) -> Iterator[tuple[range, list[Outcome]]]:
+    """Process all jobs, in order; those at which a worker process died come last.
+
+    Args:
+        processor: of the jobs.
+        workers: number of processes; 0 for this one.
+        in_chunks: whether this process, on a GPU, takes several jobs at a time.
+    """
     jobs = processor.jobs
     if not workers:
-        for index in range(len(jobs)):
-            chunk = range(index, index + 1)
+        for chunk in make_chunks(jobs, 1) if in_chunks else [range(index, index + 1) for index in range(len(jobs))]:
             yield chunk, processor(chunk)
         return
     processor.work.warm_up(processor.tokenizer)

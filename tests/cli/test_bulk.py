@@ -13,8 +13,8 @@ import torch
 
 from speechtok import SpeechTokens, read_audio
 from speechtok.cli import chunks, encode
-from speechtok.cli.batch import count_cores
-from speechtok.cli.chunks import make_chunks
+from speechtok.cli.batch import _run, count_cores
+from speechtok.cli.chunks import ChunkProcessor, make_chunks
 from speechtok.cli.sources import Job
 from speechtok.cli.workers import WorkerDied, run_in_processes
 from tests.cli.helpers import RATE, assert_error, chirp, tree, write
@@ -50,6 +50,26 @@ def test_codes_and_order_do_not_depend_on_the_number_of_processes(run, tokenizer
     assert (audio - decoded).abs().max() <= 2**-16
 
 
+def test_one_process_computes_clips_in_batches_of_one_rate_as_on_a_gpu(tokenizer, clips, tmp_path, monkeypatch):
+    batches = []
+    before = encode._Encode.compute
+
+    def compute(self, tokenizer, group):
+        batches.append(len(group))
+        assert len({rate for _, rate in group}) == 1
+        return before(self, tokenizer, group)
+
+    monkeypatch.setattr(encode._Encode, "compute", compute)
+    jobs = [Job(clip, tmp_path / f"{clip.stem}.tokens") for clip in clips for _ in range(4)]
+    done = dict(_run(ChunkProcessor(tokenizer, encode._Encode(None), jobs), 0, in_chunks=True))
+    assert sum(map(len, done)) == len(jobs)
+    assert not [outcome.failure for outcomes in done.values() for outcome in outcomes if outcome.failure]
+    assert max(batches) >= 4
+    for clip in clips:
+        tokens = SpeechTokens.load(tmp_path / f"{clip.stem}.tokens")
+        assert torch.equal(tokens.codes, tokenizer.encode(*read_audio(clip)).codes)
+
+
 def test_an_interrupted_run_continues(run, clips, tmp_path, capsys):
     assert run("encode", *clips[:4], "-o", tmp_path / "out") == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
@@ -59,6 +79,18 @@ def test_an_interrupted_run_continues(run, clips, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 5
     assert "5 written, 4 skipped, 0 failed" in err
+
+
+def test_the_next_run_removes_what_a_killed_one_left_also_if_nothing_is_left_to_do(run, clips, tmp_path):
+    orphan = f".speechtok-{'0' * 16}-0.tmp"
+    for index, target in enumerate(("out", "out2")):
+        (tmp_path / target).mkdir()
+        (tmp_path / target / orphan).write_text("half")
+        if index:
+            assert run("encode", clips[0], "-o", f"{tmp_path / target}/") == 0
+            (tmp_path / target / orphan).write_text("half")
+        assert run("encode", clips[0], "-o", f"{tmp_path / target}/") == 0
+        assert tree(tmp_path / target) == {"0.tokens"}
 
 
 def test_no_file_ends_the_run_of_the_others(run, tmp_path, capsys):
