@@ -1,12 +1,14 @@
 """The codecs of transformers behind our interface, with small random weights; and the table of what each can do."""
 
 import copy
+import json
 import pickle
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from transformers import (
     DacConfig,
@@ -278,3 +280,59 @@ def test_codes_out_of_range_are_refused(tokenizers):
     tok = tokenizers["dac"]
     with pytest.raises(TokensError):
         tok.decode(torch.full((1, 2, 3), tok.codebook_size))
+
+
+# --- hostile configs
+
+
+def change_config(folder: Path, target: Path, **changed: object) -> Path:
+    shutil.copytree(folder, target)
+    values = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**values, **changed}))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("mimi", {"hidden_size": 2**20}),
+        ("mimi", {"num_quantizers": 1_000}),
+        ("mimi", {"num_hidden_layers": 10**9}),
+        ("mimi", {"codebook_size": 2**24}),
+        ("mimi", {"upsampling_ratios": [2] * 10_000}),
+        ("encodec", {"num_filters": 2**24}),
+        ("encodec", {"target_bandwidths": [1e300]}),
+        ("dac", {"n_codebooks": 10**30}),
+        ("dac", {"decoder_hidden_size": 2**22}),
+    ],
+)
+def test_a_config_cannot_ask_for_more_memory_than_its_weights_have(name, changed, folders, tmp_path, monkeypatch):
+    model_class = type(MODELS[name]())
+    monkeypatch.setattr(model_class, "from_pretrained", lambda *_, **__: pytest.fail("a model was made"))
+    with pytest.raises(CheckpointError, match=r"lacks|expected at most|are missing|describe a codec"):
+        load(f"{name}:{change_config(folders[name], tmp_path / name, **changed)}")
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [("mimi", {"sampling_rate": 0}), ("encodec", {"target_bandwidths": []}), ("dac", {"sampling_rate": "x"})],
+)
+def test_a_config_without_rates_is_refused(name, changed, folders, tmp_path):
+    with pytest.raises(CheckpointError, match=r"codec|sample rate|cannot be loaded"):
+        load(f"{name}:{change_config(folders[name], tmp_path / name, **changed)}")
+
+
+def test_a_config_cannot_choose_code_from_the_hub(folders, tmp_path, tokenizers):
+    changed = {"attn_implementation": "someone/kernels", "_attn_implementation": "someone/kernels"}
+    folder = change_config(folders["mimi"], tmp_path / "mimi", **changed, auto_map={"AutoModel": "evil.Model"})
+    assert load(f"mimi:{folder}").fingerprint == tokenizers["mimi"].fingerprint
+
+
+def test_weights_of_a_codec_that_are_not_finite_are_refused(folders, tmp_path):
+    folder = shutil.copytree(folders["dac"], tmp_path / "dac")
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    name = next(iter(weights))
+    weights[name] = torch.full_like(weights[name], float("nan"))
+    (folder / "model.safetensors").write_bytes(safetensors.torch.save(weights, {"format": "pt"}))
+    with pytest.raises(CheckpointError, match="not finite"):
+        load(f"dac:{folder}")

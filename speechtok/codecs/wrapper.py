@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from speechtok.errors import CheckpointError, MissingFileError, OutputError
+from speechtok.checkpoint import check_finite
+from speechtok.codecs.checks import check_sizes, first_line, read_codec_config
+from speechtok.errors import CheckpointError, InputError, MissingFileError, OutputError, quoted
 from speechtok.tokenizer import UtteranceTokenizer
 
 
@@ -89,23 +91,36 @@ class WrappedCodec(UtteranceTokenizer):
         for name in ("config.json", "model.safetensors"):
             if not list(directory.glob(name.replace("model.", "model*."))):
                 raise MissingFileError(f"there is no file {directory / name}; a codec needs both; fetch it again")
+        config = read_codec_config(directory, cls.model_class())
         try:
             with torch.device("cpu"):  # whatever the default device
                 model, info = cls.model_class().from_pretrained(
                     directory,
+                    config=config,
                     use_safetensors=True,
                     local_files_only=True,
                     output_loading_info=True,
                     dtype=torch.float32,  # whatever the dtype of the file
                 )
         except Exception as error:  # transformers passes on any exception of its parts
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            reason = quoted(first_line(error))
             raise CheckpointError(f"{directory} cannot be loaded ({reason}); fetch or save it again") from error
         if info["missing_keys"] or info["unexpected_keys"]:
             missing, unknown = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
             what = f"lacks {missing[0]}, which" if missing else f"holds {unknown[0]}, which not"
             raise CheckpointError(f"{directory} {what} its config asks for; fetch or save both again")
-        return cls(model)
+        check_finite(model.state_dict(), directory)
+        try:
+            tokenizer = cls(model)
+        except InputError:
+            raise
+        except Exception as error:  # rates of 0, lists without entries, and others that a model does not need
+            raise CheckpointError(
+                f"{directory} does not describe a codec ({quoted(first_line(error))}); fetch or save it again"
+            ) from error
+        c = tokenizer.config
+        check_sizes(directory, c.sample_rate, c.hop_length, c.num_codebooks, c.codebook_size)
+        return tokenizer
 
     def __reduce__(self) -> tuple[Any, ...]:
         # PyTorch cannot pickle modules whose weights are parametrized, as those of EnCodec are
