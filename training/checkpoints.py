@@ -11,8 +11,12 @@ from torch import Tensor
 from speechtok.checkpoint import unpickle
 from speechtok.errors import CheckpointError, OutputError, quoted
 from speechtok.files import remove_orphans, replacing
+from speechtok.parsing import ParseError, check_values
 
 CHECKPOINT_NAME = "checkpoint.pt"
+
+_MAX_VALUES = 10_000
+"""Most values of a config."""
 
 
 def make_folder(path: Path) -> None:
@@ -37,8 +41,10 @@ def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
     """Write a state with a ``"step"``. Readers see the old checkpoint or the new one, never a partial file.
 
     Raises:
-        CheckpointError: the checkpoint cannot be written, for example on a full disk; the previous one is untouched.
+        CheckpointError: the checkpoint cannot be written, for example on a full disk, or holds values that are not
+            finite; the previous one is untouched.
     """
+    _check_finite(state, f"the state of step {state['step']}", "the training diverged: lower its learning rates")
     try:
         with replacing(path) as file:
             torch.save(state, file)
@@ -69,7 +75,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     state = unpickle(path, "a checkpoint of a training: delete it to start again")
     if not isinstance(state, dict) or not isinstance(state.get("config"), dict) or "step" not in state:
         raise CheckpointError(f"{path} is not a checkpoint of a training; delete it to start again")
+    try:
+        check_values(state["config"], _MAX_VALUES)
+    except ParseError as error:
+        raise CheckpointError(f"{path} has a damaged config ({error}); delete it to start again") from error
+    _check_finite(state, path, "delete it to start again")
     return state
+
+
+def _check_finite(state: Mapping[str, Any], source: object, way_out: str) -> None:
+    """Raise CheckpointError if a tensor in nested containers holds NaN or infinity: nothing is learned from those."""
+    waiting: list[tuple[str, Any]] = [(_label(name), value) for name, value in state.items()]
+    seen: set[int] = set()
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Tensor):
+            if value.is_floating_point() and not value.is_meta and not bool(torch.isfinite(value).all()):
+                raise CheckpointError(f"{source}: {quoted(name)} holds values that are not finite; {way_out}")
+        elif isinstance(value, (Mapping, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))  # containers of a damaged file may hold each other
+            parts = value.items() if isinstance(value, Mapping) else enumerate(value)
+            waiting += ((f"{name}.{_label(part)}"[-200:], inner) for part, inner in parts)
+
+
+def _label(name: Any) -> str:
+    return name if isinstance(name, str) else quoted(name)
 
 
 def check_fixed_values(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:

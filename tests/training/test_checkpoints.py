@@ -50,6 +50,28 @@ def test_a_file_that_is_not_a_checkpoint_is_named(tmp_path, state):
         read_checkpoint(tmp_path / "c.pt")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_neither_written_nor_trained_on(tmp_path, value):
+    state = {**STATE, "optimizer": {"state": [{"average": torch.tensor([0.0, value])}]}}
+    with pytest.raises(
+        CheckpointError, match=r"step 7: 'optimizer\.state\.0\.average' holds values that are not finite"
+    ):
+        save_checkpoint(state, tmp_path / "c.pt")
+    assert not list(tmp_path.iterdir())
+    torch.save(state, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=r"c\.pt: 'optimizer\.state\.0\.average' holds values"):
+        read_checkpoint(tmp_path / "c.pt")
+
+
+def test_a_config_that_is_nested_without_end_is_refused(tmp_path):
+    nested = [0]
+    for _ in range(100):
+        nested = [nested]
+    torch.save({**STATE, "config": {"model": nested}}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=r"has a damaged config .*levels deep"):
+        read_checkpoint(tmp_path / "c.pt")
+
+
 def test_a_field_that_differs_is_named_with_both_values(tmp_path):
     check_fixed_values(tmp_path, {"a": 1, "b": 2}, {"b": 2, "a": 1})
     with pytest.raises(CheckpointError, match="was trained with b 2, but the config has 3; choose another out="):
