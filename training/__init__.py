@@ -6,6 +6,7 @@
 | ``config.py``, ``command.py`` | fields of a training; command lines |
 | ``harness.py``, ``checkpoints.py``, ``logs.py``, ``signals.py``, ``skipped.py`` | what every training needs |
 | ``manifest.py``, ``dataset.py``, ``splits.py``, ``prefetch.py`` | utterances, packed audio, batches |
+| ``augmentation.py`` | disturbed views of crops |
 | ``autoencoder.py``, ``quantizer.py`` | the networks and codebooks that are trained |
 | ``losses.py``, ``energy_distance.py``, ``distillation.py``, ``discriminators.py``, ``adversary.py`` | losses |
 | ``optimizers.py``, ``muon.py``, ``autocast.py``, ``cuda_graph.py``, ``distributed.py`` | how weights are updated |

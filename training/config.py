@@ -146,6 +146,7 @@ class DistillationConfig:
         representation: weight of the loss of ``perceptual_teacher``.
         acoustic: weight of the distance between the acoustic dimensions of the latent and their values in
             ``start_from``, if ``train_only`` is ``encoder``.
+        consistency: weight of the cross-entropy of the codes of a crop, given its disturbed view; see ``augmentation``.
         delay: frames by which codebook 0 lags the teacher. Its frame ``t`` learns the teacher's frame ``t - delay``,
             of which it has then heard ``delay`` frames more.
     """
@@ -158,11 +159,50 @@ class DistillationConfig:
     label_weight: float = 1.0
     representation: float = 1.0
     acoustic: float = field(default=1.0, metadata={"absent": 1.0})
+    consistency: float = field(default=1.0, metadata={"absent": 1.0})
     delay: int = field(default=0, metadata={"absent": 0})
 
     def __post_init__(self) -> None:
-        for name in ("features_over_time", "features_by_frame", "label_weight", "representation", "acoustic", "delay"):
-            _check(f"distillation.{name}", getattr(self, name), 0)
+        for name in dataclasses.asdict(self):
+            if name not in ("features", "labels", "perceptual_teacher"):
+                _check(f"distillation.{name}", getattr(self, name), 0)
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Disturbed views of the crops, in an encoder stage; see :mod:`training.augmentation`.
+
+    The encoder hears each crop twice, as it is and disturbed, and learns the teacher's targets from both, and the codes
+    of codebook 0 of the clean crop from the disturbed one. The stage has no disturbed views if all shares are 0.
+
+    Attributes:
+        noise: manifest or folder of noise; empty for coloured noise and babble only, which are made.
+        noise_held_out: pattern of the ids of noises that are kept for tests, such as ``esc10-5-*``.
+        noise_share: share of the views with noise.
+        snr_low_db: lowest ratio of speech to noise, in dB.
+        snr_high_db: highest ratio of speech to noise, in dB.
+        room_share: share of the views in a simulated room.
+        band_share: share of the views with a limited band, as on the telephone.
+    """
+
+    noise: str = ""
+    noise_held_out: str = ""
+    noise_share: float = 0.0
+    snr_low_db: float = 0.0
+    snr_high_db: float = 20.0
+    room_share: float = 0.0
+    band_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("noise_share", "room_share", "band_share"):
+            _check(f"augmentation.{name}", getattr(self, name), 0, 1)
+        _check("augmentation.snr_low_db", self.snr_low_db, -100, 100)
+        _check("augmentation.snr_high_db", self.snr_high_db, self.snr_low_db, 100)
+
+    @property
+    def active(self) -> bool:
+        """Whether there are disturbed views."""
+        return bool(self.noise_share or self.room_share or self.band_share)
 
 
 @dataclass(frozen=True)
@@ -229,6 +269,7 @@ class TrainingConfig:
         optimizer: optimizers and their schedule.
         loss: weights of the reconstruction losses.
         distillation: teacher of codebook 0.
+        augmentation: disturbed views of the crops.
         adversary: discriminators.
     """
 
@@ -257,6 +298,9 @@ class TrainingConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    augmentation: AugmentationConfig = field(
+        default_factory=AugmentationConfig, metadata={"absent": dataclasses.asdict(AugmentationConfig())}
+    )
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
 
     def __post_init__(self) -> None:
@@ -294,6 +338,11 @@ class TrainingConfig:
                 f"model.semantic_dim is {self.model.semantic_dim} without a teacher, so that codebook 0 would learn "
                 "nothing; expected distillation.features or distillation.labels with a weight above 0, or "
                 "model.semantic_dim=0"
+            )
+        if self.augmentation.active and self.train_only != "encoder":
+            raise ConfigError(
+                f"augmentation has a share above 0 with train_only={self.train_only!r}; expected train_only=encoder: "
+                "the other stages learn to decode what they hear"
             )
         if self.two_decodings and not getattr(self.model, "noise_bands", 0):
             raise ConfigError(

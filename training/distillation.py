@@ -83,6 +83,23 @@ class Distillation(nn.Module):
         return losses
 
 
+def consistency_loss(disturbed: Tensor, codes: Tensor, codebook: Tensor, scale: Tensor) -> Tensor:
+    """Cross-entropy of the codes that a disturbed view should have: those of the clean view, in nats.
+
+    The probability of a code falls with the distance to its vector, as in a mixture of Gaussians. Wrong codes far from
+    the right one cost most, and frames well inside their cell cost nothing.
+
+    Args:
+        disturbed: semantic dimensions of the disturbed view, ``(B, T, D)``.
+        codes: of the clean view, ``(B, T)``.
+        codebook: vectors of codebook 0, ``(N, D)``.
+        scale: squared distance that counts 1 nat.
+    """
+    # |z - c|² = |z|² - 2 (z·c - |c|² / 2), and |z|² is the same for every c
+    products = disturbed.flatten(0, 1) @ codebook.T - codebook.square().sum(1) / 2
+    return F.cross_entropy(2 * products / scale, codes.flatten())
+
+
 def representation_loss(teacher: Teacher, decoded: Tensor, original: Tensor, sample_rate: int) -> Tensor:
     """Distance between a teacher's features of decoded and original audio, ``(B, S)`` each.
 

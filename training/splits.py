@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechtok.errors import AudioError, CheckpointError
+from training.augmentation import load_noise
 from training.config import TrainingConfig
 from training.dataset import Corpus, pack
 from training.distributed import World
@@ -20,6 +21,7 @@ class Splits(NamedTuple):
         alignments: phones of aligned utterances of ``dev``, by index.
         features: features of a teacher for ``train``.
         labels: phone logits of a teacher for ``train``.
+        noise: noise for disturbed views of ``train``.
     """
 
     train: Corpus
@@ -27,6 +29,7 @@ class Splits(NamedTuple):
     alignments: dict[int, tuple[Phone, ...]]
     features: FeatureStore | None
     labels: FeatureStore | None
+    noise: Corpus | None = None
 
 
 def load_splits(config: TrainingConfig, world: World) -> Splits:
@@ -40,13 +43,13 @@ def load_splits(config: TrainingConfig, world: World) -> Splits:
     """
     sample_rate = config.model.sample_rate
     utterances = find_utterances(config.data)
-    corpora = []
-    for split in utterances:
-        if world.local_rank:
-            world.barrier()
-        corpora.append(pack([u.audio for u in split], sample_rate, Path(config.out) / "audio"))
-        if not world.local_rank:
-            world.barrier()
+    directory = Path(config.out) / "audio"
+    if world.local_rank:
+        world.barrier()
+    corpora = [pack([u.audio for u in split], sample_rate, directory) for split in utterances]
+    noise = load_noise(config.augmentation, sample_rate, directory)
+    if not world.local_rank:
+        world.barrier()
     train, dev = corpora
     if world.writes:
         for corpus in corpora:
@@ -74,4 +77,4 @@ def load_splits(config: TrainingConfig, world: World) -> Splits:
     skipped = set(dev.skipped)
     packed = [u for u in utterances[1] if str(u.audio) not in skipped]
     alignments = {index: u.phones for index, u in enumerate(packed) if u.phones}
-    return Splits(train, dev, alignments, features, labels)
+    return Splits(train, dev, alignments, features, labels, noise)

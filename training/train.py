@@ -47,7 +47,7 @@ def _train(config: TrainingConfig, world: World) -> Path:
     resumes = world.broadcast_object(run.checkpoint.exists())
     start = speechtok.load(config.start_from) if config.start_from and not resumes else None
     splits = load_splits(config, world)
-    trainer = Trainer(config, splits.train, world, splits.features, splits.labels)
+    trainer = Trainer(config, splits.train, world, splits.features, splits.labels, splits.noise)
     if resume(trainer, run):
         check_frozen_half(trainer)
         if trainer.step >= config.steps and world.writes:
@@ -112,7 +112,7 @@ def check_frozen_half(trainer: Trainer) -> None:
     config = trainer.config
     if not config.train_only or not Path(config.start_from).exists():
         return
-    start, current = speechtok.load(config.start_from), trainer.tokenizer.state_dict()
+    start, current = trainer.grow(speechtok.load(config.start_from)), trainer.tokenizer.state_dict()
     if config.train_only == "decoder":
         start.round_weights()
     if trainer.frozen_encoder is not None:

@@ -8,19 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechtok.config import ConvNeXtConfig, ModelConfig
+from speechtok.config import ConvNeXtConfig
 from speechtok.convnext import ConvNeXtTokenizer
 from speechtok.errors import ConfigError
 from speechtok.loaders import build
 from speechtok.nn.noise import PERIOD
 from speechtok.seanet import SEANetTokenizer
 from training.adversary import Adversary
+from training.augmentation import Disturber
 from training.autocast import autocast
 from training.autoencoder import Autoencoder, make_autoencoder
 from training.config import OLD_STATE_NAMES, TrainingConfig, rename_old_fields
 from training.cuda_graph import CUDAGraphed
 from training.dataset import Corpus
-from training.distillation import Distillation, representation_loss
+from training.distillation import Distillation, consistency_loss, representation_loss
 from training.distributed import World, init_device
 from training.energy_distance import EnergyDistance
 from training.losses import ReconstructionLoss
@@ -49,12 +50,14 @@ class Batch(NamedTuple):
         features: features of the teacher at the centre of each frame, ``(B, T, F)``.
         labels: phone logits of the teacher, ``(B, T, C)``.
         noise_positions: where the decoder's noise begins in each of two decodings, in patches, ``(B, 2)``.
+        disturbed: disturbed view of ``waveform``, ``(B, S)``.
     """
 
     waveform: Tensor
     features: Tensor | None = None
     labels: Tensor | None = None
     noise_positions: Tensor | None = None
+    disturbed: Tensor | None = None
 
     def chunk(self, count: int) -> list["Batch"]:
         """Split into ``count`` batches with the same number of rows."""
@@ -80,6 +83,7 @@ class Trainer:
         world: the processes that share every batch.
         features: features of a teacher for the utterances.
         labels: phone logits of a teacher for the utterances.
+        noise: noise for disturbed views.
 
     Raises:
         ConfigError: the batch cannot be shared evenly, or the device cannot compute in bfloat16.
@@ -93,9 +97,12 @@ class Trainer:
         world: World | None = None,
         features: FeatureStore | None = None,
         labels: FeatureStore | None = None,
+        noise: Corpus | None = None,
     ) -> None:
         self.config, self.corpus, self.world = config, corpus, world or World()
         self.features, self.labels = features, labels
+        disturbs = config.augmentation.active
+        self.disturber = Disturber(config.augmentation, corpus, noise, config.model.sample_rate) if disturbs else None
         shares = config.accumulate * self.world.size
         if config.batch_size % shares:
             raise ConfigError(
@@ -146,6 +153,7 @@ class Trainer:
             "labels": config.distillation.label_weight,
             "representation": config.distillation.representation,
             "acoustic": config.distillation.acoustic,
+            "consistency": config.distillation.consistency,
             "adversarial": config.adversary.weight,
             "feature_matching": config.adversary.feature_matching,
         }
@@ -163,6 +171,29 @@ class Trainer:
         self._graphed_gradients = CUDAGraphed(self._compute_gradients) if graphed else self._compute_gradients
         self._graphed_update = CUDAGraphed(self._update) if graphed else self._update
 
+    def grow(self, tokenizer: ConvNeXtTokenizer | SEANetTokenizer) -> ConvNeXtTokenizer | SEANetTokenizer:
+        """In a stage, give the trained half what the config has and it lacks: noise in a decoder, longer filters.
+
+        The larger tokenizer starts where the smaller one is: noise at -60 dB, and filters that are 0 further back.
+        """
+        only, model = self.config.train_only, self.config.model
+        if not only or not isinstance(tokenizer, ConvNeXtTokenizer) or not isinstance(model, ConvNeXtConfig):
+            return tokenizer
+        config, kernel_size = tokenizer.config, model.encoder.kernel_size
+        if only == "decoder" and not config.noise_bands:
+            config = dataclasses.replace(config, noise_bands=model.noise_bands)
+        if only == "encoder" and config.encoder.kernel_size < kernel_size:
+            config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, kernel_size=kernel_size))
+        if config == tokenizer.config:
+            return tokenizer
+        grown = ConvNeXtTokenizer(config)
+        state = grown.state_dict()
+        for name, weight in tokenizer.state_dict().items():
+            state[name][: len(weight)].copy_(weight)
+            if name.endswith("conv.weight"):
+                state[name][len(weight) :].zero_()
+        return grown
+
     def load_tokenizer(self, tokenizer: ConvNeXtTokenizer | SEANetTokenizer) -> None:
         """Start from the weights and codebooks of a trained tokenizer.
 
@@ -170,8 +201,7 @@ class Trainer:
             ConfigError: its config differs from the one of this training.
         """
         model = self.config.model
-        if self.config.train_only == "decoder" and isinstance(tokenizer, ConvNeXtTokenizer):
-            tokenizer = add_noise(tokenizer, model)
+        tokenizer = self.grow(tokenizer)
         if tokenizer.config != model:
             raise ConfigError(
                 f"start_from is {self.config.start_from}, whose config is {tokenizer.config}, but model is "
@@ -203,7 +233,9 @@ class Trainer:
         if self.energy_distance is not None:
             drawn = np.random.default_rng((c.seed, step, 4)).integers(0, PERIOD, (c.batch_size, 2))
             positions = torch.from_numpy(drawn[rows])
-        return Batch(self.corpus.read(crops, samples), *targets, positions)
+        waveform = self.corpus.read(crops, samples)
+        disturbed = None if self.disturber is None else self.disturber(waveform, c.seed, step, rows)
+        return Batch(waveform, *targets, positions, disturbed)
 
     def run_step(self, batch: Batch) -> dict[str, Tensor]:
         """Run one optimizer step on this process's rows of the batch.
@@ -312,6 +344,7 @@ class Trainer:
         features: Tensor | None,
         labels: Tensor | None,
         noise_positions: Tensor | None,
+        disturbed: Tensor | None,
         used: Tensor,
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Set the gradients of all weights.
@@ -321,12 +354,13 @@ class Trainer:
             features: see :class:`Batch`.
             labels: see :class:`Batch`.
             noise_positions: see :class:`Batch`.
+            disturbed: see :class:`Batch`.
             used: number of codebooks that each row uses, ``(B,)``.
 
         Returns:
             Losses of the whole batch by name; latent ``(B, T, D)`` and codes ``(B, Q, T)`` of the rows.
         """
-        config, batch = self.config, Batch(waveform, features, labels, noise_positions)
+        config, batch = self.config, Batch(waveform, features, labels, noise_positions, disturbed)
         loudness = waveform.abs().mean() / self.world.size
         self.world.all_reduce_([loudness])
         share = 1 / (config.accumulate * self.world.size)
@@ -367,14 +401,19 @@ class Trainer:
             latent = quantized = self._fixed_latent(waveform, used)
             codes = torch.empty(0)
         else:
-            latent = self._encode(waveform)
+            views = 1 if batch.disturbed is None else 2
+            heard = waveform if batch.disturbed is None else torch.cat([waveform, batch.disturbed])
+            features, labels = (None if x is None else x.repeat(views, 1, 1) for x in (batch.features, batch.labels))
+            latent = self._encode(heard)
             quantized, semantic, codes = latent, latent[..., : config.model.semantic_dim or None], torch.empty(0)
             if self.quantizer.started:
-                quantized, semantic, losses["commitment"], codes = self.quantizer(latent, used)
-            losses |= self.distillation(semantic, batch.features, batch.labels)
+                quantized, semantic, losses["commitment"], codes = self.quantizer(latent, used.repeat(views))
+            losses |= self.distillation(semantic, features, labels)
         if self.frozen_encoder is not None:
-            losses["acoustic"] = self._acoustic_distance(latent, waveform, self.frozen_encoder)
-            return losses, latent.detach(), codes
+            losses["acoustic"] = self._acoustic_distance(latent, heard, self.frozen_encoder)
+            if views == 2 and self.quantizer.started:
+                losses["consistency"] = self._consistency(latent, codes)
+            return losses, latent[: len(waveform)].detach(), codes[: len(waveform)]
         decodings = self._decode(quantized, batch.noise_positions)
         decoded = decodings[0]
         losses |= self._reconstruction_losses(decoded, waveform)
@@ -404,6 +443,14 @@ class Trainer:
         with torch.no_grad():
             target, _ = frozen_encoder(waveform, frozen_encoder.initial_state(len(waveform)))
         return (latent - target)[..., self.config.model.semantic_dim :].square().mean()
+
+    def _consistency(self, latent: Tensor, codes: Tensor) -> Tensor:
+        """Consistency loss of latents ``(2 B, T, D)`` and codes ``(2 B, Q, T)``: clean views, then disturbed ones."""
+        dim = self.config.model.semantic_dim
+        clean, disturbed = latent[..., :dim].chunk(2)
+        expected, codebook = codes[: len(clean), 0], self.quantizer.codebooks[0, :, :dim]
+        scale = 2 * (clean.detach() - codebook[expected]).square().mean()  # twice the variance within a code
+        return consistency_loss(disturbed, expected, codebook, scale)
 
     def _encode(self, waveform: Tensor) -> Tensor:
         with autocast(self.device, self.config.bfloat16):
@@ -454,18 +501,6 @@ class Trainer:
         torch._foreach_add_(averaged, difference)
         if self.quantizer.started and self.config.train_only != "decoder":
             self.tokenizer.quantizer.codebooks.copy_(self.quantizer.codebooks)
-
-
-def add_noise(tokenizer: ConvNeXtTokenizer, model: ModelConfig) -> ConvNeXtTokenizer:
-    """Give a decoder without noise the noise that ``model`` asks for, and nothing else; its gains start at -60 dB."""
-    config = tokenizer.config
-    if config.noise_bands or not isinstance(model, ConvNeXtConfig):
-        return tokenizer
-    noisy = ConvNeXtTokenizer(dataclasses.replace(config, noise_bands=model.noise_bands))
-    state = noisy.state_dict()
-    for name, weight in tokenizer.state_dict().items():
-        state[name][: len(weight)].copy_(weight)
-    return noisy
 
 
 def make_adversary(config: TrainingConfig) -> Adversary:

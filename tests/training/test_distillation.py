@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.distillation import Distillation, representation_loss
+from training.distillation import Distillation, consistency_loss, representation_loss
 from training.teachers import load_teacher
 
 
@@ -75,3 +75,34 @@ def test_the_representation_loss_has_gradients_to_decoded_audio_only(speech):
     assert decoded.grad.abs().sum() > 0
     assert float(representation_loss(teacher, original, original, 16_000)) == pytest.approx(0.0, abs=1e-5)
     assert 0 <= float(representation_loss(teacher, original, original.flip(1), 24_000)) < 2  # resampled to its rate
+
+
+def test_consistency_is_lost_with_the_distance_from_the_clean_codes():
+    codebook = 4 * torch.eye(5)
+    codes = torch.tensor([[0, 3, 4]])
+    scale = torch.tensor(2.0)
+    losses = [
+        float(
+            consistency_loss(
+                codebook[codes] + shift * (codebook[[[1, 2, 0]]] - codebook[codes]), codes, codebook, scale
+            )
+        )
+        for shift in (0.0, 0.25, 0.5, 1.0)
+    ]
+    assert losses[0] < 1e-5
+    assert losses == sorted(losses)
+    assert losses[2] == pytest.approx(0.6931, abs=1e-2)  # halfway between two vectors: one bit
+    blurred = consistency_loss(codebook[codes], codes, codebook, torch.tensor(1e6))
+    assert float(blurred) == pytest.approx(1.6094, abs=1e-3)  # any of five
+
+
+def test_consistency_moves_disturbed_frames_to_the_vectors_of_the_clean_codes():
+    torch.manual_seed(0)
+    codebook, codes = torch.randn(16, 4), torch.arange(16)[None]
+    frames = torch.randn(1, 16, 4, requires_grad=True)
+    optimizer = torch.optim.Adam([frames], 0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        consistency_loss(frames, codes, codebook, torch.tensor(1.0)).backward()
+        optimizer.step()
+    assert torch.equal(torch.cdist(frames[0], codebook).argmin(1), codes[0])

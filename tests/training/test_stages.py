@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import speechtok
-from speechtok.errors import CheckpointError
+from speechtok.errors import CheckpointError, ConfigError
 from tests.training.helpers import config_of, exported_of, scalars_of, state_of, trainer_of
 from training.checkpoints import CHECKPOINT_NAME
 from training.train import train
@@ -83,7 +83,7 @@ def test_an_encoder_stage_is_not_resumed_if_start_from_has_changed(encoder_stage
     train(config_of(values))
     train(config_of(values, steps=10))
     first = Path(values["start_from"])
-    speechtok.load(first).half().float().save(first)  # the same
+    speechtok.load(first).round_weights().save(first)  # the same
     train(config_of(values, steps=11))
     changed = speechtok.load(first)
     changed.encoder.embed.bias += 0.25
@@ -124,3 +124,46 @@ def test_the_noise_of_a_step_depends_on_seed_and_step_only(trained):
     first, second = trainer.autoencoder.decode(latent, positions)
     assert not torch.equal(first, second)
     assert torch.equal(trainer.autoencoder.decode(latent, positions.flip(1))[0], second)
+
+
+def test_an_encoder_stage_with_disturbed_views_makes_codes_robust(encoder_stage):
+    values = encoder_stage | {
+        "augmentation": {"noise_share": 1.0, "snr_low_db": 0.0, "snr_high_db": 0.0},
+        "quantizer": {"start_step": 0},
+    }
+    trainer = trainer_of(config_of(values, steps=60))
+    trainer.load_tokenizer(speechtok.load(values["start_from"]))
+    batches = [trainer.batch(step) for step in range(3)]
+    assert all(batch.disturbed is not None and batch.disturbed.shape == batch.waveform.shape for batch in batches)
+    assert torch.equal(batches[1].disturbed, trainer.batch(1).disturbed)
+    terms = [trainer.run_step(batches[step % 3]) for step in range(60)]
+    assert sum(float(x["consistency"]) for x in terms[-3:]) < 0.7 * sum(float(x["consistency"]) for x in terms[:3])
+    assert int(terms[-1]["counts"][0].sum()) == 4 * config_of(values).crop_frames  # codebooks follow the clean views
+
+
+def test_a_resumed_encoder_stage_with_disturbed_views_reaches_the_same_weights(encoder_stage):
+    values = encoder_stage | {"augmentation": {"noise_share": 0.8, "room_share": 0.3, "band_share": 0.3}}
+    train(config_of(values, steps=6))
+    once = state_of(values)
+    shutil.rmtree(values["out"])
+    train(config_of(values, steps=6, checkpoint_every=3))
+    assert all(torch.equal(x, once["autoencoder"][name]) for name, x in state_of(values)["autoencoder"].items())
+    assert scalars_of(values, "train/consistency")
+
+
+def test_an_encoder_stage_lengthens_filters_and_starts_with_the_same_codes(encoder_stage):
+    first = speechtok.load(encoder_stage["start_from"])
+    model = encoder_stage["model"]
+    values = encoder_stage | {"model": model | {"encoder": model["encoder"] | {"kernel_size": 9}}}
+    trainer = trainer_of(config_of(values))
+    trainer.load_tokenizer(first)
+    audio = torch.sin(torch.arange(8000) / 10) * 0.3
+    grown = trainer.tokenizer.encode(audio, 16_000).codes
+    assert torch.equal(grown, first.encode(audio, 16_000).codes)
+    train(config_of(values, steps=3))
+    exported = speechtok.load(train(config_of(values, steps=20)))  # resumed
+    assert exported.config.encoder.kernel_size == 9
+    assert exported.encoder.frame_blocks.blocks[0].conv.weight[7:].any()
+    shorter = encoder_stage | {"model": model | {"encoder": model["encoder"] | {"kernel_size": 5}}}
+    with pytest.raises(ConfigError, match="expected equal configs"):
+        trainer_of(config_of(shorter)).load_tokenizer(first)

@@ -1,7 +1,6 @@
 """Extraction of features: run a teacher over every utterance of a corpus, and write its features to a store."""
 
 import contextlib
-import dataclasses
 import hashlib
 import multiprocessing
 import os
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from speechtok.audio import read_audio
 from speechtok.device import check_device
-from speechtok.errors import AudioError, CheckpointError, InputError
+from speechtok.errors import AudioError, InputError
 from speechtok.hashing import hash_tensors
 from speechtok.resampling import resample, resampled_length
 from training.checkpoints import make_folder
@@ -26,14 +25,12 @@ from training.dataset import in_threads
 from training.manifest import Phone, find_utterances, phones_at
 from training.teachers.loaders import load_teacher
 from training.teachers.store import (
-    DESCRIPTION_NAME,
     Entry,
     StoreDescription,
     data_root,
-    read_description,
+    describe,
     read_shards,
     utterance_name,
-    write_description,
     write_shard,
 )
 from training.teachers.teacher import PHONES, Layer, Teacher
@@ -128,20 +125,7 @@ def _describe(out: Path, teacher: Teacher, spec: str, aligned: float) -> None:
         aligned,
         hash_weights(teacher),
     )
-    if not (out / DESCRIPTION_NAME).exists():
-        write_description(out, description)
-        return
-    found = read_description(out)
-    if found.weights in ("", _early_hash(teacher)):
-        found = dataclasses.replace(found, weights=description.weights)
-    for field in dataclasses.fields(StoreDescription):
-        old, new = getattr(found, field.name), getattr(description, field.name)
-        if old != new:
-            which = "of a teacher with other weights" if field.name == "weights" else f"with {field.name} {old!r}"
-            raise CheckpointError(
-                f"{out} has features {which}, and {spec} has {field.name} {new!r}; choose another folder, or delete "
-                "this one"
-            )
+    describe(out, description, {"", _early_hash(teacher)})
 
 
 def _early_hash(teacher: nn.Module) -> str:
@@ -216,7 +200,9 @@ def _compute_shard(teacher: Teacher, task: _Task) -> _Shard:
         file, size, samples = waiting.popleft()
         features = computed.cpu()
         if file in task.alignments:
-            features = _mix_phones(features, task.alignments[file], teacher, task.aligned)
+            centres = teacher.offset + np.arange(len(features)) / teacher.frame_rate
+            phones = phones_at(task.alignments[file], centres, teacher.phones)
+            features = mix_phones(features, phones, task.aligned)
         name = utterance_name(file, task.root)
         utterances[name] = Entry(first=first, frames=len(features), samples=samples, bytes=size)
         first += len(features)
@@ -238,22 +224,20 @@ def _compute_shard_in_worker(task: _Task) -> _Shard:
     return _compute_shard(_worker_teacher.to(task.device), task)
 
 
-def _mix_phones(logits: Tensor, alignment: Sequence[Phone], teacher: Teacher, share: float) -> Tensor:
-    """Mix one-hot probabilities of the aligned phones into those of the teacher.
+def mix_phones(logits: Tensor, phones: np.ndarray, share: float) -> Tensor:
+    """Mix one-hot probabilities of the aligned phones into those of a teacher.
 
     Args:
         logits: of the teacher, ``(T, P)``.
-        alignment: phones of the utterance.
-        teacher: names the phones and has the frame grid.
+        phones: index of the aligned phone of each frame, ``(T,)``; negative for unknown.
         share: of the aligned phones. Frames without a known phone keep their logits.
 
     Returns:
         Logarithms of the mixture, ``(T, P)``.
     """
-    centres = teacher.offset + np.arange(len(logits)) / teacher.frame_rate
-    phones = torch.from_numpy(phones_at(alignment, centres, teacher.phones))
-    known = (phones >= 0)[:, None]
-    one_hot = nn.functional.one_hot(phones.clamp_min(0), logits.shape[1])
+    aligned = torch.from_numpy(phones)
+    known = (aligned >= 0)[:, None]
+    one_hot = nn.functional.one_hot(aligned.clamp_min(0), logits.shape[1])
     mixture = (1 - share) * logits.float().softmax(-1) + share * one_hot
     return torch.where(known, mixture.clamp_min(1e-4).log(), logits)
 

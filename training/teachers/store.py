@@ -13,7 +13,7 @@ last one counts.
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -96,6 +96,33 @@ def write_description(directory: Path, description: StoreDescription) -> None:
     """Write ``features.json``."""
     with replacing(directory / DESCRIPTION_NAME) as file:
         file.write((json.dumps(dataclasses.asdict(description), indent=2) + "\n").encode())
+
+
+def describe(directory: Path, description: StoreDescription, known_weights: Container[str] = ()) -> None:
+    """Write the description of a store, or check that it has the one that is there.
+
+    Args:
+        directory: folder of the store.
+        description: of the features that are about to be written.
+        known_weights: other hashes of the same weights.
+
+    Raises:
+        CheckpointError: the store has other features.
+    """
+    if not (directory / DESCRIPTION_NAME).exists():
+        write_description(directory, description)
+        return
+    found = read_description(directory)
+    if found.weights in known_weights:
+        found = dataclasses.replace(found, weights=description.weights)
+    for field in dataclasses.fields(StoreDescription):
+        old, new = getattr(found, field.name), getattr(description, field.name)
+        if old != new:
+            which = "of a teacher with other weights" if field.name == "weights" else f"with {field.name} {old!r}"
+            raise CheckpointError(
+                f"{directory} has features {which}, and {description.teacher} has {field.name} {new!r}; choose another "
+                "folder, or delete this one"
+            )
 
 
 def read_shards(directory: Path) -> Iterator[tuple[Path, ShardIndex]]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.augmentation import coloured_noise
 from training.dataset import Corpus
 from training.teachers.pretrain.config import IterationConfig, PretrainingConfig
 from training.teachers.pretrain.frame_labels import FrameLabels
@@ -104,11 +105,3 @@ class CropSampler:
                 bands[row, low : low + width] = 0
         arrays = (waveform, valid, masked & valid, bands, clusters, phones)
         return Batch(*(torch.from_numpy(array) for array in arrays))
-
-
-def coloured_noise(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """Noise of power 1 whose spectrum falls by 0 to 6 dB per octave, chosen at random; float32 ``(S,)``."""
-    spectrum = np.fft.rfft(rng.standard_normal(max(2, samples)).astype(np.float32))
-    spectrum *= (np.arange(len(spectrum)) + 20.0) ** -rng.uniform(0, 1)
-    noise = np.fft.irfft(spectrum, max(2, samples))[:samples]
-    return (noise / np.sqrt(np.mean(noise**2) + 1e-12)).astype(np.float32)
