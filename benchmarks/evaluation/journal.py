@@ -34,7 +34,7 @@ def hash_sources() -> str:
     """Hash of the source code that scores depend on."""
     benchmarks, package = Path(__file__).parents[1], Path(str(speechtok.__file__)).parent
     files = [file for part in ("codecs", "evaluation", "metrics") for file in sorted((benchmarks / part).glob("*.py"))]
-    for pattern in ("*.py", "codecs/*.py", "nn/**/*.py", "nn/**/*.c"):
+    for pattern in ("*.py", "codecs/*.py", "media/**/*.py", "nn/**/*.py", "nn/**/*.c"):
         files += sorted(package.glob(pattern))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

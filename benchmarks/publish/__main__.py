@@ -8,8 +8,8 @@ from pathlib import Path
 
 import benchmarks.publish
 from benchmarks.arguments import one_line_errors
-from benchmarks.publish.pages import FIGURE, PAGES, figure_is_current, fill, save_figure
-from benchmarks.publish.results import FOLDER, collect, read_results
+from benchmarks.publish.pages import FIGURE, PAGES, figure_is_current, fill, save_all_tables, save_figure
+from benchmarks.publish.results import FOLDER, collect, read_public_report, read_results
 from benchmarks.report.write import write_file
 
 
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None, folder: Path = FOLDER, pages: Sequen
         if not arguments.check:
             save_figure(results, figure)
     if arguments.report and not arguments.check:
+        save_all_tables(read_public_report(arguments.report), folder, outdated)
         write_file(folder / "results.json", (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
     for path in outdated:
         print(f"{path}: {'out of date' if arguments.check else 'written'}")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +20,55 @@ FOLDER = Path(__file__).parents[2] / "docs" / "benchmarks"
 OPTIONAL = ("tokens", "conditions", "semantics")
 """Benchmarks whose JSON files lie beside the report."""
 
+_ABSOLUTE = re.compile(r"(?<![\w./-])/(?:[^\s/'\",@:]+/)+([^\s/'\",@:]*)")
+
 Results = dict[str, Any]
 """The content of ``results.json``."""
 
 
+def read_public_report(folder: Path) -> Report:
+    """Read the ``report.json`` of a folder, without the folders of this machine.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    report: Report = without_folders(read_report(folder / "report.json"))
+    return report
+
+
 def collect(folder: Path) -> Results:
-    """Read what the benchmarks wrote to a folder.
+    """Read what the benchmarks wrote to a folder, without the folders of this machine.
 
     Raises:
         InputError: ``report.json`` or another file cannot be read.
     """
-    report = read_report(folder / "report.json")
-    found: Results = {"format": FORMAT, "reconstruction": summarise(report)}
+    found: Results = {"format": FORMAT, "reconstruction": summarise(read_public_report(folder))}
     for name in OPTIONAL:
         path = folder / f"{name}.json"
         if path.is_file():
             try:
-                found[name] = json.loads(path.read_text(encoding="utf-8"))
+                found[name] = without_folders(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError) as error:
                 raise InputError(f"{path} cannot be read ({error}); expected what benchmarks.{name} wrote") from error
     return found
+
+
+def without_folders(value: Any) -> Any:
+    """Shorten every absolute path in JSON values, keys included, to its last part.
+
+    Raises:
+        InputError: two keys of one object become the same.
+    """
+    if isinstance(value, dict):
+        shortened = {_ABSOLUTE.sub(r"\1", name): without_folders(inner) for name, inner in value.items()}
+        if len(shortened) < len(value):
+            raise InputError(
+                f"two of {', '.join(value)[:200]} differ by their folders only; expected names that differ"
+            )
+        return shortened
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    return _ABSOLUTE.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def summarise(report: Report) -> dict[str, Any]:

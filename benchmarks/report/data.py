@@ -128,19 +128,22 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, {platform.system()}"
 
 
-def estimates(report: Report, spec: str, selected: Sequence[bool] | None = None) -> dict[str, Estimate]:
-    """Mean and confidence interval of the bitrate and of each metric of a codec.
+def estimates(
+    report: Report, spec: str, selected: Sequence[bool] | None = None, names: Sequence[str] | None = None
+) -> dict[str, Estimate]:
+    """Mean and confidence interval of the bitrate and of metrics of a codec.
 
     Args:
         report: see :func:`build_report`.
         spec: specification of the codec.
         selected: whether each utterance counts; all do by default.
+        names: of the metrics; all by default.
     """
     row = report["codecs"][spec]
     keep = np.ones(len(report["utterances"]), bool) if selected is None else np.array(selected)
     seconds = to_array(row["seconds"])
     found = {BITRATE: estimate((to_array(row["bits"]) / seconds / 1000)[keep], seconds[keep])}
-    for name in report["metrics"]:
+    for name in report["metrics"] if names is None else names:
         found[name] = estimate(to_array(row["scores"][name])[keep], to_array(row["weights"][name])[keep])
     return found
 

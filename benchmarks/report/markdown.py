@@ -106,7 +106,7 @@ def table(
     lines = [" | ".join(["| codec", "kbit/s", *titles]) + " |", "|---" * (2 + len(titles)) + "|"]
     short = short_specs(report["codecs"])
     for spec in report["codecs"]:
-        found = estimates(report, spec, selected)
+        found = estimates(report, spec, selected, list(metrics))
         cells = [cell(found[BITRATE], 2, False)]
         cells += [cell(found[name], m["digits"], intervals) for name, m in metrics.items()]
         lines.append(f"| {short[spec]} | {' | '.join(cells)} |")
@@ -122,13 +122,14 @@ def anchor_notes(report: Report) -> list[str]:
     if "identity" not in report["codecs"]:
         return []
     lines = []
-    best = estimates(report, "identity")
+    found = {spec: estimates(report, spec) for spec in report["codecs"]}
+    best = found["identity"]
     for name, metric in report["metrics"].items():
         if math.isnan(best[name].mean):
             continue
         better = []
         for spec in report["codecs"]:
-            value = estimates(report, spec)[name].mean
+            value = found[spec][name].mean
             if badness(metric, value) < badness(metric, best[name].mean) - 1e-9:  # False for NaN
                 better.append(f"{short_specs(report['codecs'])[spec]} ({value:.{metric['digits']}f})")
         if better:
@@ -147,7 +148,7 @@ def recognition_table(report: Report) -> str:
         recogniser = report["recognisers"].get(suffix, "")
         for language, members in languages.items():
             for spec in report["codecs"]:
-                found = estimates(report, spec, members)
+                found = estimates(report, spec, members, [name for name in names if name in report["metrics"]])
                 count = found[names[1]].count
                 if count:
                     cells = [

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.publish.__main__ import main
 from benchmarks.publish.pages import PAGES, figure_is_current, fill
-from benchmarks.publish.results import FOLDER, collect, read_results
+from benchmarks.publish.results import FOLDER, collect, read_results, without_folders
 from benchmarks.publish.tables import TABLES, codec_name
 from speechtok.errors import InputError
 
@@ -36,7 +36,7 @@ def measured(new_report, tmp_path):
     folder = tmp_path / "report"
     folder.mkdir()
     report = new_report(recognition=True)
-    report["codecs"]["speechtok:8@/somewhere"] = report["codecs"]["lowpass"]
+    report["codecs"]["speechtok:8@/somewhere/model"] = report["codecs"]["lowpass"]
     (folder / "report.json").write_text(json.dumps(report))
     row = {"bits": 500.0, "order_0_bits": 400.0, "words": None}
     (folder / "tokens.json").write_text(json.dumps({"codecs": {"speechtok:8": row}}))
@@ -83,6 +83,10 @@ def test_one_command_writes_results_tables_and_figure_and_a_second_one_finds_the
         assert line in text, line
     results = json.loads((docs / "results.json").read_text())
     assert "scores" not in json.dumps(results)
+    assert (docs / "report.md").read_text().startswith("# All benchmark tables\n")
+    assert (docs / "distributions.png").is_file()
+    for file in docs.glob("*.*[dn]"):
+        assert "/somewhere" not in file.read_text(), file
     assert main(["--check"], docs, [page]) == 0
     assert main([], docs, [page]) == 0
     assert page.read_text() == text
@@ -116,6 +120,15 @@ def test_tables_without_results_stay_and_wrong_marks_are_named(measured):
     (measured / "tokens.json").write_text("{")
     with pytest.raises(InputError, match=r"tokens\.json cannot be read"):
         collect(measured)
+
+
+def test_folders_of_a_machine_are_not_published():
+    found = without_folders({"lyra:3200@/a/b/lyra": ["--data '/x/y z' whisper:/m/whisper-base opus:6", 1, None]})
+    assert found == {"lyra:3200@lyra": ["--data 'y z' whisper:whisper-base opus:6", 1, None]}
+    for kept in ("kbit/s", "hubert/snac", "2/3, 1/2", "https://a.org/b/c", "a and/or b", "mimi:8@kyutai/mimi"):
+        assert without_folders(kept) == kept
+    with pytest.raises(InputError, match="differ by their folders only"):
+        without_folders({"x@/a/model": 1, "x@/b/model": 2})
 
 
 def test_missing_results_are_named(tmp_path, capsys):
