@@ -1,6 +1,7 @@
 """Worker processes. One that dies takes down the task that it was at, and nothing else."""
 
 import contextlib
+import gc
 import multiprocessing
 import signal
 import sys
@@ -111,6 +112,7 @@ def _serve(function: Callable[[Any], Any], connection: Connection, inherited: li
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
     signal.signal(signal.SIGTERM, _exit)
     torch.set_num_threads(1)  # a process for each core
+    gc.freeze()  # searching what is there already for garbage would copy the memory shared with the parent
     try:
         while True:
             connection.send(function(connection.recv()))
