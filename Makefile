@@ -1,6 +1,7 @@
 # make demo               encode and decode a recording, and draw its codes: IN=FILE.wav, OUT=FOLDER
-# make test               run every check: ruff, mypy, pytest
+# make test               run every check: ruff, mypy, pytest; compiled code under sanitizers where the compiler has them
 # make test-fast          run the tests that take less than a minute together
+# make test-native        run the compiled code under sanitizers, which GCC and Clang have: NATIVE_MODELS=N random models
 # make test-transformers-5  run the tests of the integration with transformers 5; make test has transformers 4
 # make docs               build the documentation site into site/
 # make wheel              build a wheel for this platform into dist/
@@ -24,6 +25,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
 UPGRADE ?=
+NATIVE_MODELS ?= 10000
 TRANSFORMERS_5 ?= 5.24.0
 IN ?= speechtok/assets/sample.flac
 OUT ?= demo
@@ -40,9 +42,11 @@ DECODER ?=
 BIN = $(VENV)/bin
 EXTRAS = core lm media plot completion train fairseq2 bench examples docs dev
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+HAS_SANITIZERS = { echo 'int main(void) { return 0; }' | $(or $(CC),cc) -fsanitize=address,undefined -x c - -o /dev/null; } \
+  2>/dev/null
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-fast test-transformers-5 docs wheel constraints licences default clean
+.PHONY: demo test test-fast test-native test-transformers-5 docs wheel constraints licences default clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/speechtok roundtrip $(IN) $(OUT)/reconstruction.wav --plot $(OUT)/tokens.png --force
@@ -51,10 +55,14 @@ test: $(VENV)/test.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	! $(HAS_SANITIZERS) || $(MAKE) --no-print-directory test-native NATIVE_MODELS=200
 	$(PYTEST)
 
 test-fast: $(VENV)/test.ready
 	$(PYTEST) -m "not slow"
+
+test-native: $(VENV)/test.ready
+	$(BIN)/python -m tests.fuzz._sanitizers --count $(NATIVE_MODELS)
 
 test-transformers-5: $(VENV)/test.ready
 	test -d $(VENV)/transformers-5 || $(BIN)/pip install --quiet --disable-pip-version-check --no-warn-conflicts \

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from speechtok.auto_classes import MODEL_TYPE
-from speechtok.errors import CheckpointError, MissingFileError, OutputError, quoted
-from speechtok.files import as_path, replacing_all
+from speechtok.errors import CheckpointError, MissingFileError, quoted
+from speechtok.files import make_folder, replacing_all
 from speechtok.limits import MAX_FINGERPRINT
 from speechtok.parsing import ParseError, parse_json
 from speechtok.torch_file import read_torch_file
@@ -60,12 +60,7 @@ def write_checkpoint(
         OutputError: the folder or a file cannot be written.
         CheckpointError: a weight is not finite.
     """
-    directory = as_path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(f"cannot make the folder {directory}: {reason}; choose a writable place") from error
+    directory = make_folder(directory)
     values = {
         "format": FORMAT,
         "model_type": MODEL_TYPE,

@@ -57,6 +57,21 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     return Path(name)
 
 
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder and those above it, unless they exist, and return its path.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    path = as_path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"cannot make the folder {path}: {reason}; choose a writable place") from error
+    return path
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file, and rename it to ``path`` if the block succeeds.

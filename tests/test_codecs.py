@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import re
+import resource
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from transformers import (
 from benchmarks.seanet_reference import BASE, Reference, write_published
 from speechtok import AudioVocabulary, Tokenizer, load
 from speechtok.codecs import CODECS
-from speechtok.errors import CheckpointError, InputError, MissingFileError, StreamError, TokensError
+from speechtok.errors import CheckpointError, InputError, MissingFileError, OutputError, StreamError, TokensError
 
 PAGE = (Path(__file__).parent.parent / "docs" / "codecs.md").read_text(encoding="utf-8")
 
@@ -134,6 +135,16 @@ def test_saved_as_transformers_does_it_is_the_same_tokenizer(name, tokenizers, t
     tok.save(tmp_path)
     assert load(tmp_path).fingerprint == tok.fingerprint
     assert MODELS[name]().__class__.from_pretrained(tmp_path).config.model_type == name
+
+
+def test_a_full_disk_is_an_output_error(tokenizers, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write to .*File too large"):
+            tokenizers["encodec"].save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 # --- other processes and contexts

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from speechtok.audio import read_audio
 from speechtok.errors import AudioError, MissingFileError
-from speechtok.files import replacing
+from speechtok.files import make_folder, replacing
 from speechtok.resampling import resample
 
 Made = TypeVar("Made")
@@ -139,7 +139,7 @@ def pack(files: list[Path], sample_rate: int, directory: Path, workers: int | No
     key = hashlib.sha256(f"{sample_rate}\n{listing}".encode()).hexdigest()[:16]
     audio_path, index_path = directory / f"{key}.int16", directory / f"{key}.json"
     if not index_path.exists():
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
         ends, skipped = [0], []
         with replacing(audio_path) as out:
             read = in_threads(lambda file: _read_pcm(file, sample_rate), files, workers or os.cpu_count() or 1)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from speechtok.cli.sources import Job, make_folder
+from speechtok.cli.sources import Job
 from speechtok.cli.text import path_text
 from speechtok.errors import SpeechtokError, printable
-from speechtok.files import Batch
+from speechtok.files import Batch, make_folder
 from speechtok.tokenizer import Tokenizer
 
 Replacing = Callable[[Path], AbstractContextManager[BinaryIO]]

@@ -15,11 +15,11 @@ from speechtok.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from speechtok.cli.arguments import Commands, add_file_arguments
 from speechtok.cli.batch import process_files
 from speechtok.cli.chunks import Replacing, Work
-from speechtok.cli.sources import Job, make_folder
+from speechtok.cli.sources import Job
 from speechtok.cli.text import Rows, bitrate, duration, path_text, seconds, shape, table
 from speechtok.errors import SpeechtokError
 from speechtok.extras import install_hint
-from speechtok.files import replacing
+from speechtok.files import make_folder, replacing
 from speechtok.metrics import pesq_wb, stoi
 from speechtok.resampling import resample
 from speechtok.tokenizer import Tokenizer

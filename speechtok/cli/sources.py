@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from speechtok.cli.text import path_text
-from speechtok.errors import OutputError, printable
+from speechtok.errors import printable
+from speechtok.files import make_folder
 from speechtok.media.folders import find_files
 
 
@@ -153,17 +154,3 @@ def _output_folder(names: list[str], sources: list[Source], out: str | None) -> 
         return None
     make_folder(path)
     return path
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {path_text(path)}: {error.strerror}; choose a writable place"
-        ) from error

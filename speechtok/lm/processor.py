@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoProcessor, BatchEncoding, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.configuration_utils import PretrainedConfig
 
-from speechtok.errors import FingerprintError, MissingFileError, VocabularyError, quoted
+from speechtok.errors import FingerprintError, MissingFileError, OutputError, VocabularyError, quoted
 from speechtok.files import replacing
 from speechtok.hub import check_repository_name, locate, upload_folder
 from speechtok.lm.conversation import flatten_contents, is_batch
@@ -352,7 +352,10 @@ class SpeechProcessor(ProcessorMixin):
         directory = Path(save_directory)
         upload = {name: options.pop(name) for name in ("repo_id", "revision", "private") if name in options}
         self.speech_tokenizer.save(directory / _FOLDER)
-        self.tokenizer.save_pretrained(directory, **options)
+        try:
+            self.tokenizer.save_pretrained(directory, **options)
+        except OSError as error:
+            raise OutputError(f"cannot write to {directory}: {error}; choose a writable place with room") from error
         for name, text in (
             ("processor_config.json", json.dumps(_PROCESSOR_CONFIG, indent=2) + "\n"),
             ("processing_speechtok.py", _REMOTE_CODE),

@@ -160,6 +160,7 @@ def run_trials(plan: Plan, folder: Path) -> Outcome:
         if ending.status == 1 and "error" not in ending.printed:
             found.append(f"no word about the error: {ending.printed[-500:]}")
         faults.extend(f"{what}: {fault}" for fault in found[:5])
+        print(f"{plan.scenario}: {what}: status {ending.status}, {len(found)} faults", file=sys.stderr, flush=True)
         if not plan.in_a_row:
             complete(what)
     if plan.in_a_row:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import torch
 from transformers import AutoProcessor
 
 import speechtok
-from speechtok.errors import CheckpointError, MissingFileError, VocabularyError
+from speechtok.errors import CheckpointError, MissingFileError, OutputError, VocabularyError
 from speechtok.lm import SpeechProcessor, TokenizerInfo
 
 
@@ -68,6 +69,15 @@ def test_chat_templates_may_have_placeholders(processor, tokens):
     assert rendered.endswith("<|assistant|>")
     assert torch.equal(ids, processor(rendered, [tokens[0]], add_special_tokens=False)["input_ids"][0])
     assert torch.equal(processor.decode(ids).speech[0].codes, tokens[0].codes[:, :1])
+
+
+def test_a_full_disk_is_an_output_error_of_a_processor_that_is_saved(processor, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(processor.tokenizer, "save_pretrained", full)
+    with pytest.raises(OutputError, match=r"cannot write to .*No space left"):
+        processor.save_pretrained(tmp_path)
 
 
 def test_a_saved_processor_gives_the_same_ids(processor, tokens, tmp_path):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from speechtok.errors import CheckpointError, ConfigError, MissingFileError
-from speechtok.files import replacing_all
+from speechtok.files import make_folder, replacing_all
 from speechtok.mapping import from_mapping
 from training.teachers.log_mel import LogMel
 from training.teachers.teacher import AVERAGE, Layer, Teacher
@@ -173,8 +173,7 @@ class Hubert(nn.Module):
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write ``config.json`` and ``model.safetensors``."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = make_folder(directory)
         description = {"teacher": dataclasses.asdict(self.config), "phones": self.phones}
         tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with replacing_all([directory / WEIGHTS_NAME, directory / CONFIG_NAME]) as (weights, config):
