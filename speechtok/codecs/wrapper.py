@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from speechtok.checkpoint import check_finite
@@ -135,8 +136,8 @@ class WrappedCodec(UtteranceTokenizer):
         try:
             Path(directory).mkdir(parents=True, exist_ok=True)
             self.model.save_pretrained(directory)
-        except OSError as error:
-            raise OutputError(f"cannot write to {directory}: {error}; choose a writable place") from error
+        except (OSError, SafetensorError) as error:  # the latter on a full disk
+            raise OutputError(f"cannot write to {directory}: {error}; choose a writable place with room") from error
 
 
 def _rebuild(
