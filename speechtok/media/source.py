@@ -54,6 +54,8 @@ class Source:
         while count and (part := self._file.read(count)):
             parts.append(part)
             count -= len(part)
+        if count:
+            raise OSError("it became shorter while it was read")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def at(self, start: int, count: int) -> bytes:
@@ -203,7 +205,8 @@ def _open_path(stack: contextlib.ExitStack, path: Path) -> Source:
         raise AudioError(f"{name} cannot be read ({error.strerror}); expected a readable file") from error
     if not stat.S_ISREG(mode):
         return Source(name, _spool(stack, file, name))
-    return Source(name, file, file.fileno())
+    # on Windows, a library may have another table of descriptors than Python
+    return Source(name, file, file.fileno() if os.name == "posix" else None)
 
 
 def _open_file_object(stack: contextlib.ExitStack, file: Any, name: str | None = None) -> Source:
@@ -214,7 +217,7 @@ def _open_file_object(stack: contextlib.ExitStack, file: Any, name: str | None =
     except (OSError, ValueError, AttributeError, TypeError):
         mode = 0
     if stat.S_ISCHR(mode) and os.isatty(file.fileno()):
-        raise AudioError(f"{name} is a terminal; expected audio from a pipe, as in: speechtok encode - < in.wav")
+        raise AudioError(f"{name} is a terminal; expected audio from a file or a pipe")
     try:
         if file.seekable():
             start = file.tell()
