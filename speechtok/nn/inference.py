@@ -17,6 +17,9 @@ R = TypeVar("R")
 _REASON = "speechtok computes codes in compiled code of its own, which PyTorch's compilers cannot look into"
 _AUTOCAST_DEVICES = "cpu", "cuda", "mps", "xpu"
 
+_may_autocast: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
+"""Whether autocast is on for some device; not every build of PyTorch can tell at once."""
+
 _has_computed = False
 _lost_threads = False
 
@@ -38,12 +41,12 @@ def inference(method: Callable[P, R]) -> Callable[P, R]:
                 f"{method.__qualname__} is called by a program that is being exported or traced; expected real audio "
                 f"or codes: {_REASON}. Call it before the module that is exported, and pass its result to the module"
             )
-        devices = [device for device in _AUTOCAST_DEVICES if torch.is_autocast_enabled(device)]
-        if not devices:
+        if not _may_autocast():
             return without_gradients(*args, **kwargs)
         with contextlib.ExitStack() as stack:
-            for device in devices:
-                stack.enter_context(torch.autocast(device, enabled=False))
+            for device in _AUTOCAST_DEVICES:
+                if torch.is_autocast_enabled(device):
+                    stack.enter_context(torch.autocast(device, enabled=False))
             return without_gradients(*args, **kwargs)
 
     uncompiled = torch._disable_dynamo(compute)  # the public decorator imports the compiler, which takes a second
