@@ -236,9 +236,7 @@ class Tokenizer(nn.Module, ABC):
         past_end = torch.arange(vectors.shape[1], device=self.device) >= tokens.lengths[:, None]
         return vectors.masked_fill(past_end[..., None], 0.0)
 
-    def stream(
-        self, batch_size: int = 1, num_codebooks: int | None = None, sample_rate: int | None = None
-    ) -> Stream:
+    def stream(self, batch_size: int = 1, num_codebooks: int | None = None, sample_rate: int | None = None) -> Stream:
         """Open a stream, which encodes and decodes piece by piece, if the tokenizer can.
 
         Raises:
