@@ -23,6 +23,7 @@ from speechtok.config import ConvNeXtConfig, model_config
 from speechtok.errors import CheckpointError, FingerprintError, InputError, quoted
 from speechtok.hub import locate
 from speechtok.nn.convnext import ConvNeXtDecoder, ConvNeXtEncoder, State
+from speechtok.nn.inference import inference
 from speechtok.nn.native.cache import NativeCache
 from speechtok.nn.native.library import is_faster
 from speechtok.nn.native.steps import NativeDecoder, NativeEncoder
@@ -137,9 +138,8 @@ class ConvNeXtTokenizer(Tokenizer):
         other.add_aliases((*description.aliases, *self.aliases, self.version_1_fingerprint))
         return other
 
-    def stream(
-        self, batch_size: int = 1, num_codebooks: int | None = None, sample_rate: int | None = None
-    ) -> Stream:
+    @inference
+    def stream(self, batch_size: int = 1, num_codebooks: int | None = None, sample_rate: int | None = None) -> Stream:
         """Open a stream, which encodes and decodes piece by piece with a state of its own.
 
         Args:
@@ -244,11 +244,27 @@ class ConvNeXtTokenizer(Tokenizer):
 
     def _find_encoder(self, rows: int, frames: int) -> NativeEncoder | None:
         """Encoder and quantizer in compiled code, if that is faster than the modules for this much work."""
-        return self._native_encoder(self.encoder, self.quantizer) if is_faster(rows, frames) else None
+        encoder, quantizer = self.encoder, self.quantizer
+        native = self._native_encoder(encoder, quantizer) if is_faster(rows, frames) else None
+        self._check_sizes(_sizes(encoder, quantizer) if native is None else native.sizes)
+        return native
 
     def _find_decoder(self, rows: int, frames: int) -> NativeDecoder | None:
         """Codebooks and decoder in compiled code, if that is faster than the modules for this much work."""
-        return self._native_decoder(self.quantizer, self.decoder) if is_faster(rows, frames) else None
+        decoder, quantizer = self.decoder, self.quantizer
+        native = self._native_decoder(quantizer, decoder) if is_faster(rows, frames) else None
+        self._check_sizes(_sizes(decoder, quantizer) if native is None else native.sizes)
+        return native
+
+    def _check_sizes(self, sizes: tuple[int, ...]) -> None:
+        """Check what a replaced module may not change: codes are checked against the config alone."""
+        c = self.config
+        expected = c.num_codebooks, c.codebook_size, c.latent_dim, c.hop_length
+        if sizes != expected:
+            raise InputError(
+                f"a module was replaced by one of {sizes} codebooks, vectors, dimensions and samples per frame; "
+                f"expected {expected}, as the config says: restore it, or make a tokenizer with another config"
+            )
 
     def _encode(self, x: Tensor, samples: list[int], num_codebooks: int) -> Tensor:
         if x.shape[1] % self.hop_length:
@@ -293,6 +309,10 @@ def _make_decoder(config: ConvNeXtConfig) -> ConvNeXtDecoder:
         noise_bands=config.noise_bands,
         sample_rate=config.sample_rate,
     )
+
+
+def _sizes(half: ConvNeXtEncoder | ConvNeXtDecoder, quantizer: ResidualQuantizer) -> tuple[int, ...]:
+    return (*quantizer.codebooks.shape, half.patch_length * half.patches_per_frame)
 
 
 def _longest_first(lengths: list[int]) -> tuple[list[int], list[int] | None]:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechtok.errors import InputError
 from speechtok.nn.exact import ExactLinear
 
 
@@ -26,6 +27,11 @@ class CausalDepthwiseConv(nn.Module):
 
     def initial_state(self, batch_size: int) -> Tensor:
         """State before the first frame: zeros, ``(B, kernel_size - 1, D)``."""
+        if self.weight.ndim != 2 or not len(self.weight):
+            raise InputError(
+                f"the weight of a convolution has shape {tuple(self.weight.shape)}; expected (kernel_size, D): restore "
+                "the layer that was replaced"
+            )
         kernel_size, dim = self.weight.shape
         return torch.zeros(batch_size, kernel_size - 1, dim, dtype=torch.float32, device=self.weight.device)
 

@@ -137,7 +137,9 @@ def weight_levels(weight: Tensor, one_scale: bool = False) -> tuple[Tensor, Tens
 def prepare(levels: Tensor) -> Tensor:
     """Lay out levels of a matrix ``(N, K)`` as the right operand of :func:`sums`, ``(K, N)``."""
     as_float = levels.float().contiguous().t()
-    if levels.device.type == "cpu" and (int8_is_faster() if _forced_int8 is None else _forced_int8):
+    # for one input, PyTorch's int8 product returns memory that it never wrote, which may hold the right sums by chance
+    exact = levels.device.type == "cpu" and levels.shape[1] > 1
+    if exact and (int8_is_faster() if _forced_int8 is None else _forced_int8):
         as_int8 = as_float.t().to(torch.int8).t()
         if _agree(as_float, as_int8):
             return as_int8
@@ -183,7 +185,7 @@ def _agree(as_float: Tensor, as_int8: Tensor) -> bool:
     """Whether int8 gives the sums that float32 gives, for the largest inputs of this matrix.
 
     Processors without VNNI instructions add pairs of products in 16 bits, which may overflow; and a kernel may be wrong
-    for a shape, as PyTorch's is for ``K = 1``.
+    for a shape.
     """
     signs = as_float.t()[:63].sign()
     largest = MAX_LEVEL * torch.cat([torch.ones_like(signs[:1]), signs])

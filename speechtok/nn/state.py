@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from speechtok.errors import InputError
+from speechtok.errors import StreamError
 
 
 class Streaming(Protocol):
@@ -16,11 +16,6 @@ class Streaming(Protocol):
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """State at the start of a signal."""
-
-
-def state_size(module: Streaming) -> int:
-    """Size ``n`` of a packed state."""
-    return sum(tensor.shape[1:].numel() for tensor in module.initial_state(0))
 
 
 def pack_state(state: tuple[Tensor, ...]) -> Tensor:
@@ -32,12 +27,12 @@ def unpack_state(packed: Tensor, module: Streaming) -> tuple[Tensor, ...]:
     """Undo :func:`pack_state`, for a state of ``module``.
 
     Raises:
-        InputError: the state belongs to another module.
+        StreamError: the state belongs to another module.
     """
     shapes = [tensor.shape[1:] for tensor in module.initial_state(0)]
     sizes = [shape.numel() for shape in shapes]
     if packed.shape[1] != sum(sizes):
-        raise InputError(
+        raise StreamError(
             f"the state has shape {tuple(packed.shape)}; expected {(len(packed), sum(sizes))}: start anew after "
             "replacing layers of the model"
         )

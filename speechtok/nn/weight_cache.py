@@ -19,7 +19,8 @@ class WeightCache(Generic[Value]):
     The cache notices changes that PyTorch counts (optimizer steps and other in-place operations, ``load_state_dict``),
     conversions, and tensors whose memory is replaced. Of modules it also notices replaced parameters, buffers and
     submodules, longer and shorter containers, forward hooks, and methods set on one module, such as
-    ``module.forward = …``. It does not notice writes through ``tensor.data`` or a NumPy view.
+    ``module.forward = …``. It does not notice writes through ``tensor.data`` or a NumPy view, nor
+    ``tensor.data = view`` with a view of the same memory from the same element on.
 
     Copies and pickles of a cache are empty. Threads may share a cache.
     """

@@ -157,6 +157,13 @@ def test_an_int8_kernel_that_overflows_is_not_used(monkeypatch):
         assert prepare(levels(16, 64)).dtype is torch.float32
 
 
+def test_one_input_is_never_an_int8_product_which_would_return_memory_that_was_not_written(monkeypatch):
+    monkeypatch.setattr(exact, "_agree", lambda *_: True)  # as if the memory held the right sums by chance
+    with use_int8(True):
+        assert prepare(levels(16, 1)).dtype is torch.float32
+        assert prepare(levels(16, 2)).dtype is torch.int8
+
+
 def test_a_pytorch_without_int8_products_uses_float32(monkeypatch):
     def absent(*_: Tensor) -> Tensor:
         raise RuntimeError("not implemented")

@@ -32,7 +32,7 @@ class Packed(NamedTuple):
         hop_length: samples per frame.
         state_size: size of a packed state.
         patch_field, frame_field: patches and frames before its own that an output of the blocks depends on.
-        num_codebooks, codebook_size: of the quantizer.
+        codebooks_shape: of the quantizer.
         memory: tensors and arrays that must live as long as the structure.
     """
 
@@ -41,8 +41,7 @@ class Packed(NamedTuple):
     state_size: int
     patch_field: int
     frame_field: int
-    num_codebooks: int
-    codebook_size: int
+    codebooks_shape: tuple[int, int, int]
     memory: list[Any]
 
 
@@ -88,8 +87,7 @@ def pack_encoder(encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer) -> Pack
         state_size,
         patch_blocks.receptive_field + -(-window_length // patch_length) - 1,
         frame_blocks.receptive_field,
-        codebooks.num_codebooks,
-        codebooks.codebook_size,
+        (codebooks.num_codebooks, codebooks.codebook_size, codebooks.dim),
         pack.memory,
     )
 
@@ -127,8 +125,7 @@ def pack_decoder(quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> Pack
         state_size,
         patch_blocks.receptive_field + 1,  # a piece of the head reaches into the next patch
         frame_blocks.receptive_field,
-        codebooks.num_codebooks,
-        codebooks.codebook_size,
+        (codebooks.num_codebooks, codebooks.codebook_size, codebooks.dim),
         pack.memory,
     )
 

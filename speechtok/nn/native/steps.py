@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from speechtok.errors import InputError, TokensError, quoted
+from speechtok.errors import InputError, StreamError, TokensError, quoted
 from speechtok.nn.convnext import ConvNeXtDecoder, ConvNeXtEncoder
 from speechtok.nn.native import library, threads
 from speechtok.nn.native.packing import Packed, pack_decoder, pack_encoder
@@ -19,6 +19,10 @@ _Compute = Callable[[threads.Share, int, int], int]
 """Computes a share from the address of a state, that of its first row, to that of the next; returns 0 or an error."""
 
 
+class UnsupportedModelError(InputError):
+    """Compiled code has narrower limits than the modules, and the model is beyond them."""
+
+
 class _Steps:
     """Base class of encoder and decoder: passes on the state, and shares the work among threads.
 
@@ -26,12 +30,16 @@ class _Steps:
         packed: the weights.
         compiled: the library.
         warmup: frames that the state depends on.
+
+    Attributes:
+        sizes: the shape of the codebooks, and the samples per frame.
     """
 
     def __init__(self, packed: Packed, compiled: library.Library, warmup: int) -> None:
         self._library = compiled
-        self.num_codebooks, self.codebook_size = packed.num_codebooks, packed.codebook_size
+        self.num_codebooks, self.codebook_size, _ = packed.codebooks_shape
         self.hop_length = packed.hop_length
+        self.sizes = (*packed.codebooks_shape, packed.hop_length)
         self._structure, self._memory = packed.structure, packed.memory
         self._address = ctypes.addressof(packed.structure)
         self._state_size = packed.state_size
@@ -40,8 +48,8 @@ class _Steps:
     def _run(self, compute: _Compute, rows: int, frames: int, state: Tensor) -> Tensor:
         """Compute all shares, on as many threads as are worth it. Returns the next state."""
         if not _is_dense(state, torch.float32) or state.shape != (rows, self._state_size):
-            raise InputError(
-                f"the state is {state.dtype} {tuple(state.shape)} on {state.device}; expected torch.float32 "
+            raise StreamError(
+                f"the state is {state.dtype} {_shape(state)} on {state.device}; expected torch.float32 "
                 f"{(rows, self._state_size)} on cpu: start anew after replacing layers of the model"
             )
         state = _readable(state.contiguous())
@@ -116,7 +124,8 @@ class NativeEncoder(_Steps):
             Codes ``(B, Q, T)`` and the encoder's next state.
 
         Raises:
-            InputError: a shape, dtype or device is not as above.
+            StreamError: the state is not as above.
+            InputError: another shape, dtype or device is not.
         """
         if not _is_dense(waveform, torch.float32) or waveform.ndim != 2 or waveform.shape[1] % self.hop_length:
             raise InputError(
@@ -211,7 +220,8 @@ class NativeDecoder(_Steps):
 
         Raises:
             TokensError: a code is out of range.
-            InputError: a shape, dtype or device is not as above.
+            StreamError: the state is not as above.
+            InputError: another shape, dtype or device is not.
         """
         if not isinstance(frames, int) or frames < 0:
             raise InputError(f"frames is {quoted(frames)}; expected a whole number from 0 on")
@@ -292,9 +302,9 @@ def _load_library() -> library.Library:
 
 def _check_model(status: int) -> None:
     if status:
-        raise InputError(
-            "the layers of the model do not fit each other, or are larger than compiled code computes; restore the "
-            "layer that was replaced"
+        raise UnsupportedModelError(
+            "the layers of the model are wider than compiled code computes, or changed while it was made; expected the "
+            "modules to compute"
         )
 
 
