@@ -300,7 +300,6 @@ class Stream:
             return audio
 
     @_step
-    @inference
     def reset(self, rows: Iterable[int] | None = None) -> None:
         """Start new utterances in both directions, and discard the state of the old ones.
 
