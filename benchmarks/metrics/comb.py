@@ -11,6 +11,7 @@ LOWEST_FREQUENCY = 3_000.0
 PERIODS = 40.0, 800.0
 """Smallest and largest distance of the lines of a comb, in hertz."""
 
+_INAUDIBLE = 1e-6  # power at a frequency, relative to the mean of all: 60 dB less, as what a low-pass filter leaves
 _RESOLUTION = 5.0  # hertz per bin
 _SMOOTHING = 201  # bins: 1 kHz
 _STEP = 10 / 16_000  # from one period to the next, relative: lines drift by less than 10 Hz over the band
@@ -32,7 +33,7 @@ def comb_levels(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(waveform.astype(np.float64), window)[:: window // 2]
     power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)) ** 2
     band = power[:, round(LOWEST_FREQUENCY / _RESOLUTION) : -1]
-    band = band[band.any(1)]
+    band = (band + _INAUDIBLE * power.mean(1, keepdims=True))[power.any(1)]
     spectrum = (band / band.mean(1, keepdims=True)).mean(0) if len(band) else np.ones(band.shape[1])
     padded = np.pad(np.log(spectrum + 1e-9), _SMOOTHING // 2, mode="reflect")
     spectrum = spectrum / np.exp(np.convolve(padded, np.ones(_SMOOTHING) / _SMOOTHING, "valid"))

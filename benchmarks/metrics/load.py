@@ -85,7 +85,7 @@ METRICS: dict[str, Metric] = {
         artefacts.comb_excess,
         ("scipy",),
         "buzz: how far the loudest 10 Hz of a period stand out above 3 kHz, less the original's; the worst of all "
-        "periods from 40 to 800 Hz",
+        "periods from 40 to 800 Hz; what is 60 dB below the speech does not count",
         group="artefacts",
         summary=True,
     ),

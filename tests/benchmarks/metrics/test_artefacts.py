@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.signal
 import torch
 
 from benchmarks.metrics.artefacts import (
@@ -70,6 +71,13 @@ def test_other_noise_of_the_same_spectrum_has_little_excess():
 def test_harmonics_that_the_original_has_are_no_artefact():
     original = noise(0) + 3 * pattern(200)
     assert comb_excess(speech(original), speech(noise(1) + 3 * pattern(200)))[0] < 2.0
+
+
+def test_lines_that_nobody_hears_are_no_comb():
+    """A narrowband codec leaves traces of its resampler above 4 kHz, 80 dB below the speech."""
+    low = np.convolve(noise(0), scipy.signal.firwin(2_001, 2_500, fs=RATE), "same")
+    assert comb_excess(speech(noise(0)), speech(low + 1e-5 * pattern(200)))[0] < 1.5
+    assert comb_excess(speech(noise(0)), speech(low + 1e-1 * pattern(200)))[0] > 8
 
 
 def test_a_tilt_of_the_spectrum_is_no_comb():
