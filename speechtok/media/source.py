@@ -125,6 +125,12 @@ class View(io.RawIOBase):
         self._piece = 0
         return self._at
 
+    def read(self, size: int = -1) -> bytes:
+        """Read up to ``size`` bytes. A demultiplexer asks for as much as a header announces: allocate what is there."""
+        left = max(self._announced - self._at, 0)
+        buffer = bytearray(left if size < 0 else min(size, left))
+        return bytes(memoryview(buffer)[: self.readinto(buffer)])
+
     def readinto(self, buffer: Any) -> int:
         """Fill ``buffer``. An error of the disk is kept: C libraries that call this cannot pass it on."""
         target = memoryview(buffer).cast("B")

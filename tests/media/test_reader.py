@@ -99,6 +99,18 @@ def test_a_header_that_announces_gigabytes_allocates_none():
     assert peak < 5e6
 
 
+def test_a_view_allocates_what_is_there_and_not_what_is_asked_for():
+    view = View(Source("a file", io.BytesIO(b"audio")), [b"some ", (0, 5)])
+    tracemalloc.start()
+    assert view.read(2**32) == b"some audio"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6
+    assert view.read(10) == b""
+    view.seek(3)
+    assert view.read() == b"e audio"
+
+
 def test_files_joined_with_different_rates_are_refused():
     with pytest.raises(AudioError, match="changes its sample rate from 16000 to 8000 Hz"):
         read_audio(sf(voice(0.2), RATE, "WAV", "PCM_16") + sf(voice(0.2), 8_000, "WAV", "PCM_16"))
