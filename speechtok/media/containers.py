@@ -9,7 +9,7 @@ from speechtok.media.source import Source
 
 def plan_mp4(source: Source) -> list[Part]:
     """Plan a file of ISO boxes, with an index (``moov``) or in fragments."""
-    at = index_at = 0
+    at, index_at = 0, -1
     names: set[bytes] = set()
     while at < source.size:
         head = source.at(at, 16)
@@ -25,8 +25,10 @@ def plan_mp4(source: Source) -> list[Part]:
         names.add(head[4:8])
         if at + size > source.size:
             raise truncated(source.name, f"of {size} bytes of its box {_text(head[4:8])}, {source.size - at} are there")
-        if head[4:8] == b"moov" and at != index_at:
-            if index_at:
+        if head[4:8] == b"moof":
+            _check_index(source, at + 8, at + size)
+        if head[4:8] == b"moov":
+            if index_at >= 0:
                 raise damaged(source.name, f"a second file is joined to it before byte {at}")
             index_at = at
             _check_index(source, at + 8, at + size)
@@ -36,8 +38,11 @@ def plan_mp4(source: Source) -> list[Part]:
     return [Part("mov")]
 
 
-_PARENTS = {b"trak", b"mdia", b"minf", b"stbl", b"mvex", b"edts"}
-_TABLES = {b"stsz": (8, 4), b"stz2": (8, 4), b"stts": (4, 8), b"ctts": (4, 8), b"stsc": (4, 12), b"stco": (4, 4)}
+_PARENTS = {b"trak", b"mdia", b"minf", b"stbl", b"mvex", b"edts", b"traf"}
+_TABLES = {  # name -> offset of the number of entries, bytes of an entry
+    b"stsz": (8, 4), b"stz2": (8, 1), b"stts": (4, 8), b"ctts": (4, 8), b"stsc": (4, 12), b"stco": (4, 4),
+    b"co64": (4, 8), b"stss": (4, 4), b"elst": (4, 12), b"sbgp": (8, 8), b"trun": (4, 1),
+}  # fmt: skip
 
 
 def _check_index(source: Source, at: int, end: int, depth: int = 0) -> None:
@@ -55,7 +60,7 @@ def _check_index(source: Source, at: int, end: int, depth: int = 0) -> None:
             offset, width = _TABLES[name]
             entries = int.from_bytes(source.at(at + 8 + offset, 4), "big")
             # entries of the same size are not listed, but each has a byte at least
-            unlisted = name == b"stz2" or (name == b"stsz" and source.at(at + 12, 4) != b"\0\0\0\0")
+            unlisted = name in (b"stz2", b"trun") or (name == b"stsz" and source.at(at + 12, 4) != b"\0\0\0\0")
             limit = source.size if unlisted else size // width
             if entries > limit:
                 raise damaged(source.name, f"its table {_text(name)} announces {entries} entries")

@@ -56,6 +56,7 @@ def decode(source: Source, part: Part, mono: Mono) -> int:
         "protocol_whitelist": "none",
     }
     given = packets = 0
+    oversized = False
     try:
         with av.open(
             view,
@@ -85,9 +86,13 @@ def decode(source: Source, part: Part, mono: Mono) -> int:
                     given += _push(mono, frame)
     except AudioError:
         raise
+    except av.error.MemoryError:  # a size in the file is over a limit of FFmpeg, which has not asked for the memory
+        oversized = True
     # FFmpeg's errors are OSError, ValueError and others by their number
     except (av.error.FFmpegError, OSError, ValueError, OverflowError, MemoryError, EOFError) as error:
         raise damaged(source.name, str(view.failure or getattr(error, "strerror", None) or error)) from error
+    if oversized:
+        raise damaged(source.name, "it announces more bytes of a packet or table than FFmpeg takes")
     if view.failure is not None:
         raise damaged(source.name, str(view.failure))
     held = given if counts_samples else packets
