@@ -24,7 +24,8 @@ def add_auto_classes(directory: Path, sample_rate: int) -> None:
     """Complete the folder of a saved tokenizer for transformers.
 
     Adds ``auto_map`` to ``config.json``, and writes ``preprocessor_config.json`` and the module that ``auto_map``
-    names, which imports the classes from the installed package. Folders of other models of transformers stay as they are.
+    names, which imports the classes from the installed package. Folders of other models of transformers stay as they
+    are.
 
     Args:
         directory: folder that :meth:`speechtok.tokenizer.Tokenizer.save` wrote.

@@ -113,7 +113,7 @@ def _read_record(file: BinaryIO, info: zipfile.ZipInfo) -> Tensor:
         raise ParseError(f"its record {quoted(info.filename)} is not where the directory says")
     file.seek(name_length + extra_length, 1)
     data = _read_bytes(file, info.file_size)
-    if info.CRC and zlib.crc32(memoryview(data.numpy())) != info.CRC:  # a writer may leave it out
+    if info.CRC and zlib.crc32(data.numpy().data) != info.CRC:  # a writer may leave it out
         raise ParseError(f"its record {quoted(info.filename)} has another checksum than the directory says")
     return data
 

@@ -68,8 +68,8 @@ def flatten_contents(
                         continue
                     raise VocabularyError(
                         f"a message has more placeholders {PLACEHOLDER_TOKEN} or audio parts than there are "
-                        f"utterances ({len(audio)} in audio): pass one for each, or put it into its part; a trainer that "
-                        "renders the data itself, such as SFTTrainer of TRL, needs skip_prepare_dataset=True"
+                        f"utterances ({len(audio)} in audio): pass one for each, or put it into its part; a trainer "
+                        "that renders the data itself, such as SFTTrainer of TRL, needs skip_prepare_dataset=True"
                     )
                 utterances.append(remaining.pop(0) if own is None else own)
         flat.append({**message, "content": "".join(texts)})
