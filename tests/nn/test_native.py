@@ -387,7 +387,7 @@ class Call:
     def __init__(self, tok: ConvNeXtTokenizer, half: str) -> None:
         steps = compiled(tok)[half == "decoder"]
         self.library, self.keep = steps._library, steps
-        batch, frames, q, hop = 2, 3, 4, tok.hop_length
+        batch, frames, q, hop = 2, 3, tok.num_codebooks, tok.hop_length
         state = initial(tok, batch)[half == "decoder"]
         self.audio, self.codes = torch.zeros(batch, frames * hop), torch.zeros(batch, q, frames, dtype=torch.int64)
         self.states, self.lengths = (state, state.clone()), torch.full((batch,), frames)
@@ -432,6 +432,15 @@ def test_the_library_refuses_calls_whose_sizes_do_not_fit(tiny, half):
     assert [change for change in wrong if call(**change) != library.BAD_CALL] == []
     assert call(model=None) == library.BAD_MODEL
     assert call(next=call.values["state"]) == 0  # the same memory is allowed
+
+
+@needs_library
+def test_a_call_without_anything_to_compute_takes_no_time(new_tokenizer):
+    stack = ConvNeXtStackConfig(8, 1, 8, 1, kernel_size=1)
+    tok = new_tokenizer(config=ConvNeXtConfig(window_length=80, latent_dim=4, codebook_size=8, encoder=stack))
+    call = Call(tok, "encoder")
+    assert call.states[0].shape == (2, 0)
+    assert call(batch=2**59, stop=0) == 0
 
 
 @needs_library

@@ -623,7 +623,8 @@ static int check_decode(DECODE_ARGUMENTS) {
 
 INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
     const int status = check_encode(ENCODE_VALUES);
-    if (status || !batch) return status;
+    /* rows without frames and state take no memory: their number has no bound */
+    if (status || !batch || (stop == start && !e->state_size)) return status;
     const Quantizer *q = &e->quantizer;
     const int64_t frames = stop - start, patches = frames * e->patches_per_frame;
     const int64_t hop = e->patches_per_frame * e->patch_length, samples = frames * hop;
