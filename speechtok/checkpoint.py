@@ -131,7 +131,7 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
     require_file(path)
     try:
         return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: 0 by 2**62
         raise CheckpointError(f"{path} is damaged ({error}); fetch or save it again") from error
 
 

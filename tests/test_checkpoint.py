@@ -293,6 +293,18 @@ def test_a_config_with_a_byte_order_mark_loads(model, tiny):
     assert load(model).fingerprint == tiny.fingerprint
 
 
+def test_a_shape_that_no_tensor_can_have_is_refused(model):
+    data = (model / WEIGHTS).read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    end = len(data) - 8 - size
+    header["x"] = {"dtype": "F32", "shape": [0, 2**62, 2], "data_offsets": [end, end]}
+    text = json.dumps(header).encode()
+    (model / WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load(model)
+
+
 @pytest.mark.parametrize("kind", [["mimi"], {"a": 1}, 5])
 def test_a_model_type_that_is_not_a_name_is_refused(model, kind):
     (model / CONFIG).write_text(json.dumps({"model_type": kind}))

@@ -84,7 +84,7 @@ def _mutate(rng: random.Random, values: dict[str, Any]) -> dict[str, Any]:
         return {**values, "pattern": mutate_plain(rng, values["pattern"])}
     if action < 0.8:
         name = rng.choice(["num_codebooks", "offset"])
-        return {**values, name: rng.choice([values[name] + 1, 2**16, 2**40, hostile_value(rng)])}
+        return {**values, name: rng.choice([1, 9, 2**16, 2**40, hostile_value(rng)])}
     if action < 0.9:
         sizes = {"num_codebooks": rng.choice([8, 8, 32, 1024]), "codebook_size": rng.choice([1024, 8192, 32_768])}
         tokenizer = values["tokenizer"]
