@@ -10,6 +10,7 @@ ignored. A folder of audio needs no manifest; see :func:`find_utterances`.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from speechtok.audio import AUDIO_SUFFIXES
+from speechtok.audio import AUDIO_SUFFIXES, find_audio
 from speechtok.errors import AudioError, MissingFileError, quoted
+from speechtok.media.folders import describe_left_out
 from speechtok.parsing import ParseError, parse_json
 
 SILENCE = "SIL"
@@ -127,7 +129,10 @@ def find_utterances(data: str | os.PathLike[str]) -> tuple[list[Utterance], list
         train = read_manifest(path / "train.jsonl")
         dev = read_manifest(path / "dev.jsonl") if (path / "dev.jsonl").is_file() else []
     else:
-        train = [Utterance(file, file.relative_to(path).as_posix()) for file in _audio_files(path)]
+        files, left_out = find_audio(path)
+        if files and left_out:
+            print(describe_left_out(left_out), file=sys.stderr)
+        train = [Utterance(file, file.relative_to(path).as_posix()) for file in files]
     if not dev:
         dev, train = train[::HOLD_OUT_EVERY], [u for i, u in enumerate(train) if i % HOLD_OUT_EVERY] or train
     if not train:
@@ -156,12 +161,6 @@ def phones_at(phones: Sequence[Phone] | None, times: np.ndarray, names: Sequence
     row = np.searchsorted(starts, times, side="right") - 1
     inside = (row >= 0) & (times < ends[row.clip(0)])
     return np.where(inside, labels[row.clip(0)], -1)
-
-
-def _audio_files(folder: Path) -> list[Path]:
-    files = (file for file in folder.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-    # macOS writes hidden files, such as ._a.wav, beside every file on foreign disks
-    return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts))
 
 
 class _FieldError(ValueError):
