@@ -77,12 +77,18 @@ def _draw_original(axis: Any, value: float, digits: int) -> None:
 
 
 def _families(specs: Sequence[str]) -> dict[str, list[str]]:
-    """Specifications by name and source."""
+    """Specifications by name, and by source if one name has several."""
     sources = short_sources([spec.partition("@")[2] for spec in specs])
+    named: dict[str, set[str]] = {}
+    for spec in specs:
+        name, _, source = spec.partition("@")
+        named.setdefault(name.split(":")[0], set()).add(source)
     families: dict[str, list[str]] = {}
     for spec in specs:
         name, _, source = spec.partition("@")
-        families.setdefault(name.split(":")[0] + ("@" + sources[source] if source else ""), []).append(spec)
+        kind = name.split(":")[0]
+        distinct = source and len(named[kind]) > 1
+        families.setdefault(f"{kind}@{sources[source]}" if distinct else kind, []).append(spec)
     return families
 
 

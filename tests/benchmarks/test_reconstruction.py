@@ -55,7 +55,7 @@ def test_without_codecs_the_model_is_scored_with_each_number_of_codebooks(model,
     assert "nan" not in captured.out
     lines = [line.split("|")[1:-1] for line in captured.out.splitlines() if line.startswith("| ")]
     assert [cell.strip() for cell in lines[0]] == ["codec", "kbit/s", "PESQ-WB ↑", "STOI ↑"]
-    assert [line[0].strip() for line in lines[1:]] == [f"speechtok:4@{model}", f"speechtok:1@{model}"]
+    assert [line[0].strip() for line in lines[1:]] == [f"speechtok:{count}@{Path(model).name}" for count in (4, 1)]
     assert [float(line[1]) for line in lines[1:]] == [1.0, 0.25]
     assert "perplexity of the codebooks (of 32)" in captured.out
 
