@@ -46,12 +46,18 @@ def compile_library(compiler: str, folder: Path) -> Path:
 
 
 def environment(compiler: str, path: Path) -> dict[str, str]:
-    """Environment of a Python that tests the library: the sanitizers must be loaded before anything else."""
+    """Environment of a Python that tests the library.
+
+    The sanitizers must be loaded before anything else, and the library of C++ exceptions with them: they wrap it.
+    """
     kind = "libasan.so" if "clang" not in Path(compiler).name else "libclang_rt.asan-x86_64.so"
-    runtime = subprocess.run([compiler, f"-print-file-name={kind}"], check=True, capture_output=True, text=True)
+    runtimes = [
+        subprocess.run([compiler, f"-print-file-name={name}"], check=True, capture_output=True, text=True).stdout
+        for name in (kind, "libstdc++.so.6")
+    ]
     return os.environ | {
         LIBRARY: str(path),
-        "LD_PRELOAD": runtime.stdout.strip(),
+        "LD_PRELOAD": " ".join("".join(runtimes).split()),
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",  # Python does not free everything at its end
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "OMP_NUM_THREADS": "1",

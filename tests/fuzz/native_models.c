@@ -252,7 +252,7 @@ static void *shrink(const void *data, int64_t *size, int64_t item) {
     *size = smaller(*size);
     const size_t bytes = (size_t)(larger(*size, 0) * item);
     void *shorter = own(bytes);
-    if (bytes) memcpy(shorter, data, bytes);
+    if (bytes) data ? memcpy(shorter, data, bytes) : memset(shorter, 0, bytes);
     return shorter;
 }
 
