@@ -124,12 +124,12 @@ def _load_published(directory: Path, values: dict[str, Any], device: torch.devic
 
 def _load_training_checkpoint(path: Path, device: torch.device) -> Tokenizer:
     checkpoint = unpickle(path, f"a directory with {CONFIG_NAME} and {WEIGHTS_NAME}, or a checkpoint of training.train")
-    try:
-        parts = dict(checkpoint)
-        config, weights = parts["config"]["model"], dict(parts["tokenizer"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint of training.train; expected one, or a directory") from error
-    return _assemble(model_config(config), weights, path, device)
+    parts = checkpoint if isinstance(checkpoint, dict) else {}
+    config, weights = parts.get("config"), parts.get("tokenizer")
+    # other containers are not converted: tuples in tuples can take for ever to hash
+    if not isinstance(config, dict) or "model" not in config or not isinstance(weights, dict):
+        raise CheckpointError(f"{path} is not a checkpoint of training.train; expected one, or a directory")
+    return _assemble(model_config(config["model"]), weights, path, device)
 
 
 def _assemble(config: ModelConfig, weights: dict[str, torch.Tensor], source: Path, device: torch.device) -> Tokenizer:

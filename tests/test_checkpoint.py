@@ -432,6 +432,13 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, data):
         load(tmp_path / "a.pt")
 
 
+def doubled_tuples(depth: int) -> tuple:
+    nested = (1,)
+    for _ in range(depth):
+        nested = (nested, nested)
+    return nested
+
+
 NO_CHECKPOINTS = {
     "a tensor": lambda c: torch.zeros(3),
     "a list": lambda c: [1, 2],
@@ -442,6 +449,7 @@ NO_CHECKPOINTS = {
     "config of text": lambda c: {**c, "config": "tiny"},
     "weights of a list": lambda c: {**c, "tokenizer": [1, 2]},
     "weights of nothing": lambda c: {**c, "tokenizer": None},
+    "weights of tuples that take for ever to hash": lambda c: {**c, "tokenizer": doubled_tuples(60)},
     "weights of text": lambda c: {**c, "tokenizer": "abc"},
     "weights of a tensor": lambda c: {**c, "tokenizer": torch.zeros(3)},
 }
