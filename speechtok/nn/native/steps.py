@@ -15,6 +15,7 @@ from speechtok.nn.state import pack_state
 
 _TRIAL_FRAMES = 1, 2, 1
 """Frames of each piece for which compiled code is compared with the modules."""
+_Strides = ctypes.c_int64 * 3
 _Compute = Callable[[threads.Share, int, int], int]
 """Computes a share from the address of a state, that of its first row, to that of the next; returns 0 or an error."""
 
@@ -139,7 +140,7 @@ class NativeEncoder(_Steps):
         waveform = _readable(waveform if waveform.stride(1) == 1 else waveform.contiguous())
         codes = torch.empty((batch, num_codebooks, frames), dtype=torch.int64, device="cpu")
         source, source_size, source_stride = waveform.data_ptr(), _size(waveform), waveform.stride(0)
-        target, target_size, strides = codes.data_ptr(), codes.numel(), (ctypes.c_int64 * 3)(*codes.stride())
+        target, target_size, strides = codes.data_ptr(), codes.numel(), _Strides(*codes.stride())
         isa, state_size = library.current_isa(), self._state_size
 
         def compute(share: threads.Share, state: int, next_state: int) -> int:
@@ -227,7 +228,7 @@ class NativeDecoder(_Steps):
             raise InputError(f"frames is {quoted(frames)}; expected a whole number from 0 on")
         if codes is None:
             batch, num_codebooks, num_frames = state.shape[:1].numel(), 0, 0
-            source, source_size, strides = None, 0, (ctypes.c_int64 * 3)()
+            source, source_size, strides = None, 0, _Strides()
         else:
             if not _is_dense(codes, torch.int64) or codes.ndim != 3 or codes.shape[1] > self.num_codebooks:
                 raise InputError(
@@ -236,7 +237,7 @@ class NativeDecoder(_Steps):
                 )
             codes = _readable(codes)
             batch, num_codebooks, num_frames = codes.shape
-            source, source_size, strides = codes.data_ptr(), _size(codes), (ctypes.c_int64 * 3)(*codes.stride())
+            source, source_size, strides = codes.data_ptr(), _size(codes), _Strides(*codes.stride())
         length_source, length_size = None, 0
         if lengths is not None:
             if not _is_dense(lengths, torch.int64) or lengths.shape != (batch,):
