@@ -34,7 +34,7 @@ SHORTER = {
 SMALLER = ["steps=3", "quantizer.start_step=1", "model.num_codebooks=2", "model.codebook_size=32"]
 """Overrides of a training that runs."""
 
-LANGUAGES = {"python", "bash", "json", "mermaid", "bibtex", "text"}
+LANGUAGES = {"python", "bash", "sh", "c", "json", "mermaid", "bibtex", "text"}
 
 PROGRAMS = {"tensorboard", "export", "eval"}
 """Programs of others that pages start."""
