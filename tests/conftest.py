@@ -1,3 +1,5 @@
+import signal
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +10,10 @@ from hypothesis import settings
 from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, ConvNeXtTokenizer
 
 torch.set_num_threads(1)
+
+# a shell starts commands in the background with this signal ignored, and they and their children would miss Ctrl-C
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("speechtok", deadline=None, database=None)  # no test asserts a time
 settings.load_profile("speechtok")

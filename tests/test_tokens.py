@@ -368,7 +368,10 @@ def test_codes_that_are_no_dense_tensor_are_refused(tiny):
 @pytest.mark.parametrize("path", [None, 0, ["a"], b"a", ""])
 def test_what_is_no_path_is_named(path, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where an empty name would lead
-    for use in (SpeechTokens.load, make().save, tiny.save, read_audio, lambda path: write_audio(path, [0.0], 16_000)):
+    uses = [SpeechTokens.load, make().save, tiny.save, lambda path: write_audio(path, [0.0], 16_000)]
+    if not isinstance(path, bytes):  # which are the contents of a file to read_audio
+        uses.append(read_audio)
+    for use in uses:
         with pytest.raises(InputError, match=r"path is .*; expected the name of a file or folder"):
             use(path)
     assert not list(tmp_path.iterdir())
