@@ -132,7 +132,7 @@ def sum_vectors(codebooks: Tensor, codes: Tensor) -> Tensor:
     """
     _, size, dim = codebooks.shape
     first = torch.arange(0, codes.shape[1] * size, size, device=codes.device)[:, None]
-    latent, *rest = F.embedding(codes + first, codebooks.float().view(-1, dim)).unbind(1)
+    latent, *rest = F.embedding(codes + first, codebooks.float().reshape(-1, dim)).unbind(1)
     for vectors in rest:  # always in this order: the bits depend on it
         latent = latent + vectors
     return latent

@@ -54,6 +54,8 @@ class _Snapshot:
         self._sources = sources
         modules = [m for source in sources if isinstance(source, nn.Module) for m in source.modules()]
         slots = [(table, name) for m in modules for table in (m._modules, m._parameters, m._buffers) for name in table]
+        # nn.ModuleList makes a new table when an entry is deleted or inserted, and the old one may look as it did
+        slots += [(vars(m), "_modules") for m in modules if isinstance(m, _CONTAINERS)]
         self._tables, self._names = [table for table, _ in slots], [name for _, name in slots]
         self._parts = [table[name] for table, name in slots]
         self._sized: list[dict[str, Any]] = list(map(vars, modules))

@@ -292,7 +292,7 @@ class _Session:
             self.comparable = False  # integers and such: PyTorch may fail
             return tensor.to(rng.choice([torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool]))
         if kind == "strides":
-            return tensor.t().contiguous().t() if tensor.ndim == 2 else tensor.repeat_interleave(2)[::2]
+            return tensor.t().contiguous().t() if tensor.ndim == 2 else tensor.repeat_interleave(2, 0)[::2]
         if kind == "expanded":
             return tensor[..., :1].clone().expand(tensor.shape)  # the same address would not be noticed
         if kind == "shape":
@@ -365,14 +365,14 @@ def _mangled(rng: random.Random, tensor: Tensor) -> Any:
             lambda: tensor.transpose(0, -1).contiguous().transpose(0, -1),
             lambda: torch.cat([tensor, tensor], -1)[..., ::2],
             lambda: tensor[:1].expand(tensor.shape),
-            lambda: torch._neg_view(tensor),
+            lambda: torch._neg_view(tensor) if tensor.dtype is not torch.bool else tensor,
             lambda: torch.frombuffer(memoryview(shifted), dtype=tensor.dtype).view(tensor.shape),
             lambda: tensor.to("meta"),
             lambda: tensor.to_sparse() if tensor.ndim else tensor,
             lambda: torch.nested.nested_tensor([tensor[0], tensor[0]]),
             lambda: torch.full_like(tensor, rng.choice([-1, 2, 2**40])),
-            lambda: torch.full_like(tensor, float("nan")) if tensor.is_floating_point() else tensor - 2**62,
-            lambda: torch.full_like(tensor, float("inf")) if tensor.is_floating_point() else tensor + 2**62,
+            lambda: torch.full_like(tensor, float("nan")) if tensor.is_floating_point() else tensor.long() - 2**62,
+            lambda: torch.full_like(tensor, float("inf")) if tensor.is_floating_point() else tensor.long() + 2**62,
         ]
     )()
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from speechtok.nn.exact import to_levels
-from speechtok.nn.quantizer import ResidualQuantizer, first_argmax
+from speechtok.nn.quantizer import ResidualQuantizer, first_argmax, sum_vectors
 
 shapes = {
     "num_codebooks": st.integers(1, 5),
@@ -138,3 +138,12 @@ def test_quantization_error_equals_that_of_vector_quantize_pytorch(num_codebooks
     assert torch.allclose(quantizer.decode(theirs), quantized, atol=1e-5)
     ours = (quantizer.decode(codes) - latent).square().mean()
     assert ours < 1.02 * (quantized - latent).square().mean()
+
+
+def test_codebooks_of_any_strides_give_the_same_vectors():
+    codebooks = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    codes = torch.tensor([[[0, 4], [2, 1], [3, 3]]])
+    expected = sum_vectors(codebooks, codes)
+    for strided in (codebooks.transpose(0, 1).contiguous().transpose(0, 1), codebooks.repeat_interleave(2, 0)[::2]):
+        assert not strided.is_contiguous()
+        assert torch.equal(sum_vectors(strided, codes), expected)

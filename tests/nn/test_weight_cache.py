@@ -198,6 +198,16 @@ def test_the_end_of_a_hook_or_a_method_is_noticed(counter, module):
     assert counter(module) == 3
 
 
+def test_a_container_that_was_as_before_meanwhile_is_noticed(counter, module):
+    assert counter(module) == 1
+    module.append(nn.Identity())
+    del module[2]  # makes a new table of modules
+    counter(module)
+    before = counter.count
+    del module[1]
+    assert counter(module) == before + 1
+
+
 def test_changes_of_tensors_are_noticed(counter):
     weight, bias = torch.ones(4, 4), torch.ones(4)
     assert counter(weight, bias) == 1
