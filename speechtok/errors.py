@@ -25,7 +25,16 @@ class InputError(SpeechtokError, ValueError):
 
 
 class AudioError(InputError):
-    """A waveform, a sample rate or an audio file cannot be used."""
+    """A waveform, a sample rate or an audio file cannot be used.
+
+    Attributes:
+        reason: the kind of error in one word, to count by: ``"empty"``, ``"truncated"``, ``"damaged"``, ``"too_long"``,
+            ``"not_audio"``, or ``"unusable"`` for everything else.
+    """
+
+    def __init__(self, message: str, reason: str = "unusable") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class TokensError(InputError):

@@ -68,7 +68,7 @@ def decode(source: Source, part: Part, mono: Mono) -> int:
         ) as container:
             stream = container.streams.best("audio")
             if not isinstance(stream, AudioStream):
-                raise AudioError(f"{source.name} holds no audio; expected a file with a sound track")
+                raise AudioError(f"{source.name} holds no audio; expected a file with a sound track", "not_audio")
             if stream.codec_context is None or stream.codec_context.name not in DECODERS:
                 codec = "unknown" if stream.codec_context is None else stream.codec_context.name
                 raise AudioError(

@@ -57,7 +57,9 @@ class Mono:
         mixed = self._samples[self.length : self.length + len(block)]
         self.length += len(block)
         if self._max_seconds is not None and self.length > self._max_seconds * self.rate:
-            raise AudioError(f"{self.name} is longer than {self._max_seconds:g} s, which max_seconds allows")
+            raise AudioError(
+                f"{self.name} is longer than {self._max_seconds:g} s, which max_seconds allows", "too_long"
+            )
         if channels == 1:
             mixed[:] = block[:, 0]
         elif self._channel is not None:

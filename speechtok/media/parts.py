@@ -36,9 +36,9 @@ class Part:
 
 def truncated(name: str, reason: str) -> AudioError:
     """The error of a file whose end is missing."""
-    return AudioError(f"{name} is truncated: {reason}; fetch it again")
+    return AudioError(f"{name} is truncated: {reason}; fetch it again", "truncated")
 
 
 def damaged(name: str, reason: str) -> AudioError:
     """The error of a file whose structure is broken."""
-    return AudioError(f"{name} cannot be read as audio ({reason}); expected an undamaged audio file")
+    return AudioError(f"{name} cannot be read as audio ({reason}); expected an undamaged audio file", "damaged")

@@ -42,7 +42,7 @@ def read_media(source: Any, max_seconds: float | None = None) -> tuple[str, np.n
         except (OSError, ValueError, MemoryError, RecursionError) as error:  # the disk, or a closed file object
             raise damaged(opened.name, str(error) or type(error).__name__) from error
         if mono.length == 0:
-            raise AudioError(f"{opened.name} holds no samples; expected at least one")
+            raise AudioError(f"{opened.name} holds no samples; expected at least one", "empty")
         return opened.name, mono.finish(), mono.rate
 
 

@@ -104,27 +104,31 @@ def find_planner(source: Source) -> Planner:
             return _FORMS[head[8:12]]
         if len(head) < 12:
             raise truncated(source.name, "it ends within its header")
-        raise AudioError(f"{source.name} is {head[8:12]!r} in {head[:4]!r}, which is not read; convert it to FLAC")
+        raise _not_audio(f"{source.name} is {head[8:12]!r} in {head[:4]!r}, which is not read; convert it to FLAC")
     for magic, message in _OTHERS:
         if head.startswith(magic):
-            raise AudioError(f"{source.name} {message}")
+            raise _not_audio(f"{source.name} {message}")
     if frames := _find_frames(source):
         return frames
     if head.count(0) == len(head) and mpeg.trailing_zeros(source, 0, source.size):
-        raise AudioError(f"{source.name} holds only zero bytes; expected an audio file: fetch it again")
+        raise _not_audio(f"{source.name} holds only zero bytes; expected an audio file: fetch it again")
     if _is_text(head):
         start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
         if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
-            raise AudioError(
+            raise _not_audio(
                 f"{source.name} is a web page, perhaps the error of a server; expected an audio file: fetch it again"
             )
-        raise AudioError(f"{source.name} is text; expected an audio file")
+        raise _not_audio(f"{source.name} is text; expected an audio file")
     if head[0] == 0x47 and source.size > 188 and source.at(188, 1) == b"\x47":
-        raise AudioError(f"{source.name} is an MPEG transport stream, which is not read; convert its sound to FLAC")
-    raise AudioError(
+        raise _not_audio(f"{source.name} is an MPEG transport stream, which is not read; convert its sound to FLAC")
+    raise _not_audio(
         f"{source.name} begins like no format that is read; expected an audio file: "
         "raw samples need a header with their rate"
     )
+
+
+def _not_audio(message: str) -> AudioError:
+    return AudioError(message, "not_audio")
 
 
 def _find_frames(source: Source) -> Planner | None:

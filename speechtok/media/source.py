@@ -182,7 +182,7 @@ def open_source(source: Any) -> Iterator[Source]:
         else:
             opened = _open_path(stack, as_path(source))
         if opened.size == 0:
-            raise AudioError(f"{opened.name} is empty; expected an audio file: fetch or write it again")
+            raise AudioError(f"{opened.name} is empty; expected an audio file: fetch or write it again", "empty")
         yield opened
 
 

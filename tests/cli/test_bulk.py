@@ -16,7 +16,7 @@ from speechtok.cli import chunks, encode
 from speechtok.cli.batch import _run, count_cores
 from speechtok.cli.chunks import ChunkProcessor, make_chunks
 from speechtok.cli.sources import Job
-from speechtok.cli.workers import WorkerDied, run_in_processes
+from speechtok.workers import WorkerDied, run_in_processes
 from tests.cli.helpers import RATE, assert_error, chirp, tree, write
 
 fork_only = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes do not inherit what a test changes")
