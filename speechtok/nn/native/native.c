@@ -38,6 +38,18 @@
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,prefer-vector-width=512")))
 #endif
 #endif
+#if defined(__aarch64__) && defined(__GNUC__) && (defined(__linux__) || defined(__APPLE__))
+#define DOT_PRODUCT 1
+#include <arm_neon.h>
+#if defined(__clang__)
+#define DOTPROD __attribute__((target("dotprod")))
+#else
+#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
+#endif
 
 enum { MAX_LEVEL = 127, FINE_FACTOR = 128, TILE = 64, ROWS = 4 };
 enum { OK = 0, NO_MEMORY = -1, CODE_OUT_OF_RANGE = -2, BAD_MODEL = -3, BAD_CALL = -4 };
@@ -225,6 +237,46 @@ VNNI static void product_vnni(const int8_t *x, int64_t stride, int64_t rows, int
     case 2: product_vnni_rows(x, stride, 2, groups, tile, offset, sums); break;
     case 3: product_vnni_rows(x, stride, 3, groups, tile, offset, sums); break;
     default: product_vnni_rows(x, stride, 4, groups, tile, offset, sums);
+    }
+}
+#endif
+
+#ifdef DOT_PRODUCT
+/* The instruction multiplies signed bytes, and adds four products to each sum. */
+DOTPROD INLINE void product_dotprod_rows(const int8_t *x, int64_t stride, const int rows, int64_t groups,
+                                         const int8_t *tile, int32_t *sums) {
+    const int parts = rows > 2 ? 4 : 8; /* of 4 outputs: the registers hold their sums for all rows */
+    for (int first = 0; first < TILE; first += 4 * parts) {
+        int32x4_t sum[ROWS][8];
+        for (int m = 0; m < rows; m++)
+            for (int part = 0; part < parts; part++) sum[m][part] = vdupq_n_s32(0);
+        const int8_t *w = tile + 4 * first;
+        for (int64_t g = 0; g < groups; g++, w += 4 * TILE) {
+            int8x16_t v[ROWS];
+            for (int m = 0; m < rows; m++) {
+                int32_t four;
+                memcpy(&four, x + m * stride + 4 * g, 4);
+                v[m] = vreinterpretq_s8_s32(vdupq_n_s32(four));
+            }
+            for (int part = 0; part < parts; part++) {
+                const int8x16_t weights = vld1q_s8(w + 16 * part);
+                for (int m = 0; m < rows; m++) sum[m][part] = vdotq_s32(sum[m][part], weights, v[m]);
+            }
+        }
+        for (int m = 0; m < rows; m++)
+            for (int part = 0; part < parts; part++)
+                vst1q_s32(sums + m * TILE + first + 4 * part, sum[m][part]);
+    }
+}
+
+DOTPROD static void product_dotprod(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
+                                    const int32_t *offset, int32_t *sums) {
+    (void)offset;
+    switch (rows) {
+    case 1: product_dotprod_rows(x, stride, 1, groups, tile, sums); break;
+    case 2: product_dotprod_rows(x, stride, 2, groups, tile, sums); break;
+    case 3: product_dotprod_rows(x, stride, 3, groups, tile, sums); break;
+    default: product_dotprod_rows(x, stride, 4, groups, tile, sums);
     }
 }
 #endif
@@ -792,6 +844,9 @@ COMPILE_FOR(generic, GENERIC)
 COMPILE_FOR(avx2, AVX2)
 COMPILE_FOR(vnni, VNNI)
 #endif
+#ifdef DOT_PRODUCT
+COMPILE_FOR(dotprod, DOTPROD)
+#endif
 
 /* Sizes of the structures, by which a caller notices that it was written for another version. */
 EXPORT void speechtok_sizes(int64_t *sizes) {
@@ -802,8 +857,12 @@ EXPORT void speechtok_sizes(int64_t *sizes) {
     sizes[4] = sizeof(Decoder);
 }
 
-/* Number of instruction sets that this processor has: the first ones of generic, AVX2, AVX-512 with VNNI, from the
- * slowest to the fastest. All give equal results. */
+#if defined(DOT_PRODUCT) && defined(__linux__) && !defined(HWCAP_ASIMDDP)
+#define HWCAP_ASIMDDP (1 << 20)
+#endif
+
+/* Number of instruction sets that this processor has, from the slowest to the fastest: the first ones of generic, AVX2,
+ * AVX-512 with VNNI on x86-64, and of generic, dot products on ARM. All give equal results. */
 EXPORT int64_t speechtok_num_isas(void) {
 #ifdef X86
     __builtin_cpu_init();
@@ -812,6 +871,14 @@ EXPORT int64_t speechtok_num_isas(void) {
                    __builtin_cpu_supports("avx512vl")
                ? 3
                : 2;
+#elif defined(DOT_PRODUCT) && defined(__linux__)
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? 2 : 1;
+#elif defined(DOT_PRODUCT) /* all of Apple's processors for computers have them, and compilers say so for phones */
+#if defined(__ARM_FEATURE_DOTPROD)
+    return 2;
+#else
+    return 1;
+#endif
 #else
     return 1;
 #endif
@@ -838,6 +905,9 @@ EXPORT int speechtok_encode(int64_t isa, ENCODE_ARGUMENTS) {
     if (isa == 2) return encode_vnni(ENCODE_VALUES);
     if (isa == 1) return encode_avx2(ENCODE_VALUES);
 #endif
+#ifdef DOT_PRODUCT
+    if (isa == 1) return encode_dotprod(ENCODE_VALUES);
+#endif
     return encode_generic(ENCODE_VALUES);
 }
 
@@ -850,6 +920,9 @@ EXPORT int speechtok_decode(int64_t isa, DECODE_ARGUMENTS) {
 #ifdef X86
     if (isa == 2) return decode_vnni(DECODE_VALUES);
     if (isa == 1) return decode_avx2(DECODE_VALUES);
+#endif
+#ifdef DOT_PRODUCT
+    if (isa == 1) return decode_dotprod(DECODE_VALUES);
 #endif
     return decode_generic(DECODE_VALUES);
 }
