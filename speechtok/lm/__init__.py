@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from speechtok.lm.adapter import SpeechAdapter
+from speechtok.lm.continuations import Continuations
 from speechtok.lm.deprecation import renamed_in_module
 from speechtok.lm.grid_model import DepthTransformer, GridEmbedding, GridLanguageModel, ParallelHeads
 from speechtok.lm.layout import BOS_TOKEN, EOS_TOKEN, PAD_TOKEN, PLACEHOLDER_TOKEN
@@ -22,10 +23,13 @@ from speechtok.lm.patterns import (
     Semantic,
     grid_indices,
 )
+from speechtok.lm.string_form import ANYGPT, SPEECHGPT, StringForm
+from speechtok.lm.text_and_speech import TextAndSpeech
 from speechtok.lm.vocabulary import AudioVocabulary, TokenizerInfo
 
 if TYPE_CHECKING:
     from speechtok.lm.collator import SpeechCollator
+    from speechtok.lm.detokenizer import SpeechDetokenizer
     from speechtok.lm.extend import extend_model, extend_tokenizer
     from speechtok.lm.generation import AudioStreamer, SpeechLogitsProcessor
     from speechtok.lm.processor import SpeechProcessor
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 _NEED_TRANSFORMERS = {
     "AudioStreamer": "generation",
     "SpeechCollator": "collator",
+    "SpeechDetokenizer": "detokenizer",
     "SpeechLogitsProcessor": "generation",
     "SpeechProcessor": "processor",
     "extend_model": "extend",
@@ -40,14 +45,17 @@ _NEED_TRANSFORMERS = {
 }
 
 __all__ = [
+    "ANYGPT",
     "BOS_TOKEN",
     "EOS_TOKEN",
     "PAD_TOKEN",
     "PATTERNS",
     "PLACEHOLDER_TOKEN",
+    "SPEECHGPT",
     "AudioStreamer",
     "AudioVocabulary",
     "CoarseFirst",
+    "Continuations",
     "Delay",
     "DepthTransformer",
     "Flatten",
@@ -61,8 +69,11 @@ __all__ = [
     "Semantic",
     "SpeechAdapter",
     "SpeechCollator",
+    "SpeechDetokenizer",
     "SpeechLogitsProcessor",
     "SpeechProcessor",
+    "StringForm",
+    "TextAndSpeech",
     "TokenizerInfo",
     "extend_model",
     "extend_tokenizer",

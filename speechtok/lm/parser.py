@@ -1,8 +1,10 @@
 """Incremental parsers: the ids of one utterance to codes, id by id, in amortised constant time per id."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +12,8 @@ from torch import Tensor
 from speechtok.errors import VocabularyError, quoted
 from speechtok.lm.deprecation import Renamed
 from speechtok.lm.patterns import InterleavedPattern, ParallelPattern
+
+Parsing = TypeVar("Parsing", bound="Parser")
 
 
 class Parser(ABC):
@@ -42,6 +46,12 @@ class Parser(ABC):
     @abstractmethod
     def finish(self) -> Tensor:
         """Remaining codes of an utterance that ends here, ``(Q, T)``; possibly with fewer codebooks."""
+
+    def copy(self: Parsing) -> Parsing:
+        """An independent parser in the same state."""
+        other = copy.copy(self)
+        other._pending = [codebook.copy() for codebook in self._pending]
+        return other
 
     @staticmethod
     def _checked(symbols: Sequence[int], count: int) -> Sequence[int]:
@@ -93,6 +103,19 @@ class LineParser(Parser):
         self._pending[q].append(code)
         return self._emit(len(self._pending), min(map(len, self._pending)))
 
+    def following(self) -> list[range]:
+        """Symbols of codes and run lengths that :meth:`feed` accepts next."""
+        size = self._codebook_size
+        if len(self._pending) == 1:
+            run_lengths = range(size, size if self._last_code is None else self._num_symbols)
+            return [range(size), run_lengths] if len(run_lengths) else [range(size)]
+        return [range(q * size, (q + 1) * size) for q in sorted({*self._next_codebooks()})]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the utterance may end here: all frames have all codebooks."""
+        return len(self._pending) == 1 or self._length == self._frames * len(self._pending)
+
     def finish(self) -> Tensor:
         """See :meth:`Parser.finish`."""
         codebooks, frames = self._pattern.decodable([self._num_emitted + len(codebook) for codebook in self._pending])
@@ -111,9 +134,7 @@ class LineParser(Parser):
             return
         order = self._final_order
         if order is None:
-            if self._capacity <= self._frames:
-                self._capacity = max(16, 2 * self._capacity)
-                self._order, self._frame_starts = self._order_of(self._capacity)
+            self._extend_order()
             if q == self._order[self._length]:
                 return
             # where codebook 0 could start a frame and another codebook follows, there are no more frames
@@ -123,6 +144,23 @@ class LineParser(Parser):
         if q != expected or self._length >= len(order):
             raise VocabularyError(f"a code of codebook {q} follows; expected one of codebook {expected}")
         self._final_order = order
+
+    def _next_codebooks(self) -> list[int]:
+        """Codebooks that the next code may have."""
+        num_codes = self._frames * len(self._pending)  # where the utterance has no further frame
+        if self._final_order is not None:
+            return self._final_order[self._length : self._length + 1]
+        self._extend_order()
+        expected = self._order[self._length]
+        if self._length != self._frame_starts[self._frames] or self._length == num_codes:
+            return [expected]
+        positions = self._pattern.positions(self._frames, len(self._pending))
+        return [expected, int((positions == self._length).nonzero()[0, 0])]
+
+    def _extend_order(self) -> None:
+        if self._capacity <= self._frames:
+            self._capacity = max(16, 2 * self._capacity)
+            self._order, self._frame_starts = self._order_of(self._capacity)
 
     def _order_of(self, frames: int) -> tuple[list[int], list[int]]:
         """Codebook at each position, and positions of codebook 0, for ``frames`` frames."""

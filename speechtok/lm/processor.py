@@ -20,6 +20,7 @@ from speechtok.lm.extend import extend_tokenizer, vocabulary_of
 from speechtok.lm.layout import PLACEHOLDER_TOKEN
 from speechtok.lm.padding import as_inputs, pad_rows, padded_length
 from speechtok.lm.patterns import Pattern
+from speechtok.lm.text_and_speech import TextAndSpeech
 from speechtok.lm.text_tokenizer import load_text_tokenizer
 from speechtok.lm.utterances import as_utterances, encode_utterance
 from speechtok.lm.vocabulary import AudioVocabulary
@@ -43,27 +44,6 @@ from speechtok.lm import SpeechProcessor
 __all__ = ["SpeechProcessor"]
 '''
 """``processing_speechtok.py`` of a saved processor."""
-
-
-class TextAndSpeech(str):
-    """Text of a sequence with a placeholder ``<|speech|>`` for each utterance, and the utterances.
-
-    Attributes:
-        speech: the utterances in order, each a batch of one.
-    """
-
-    speech: list[SpeechTokens]
-
-    def __new__(cls, text: str, speech: Sequence[SpeechTokens] = ()) -> "TextAndSpeech":
-        """Text with its utterances."""
-        said = super().__new__(cls, text)
-        said.speech = list(speech)
-        return said
-
-    @property
-    def text(self) -> str:
-        """The text alone, without special tokens of the text tokenizer."""
-        return str(self)
 
 
 class SpeechProcessor(ProcessorMixin):

@@ -110,3 +110,9 @@ def one(tiktoken, tiny):
 def tokens(tiny, speech):
     audio = torch.stack([torch.from_numpy(speech(0.2, seed)) for seed in (0, 1)])
     return tiny.encode(audio, 16_000, lengths=[3200, 1700])
+
+
+@pytest.fixture
+def one_semantic(tiktoken, tiny):
+    """A processor of codebook 0 alone."""
+    return SpeechProcessor(tiktoken, tiny, speechtok.AudioVocabulary(tiny, "semantic"))
