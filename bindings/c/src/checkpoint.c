@@ -192,13 +192,18 @@ void st_free_checkpoint(Checkpoint *checkpoint) {
     checkpoint->num_weights = 0;
 }
 
-const float *st_weight(const Checkpoint *checkpoint, const char *format, ...) {
+const Weight *st_find_weight(const Checkpoint *checkpoint, const char *name) {
     Weight key;
+    snprintf(key.name, sizeof key.name, "%s", name);
+    return bsearch(&key, checkpoint->weights, (size_t)checkpoint->num_weights, sizeof key, by_name);
+}
+
+const float *st_weight(const Checkpoint *checkpoint, const char *format, ...) {
+    char name[MAX_WEIGHT_NAME];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(key.name, sizeof key.name, format, arguments);
+    vsnprintf(name, sizeof name, format, arguments);
     va_end(arguments);
-    const Weight *weight =
-        bsearch(&key, checkpoint->weights, (size_t)checkpoint->num_weights, sizeof key, by_name);
+    const Weight *weight = st_find_weight(checkpoint, name);
     return weight ? weight->values : NULL;
 }

@@ -11,7 +11,8 @@ typedef struct {
     int rank;
     int64_t shape[3];
     int64_t count;
-    float *values; /* owned */
+    float *values;        /* owned */
+    const int8_t *levels; /* of a matrix that is rounded already, or null; then the values are the scales of its rows */
 } Weight;
 
 typedef struct {
@@ -28,6 +29,9 @@ void st_free_checkpoint(Checkpoint *checkpoint);
 
 /* The list of a config's weights, by name, without values. */
 speechtok_status st_list_weights(Checkpoint *checkpoint);
+
+/* A weight that the config asks for. */
+const Weight *st_find_weight(const Checkpoint *checkpoint, const char *name);
 
 /* The values of a weight that the config asks for. */
 const float *st_weight(const Checkpoint *checkpoint, const char *format, ...) PRINTF(2, 3);

@@ -70,19 +70,22 @@ static Matrix pack_levels(Packer *pack, const int8_t *levels, int64_t outputs, i
 
 static Linear pack_linear(Packer *pack, const char *name, int64_t outputs, int64_t inputs, int normed, int fine,
                           float lower) {
-    const float *weight = st_weight(pack->checkpoint, "%s.weight", name);
+    char weight_name[MAX_WEIGHT_NAME];
+    snprintf(weight_name, sizeof weight_name, "%.56s.weight", name);
+    const Weight *weight = st_find_weight(pack->checkpoint, weight_name);
     const float *bias = st_weight(pack->checkpoint, "%s.bias", name);
     Linear linear = {.normed = normed, .fine = fine, .floor = lower};
-    int8_t *levels = st_array(st_product(outputs, inputs), 1);
+    int8_t *levels = weight->levels ? NULL : st_array(st_product(outputs, inputs), 1);
     linear.bias = keep_floats(pack, bias, outputs);
     linear.scale = keep_floats(pack, NULL, outputs);
-    if (!levels) pack->failed = 1;
+    if (!weight->levels && !levels) pack->failed = 1;
     if (!pack->failed) {
         float *scale = (float *)linear.scale.data;
-        st_weight_levels(weight, outputs, inputs, inputs, false, levels, scale);
+        if (weight->levels) memcpy(scale, weight->values, sizeof *scale * (size_t)outputs);
+        else st_weight_levels(weight->values, outputs, inputs, inputs, false, levels, scale);
         const float norm = (float)sqrt((double)inputs);
         for (int64_t n = 0; normed && n < outputs; n++) scale[n] = scale[n] * norm;
-        linear.matrix = pack_levels(pack, levels, outputs, inputs);
+        linear.matrix = pack_levels(pack, weight->levels ? weight->levels : levels, outputs, inputs);
     }
     free(levels);
     return linear;

@@ -8,20 +8,26 @@
 #include "files.h"
 #include "memory.h"
 
+speechtok_status st_make_tokenizer(const Checkpoint *checkpoint, speechtok_tokenizer **result) {
+    *result = NULL;
+    speechtok_tokenizer *tokenizer = st_array(1, sizeof *tokenizer);
+    if (!tokenizer) return st_no_memory();
+    speechtok_status status = st_make_model(checkpoint, &tokenizer->model);
+    tokenizer->config = checkpoint->config;
+    tokenizer->kernel = st_num_kernels() - 1;
+    if (!status) status = st_self_test(tokenizer);
+    if (status) speechtok_free(tokenizer);
+    else *result = tokenizer;
+    return status;
+}
+
 speechtok_status speechtok_load_memory(const void *config, size_t config_size, const void *weights,
                                        size_t weights_size, speechtok_tokenizer **result) {
     Checkpoint checkpoint;
     *result = NULL;
-    speechtok_tokenizer *tokenizer = st_array(1, sizeof *tokenizer);
-    if (!tokenizer) return st_no_memory();
     speechtok_status status = st_read_checkpoint(config, config_size, weights, weights_size, &checkpoint);
-    if (!status) status = st_make_model(&checkpoint, &tokenizer->model);
-    tokenizer->config = checkpoint.config;
-    tokenizer->kernel = st_num_kernels() - 1;
+    if (!status) status = st_make_tokenizer(&checkpoint, result);
     st_free_checkpoint(&checkpoint);
-    if (!status) status = st_self_test(tokenizer);
-    if (status) speechtok_free(tokenizer);
-    else *result = tokenizer;
     return status;
 }
 

@@ -13,6 +13,9 @@ struct speechtok_tokenizer {
     int64_t kernel;
 };
 
+/* A tokenizer of a checkpoint that was read, after the self-test. */
+speechtok_status st_make_tokenizer(const Checkpoint *checkpoint, speechtok_tokenizer **tokenizer);
+
 /* Check samples: finite, with a peak of at most 2. */
 speechtok_status st_check_waveform(const float *waveform, int64_t samples);
 

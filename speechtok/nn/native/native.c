@@ -50,6 +50,9 @@
 #include <sys/auxv.h>
 #endif
 #endif
+#ifdef __wasm_simd128__
+#include <wasm_simd128.h>
+#endif
 
 enum { MAX_LEVEL = 127, FINE_FACTOR = 128, TILE = 64, ROWS = 4 };
 enum { OK = 0, NO_MEMORY = -1, CODE_OUT_OF_RANGE = -2, BAD_MODEL = -3, BAD_CALL = -4 };
@@ -149,6 +152,55 @@ struct Isa { /* the functions compiled for one instruction set */
     void (*blocks)(BLOCKS_ARGUMENTS);
 };
 
+#ifdef __wasm_simd128__
+/* WebAssembly knows when it is compiled what it has. The instruction multiplies pairs of 16-bit numbers. Those of relaxed
+ * SIMD would be faster, but their results depend on the machine. */
+INLINE void product_simd128_rows(const int8_t *x, int64_t stride, const int rows, int64_t groups, const int8_t *tile,
+                                 int32_t *sums) {
+    enum { PART = 256 }; /* groups whose inputs, as 16-bit numbers, stay in the cache */
+    int16_t wide[ROWS * 4 * PART];
+    const int parts = rows > 2 ? 1 : rows > 1 ? 2 : 4; /* of 4 outputs: more sums than registers would be slow */
+    for (int64_t start = 0; start < groups; start += PART) {
+        const int64_t some = groups - start < PART ? groups - start : PART;
+        for (int m = 0; m < rows; m++)
+            for (int64_t k = 0; k < 4 * some; k++) wide[m * 4 * PART + k] = x[m * stride + 4 * start + k];
+        for (int first = 0; first < TILE; first += 4 * parts) {
+            v128_t sum[ROWS][8];
+            for (int m = 0; m < rows; m++)
+                for (int half = 0; half < 2 * parts; half++) sum[m][half] = wasm_i32x4_const_splat(0);
+            const int8_t *w = tile + 4 * (start * TILE + first);
+            for (int64_t g = 0; g < some; g++, w += 4 * TILE) {
+                v128_t v[ROWS];
+                for (int m = 0; m < rows; m++) v[m] = wasm_v128_load64_splat(wide + m * 4 * PART + 4 * g);
+                for (int half = 0; half < 2 * parts; half++) { /* 2 outputs */
+                    const v128_t weights = wasm_i16x8_load8x8(w + 8 * half);
+                    for (int m = 0; m < rows; m++)
+                        sum[m][half] = wasm_i32x4_add(sum[m][half], wasm_i32x4_dot_i16x8(weights, v[m]));
+                }
+            }
+            for (int m = 0; m < rows; m++)
+                for (int part = 0; part < parts; part++) { /* of each output there are two sums */
+                    const v128_t a = sum[m][2 * part], b = sum[m][2 * part + 1];
+                    v128_t four = wasm_i32x4_add(wasm_i32x4_shuffle(a, b, 0, 2, 4, 6), wasm_i32x4_shuffle(a, b, 1, 3, 5, 7));
+                    int32_t *to = sums + m * TILE + first + 4 * part;
+                    if (start) four = wasm_i32x4_add(four, wasm_v128_load(to));
+                    wasm_v128_store(to, four);
+                }
+        }
+    }
+}
+
+static void product_generic(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
+                            const int32_t *offset, int32_t *sums) {
+    (void)offset;
+    switch (rows) {
+    case 1: product_simd128_rows(x, stride, 1, groups, tile, sums); break;
+    case 2: product_simd128_rows(x, stride, 2, groups, tile, sums); break;
+    case 3: product_simd128_rows(x, stride, 3, groups, tile, sums); break;
+    default: product_simd128_rows(x, stride, 4, groups, tile, sums);
+    }
+}
+#else
 static void product_generic(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
                             const int32_t *offset, int32_t *sums) {
     (void)offset;
@@ -162,6 +214,7 @@ static void product_generic(const int8_t *x, int64_t stride, int64_t rows, int64
         }
     }
 }
+#endif
 
 #ifdef X86
 /* The instruction multiplies unsigned by signed bytes and adds pairs of products in 16 bits. Magnitudes of the weights
