@@ -30,8 +30,10 @@ from speechtok.nn.native.steps import NativeDecoder, NativeEncoder
 from speechtok.nn.quantizer import ResidualQuantizer
 from speechtok.nn.skip_init import SkipInit
 from speechtok.nn.state import pack_state, unpack_state
+from speechtok.nn.weight_cache import WeightCache
 from speechtok.streaming import Stream
 from speechtok.tokenizer import Tokenizer
+from speechtok.turn_detector import TurnDetector
 
 _PIECE_FRAMES = 512
 """Frames per call of encoder or decoder, over all rows: memory stays bounded, and caches stay warm."""
@@ -83,6 +85,8 @@ class ConvNeXtTokenizer(Tokenizer):
         self.decoder = _make_decoder(c)
         self._native_encoder = NativeCache(NativeEncoder)
         self._native_decoder = NativeCache(NativeDecoder)
+        self._turn_detector: WeightCache[TurnDetector] = WeightCache()
+        self._turn_detector_path: str | os.PathLike[str] | None = None
         self.eval().requires_grad_(False)
 
     @property
@@ -93,6 +97,31 @@ class ConvNeXtTokenizer(Tokenizer):
     @property
     def device(self) -> torch.device:  # noqa: D102
         return self.quantizer.codebooks.device
+
+    @property
+    def turn_detector(self) -> TurnDetector:
+        """Detects speech, ends of turns and overlapping speech in the codes; loaded at the first use.
+
+        Raises:
+            FingerprintError: the package has no detector for this tokenizer.
+        """
+        return self._turn_detector(
+            lambda *_: TurnDetector(self, self._turn_detector_path), self.encoder, self.quantizer
+        )
+
+    def load_turn_detector(self, path: str | os.PathLike[str] | None = None) -> TurnDetector:
+        """Use a detector that was trained for this tokenizer.
+
+        Args:
+            path: a file written by ``training.events``; the detector of the package by default.
+
+        Raises:
+            FingerprintError: the detector was trained for another tokenizer, or the package has none for this one.
+            MissingFileError, CheckpointError: the file does not exist, or is damaged.
+        """
+        detector = TurnDetector(self, path)
+        self._turn_detector_path, self._turn_detector = path, WeightCache()
+        return self._turn_detector(lambda *_: detector, self.encoder, self.quantizer)
 
     def with_decoder(self, source: str | os.PathLike[str]) -> "ConvNeXtTokenizer":
         """Combine this tokenizer's encoder and codebooks with another tokenizer's decoder.

@@ -4,7 +4,7 @@ import copy
 import functools
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 import torch
@@ -15,7 +15,10 @@ from speechtok.audio import as_waveform, check_lengths, check_sample_rate
 from speechtok.errors import AudioError, InputError, StreamError, TokensError, quoted
 from speechtok.nn.inference import inference
 from speechtok.resampling import Resampler, resampled_length
+from speechtok.rows import alike, merge, take
 from speechtok.tokens import check_codes
+from speechtok.turn_detector import TurnDetector, TurnProbabilities
+from speechtok.turn_rows import TurnRows
 
 NO_CODE = -1
 """Fills a row of streamed codes that has fewer frames than another row of the batch."""
@@ -49,6 +52,10 @@ class FrameCodec(Protocol):
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
+
+    @property
+    def turn_detector(self) -> TurnDetector:
+        """Detects turns in the codes."""
 
     def encoder_state(self, batch_size: int) -> State:
         """State of the encoder before the first sample."""
@@ -139,6 +146,7 @@ class Stream:
             self._resampler = Resampler(self._sample_rate, codec.sample_rate, batch_size)
         self._waiting = [0] * batch_size  # samples in _partial, of the frame that is not yet whole
         self._taken = [0] * batch_size
+        self._turns: TurnRows | None = None  # made by the first call with events
         self._given = [0] * batch_size
         self._begun = [False] * batch_size  # whether a frame was decoded, whose audio is still to come
         self._flushed = [False] * batch_size
@@ -171,7 +179,9 @@ class Stream:
     @property
     def num_bytes(self) -> int:
         """Memory of the stream's state, in bytes. It does not grow with time."""
-        state = sum(t.untyped_storage().nbytes() for t in (*self._encoder_state, *self._decoder_state, self._partial))
+        turns = () if self._turns is None else (self._turns.state,)
+        tensors = *self._encoder_state, *self._decoder_state, self._partial, *turns
+        state: int = sum(tensor.untyped_storage().nbytes() for tensor in tensors)
         return state + (0 if self._resampler is None else self._resampler.num_bytes)
 
     def __enter__(self) -> "Stream":
@@ -185,8 +195,20 @@ class Stream:
         with self._lock:
             self._closed = True
 
-    @_step
-    def encode(self, chunk: Any, lengths: Any = None, sample_rate: int | None = None) -> Tensor:
+    @overload
+    def encode(
+        self, chunk: Any, lengths: Any = None, sample_rate: int | None = None, *, events: Literal[False] = False
+    ) -> Tensor: ...
+
+    @overload
+    def encode(
+        self, chunk: Any, lengths: Any = None, sample_rate: int | None = None, *, events: Literal[True]
+    ) -> tuple[Tensor, TurnProbabilities]: ...
+
+    @_step  # type: ignore[misc]  # a decorated function has no names of parameters for mypy
+    def encode(
+        self, chunk: Any, lengths: Any = None, sample_rate: int | None = None, *, events: bool = False
+    ) -> Tensor | tuple[Tensor, TurnProbabilities]:
         """Take the next samples.
 
         Args:
@@ -194,50 +216,67 @@ class Stream:
                 :meth:`~speechtok.ConvNeXtTokenizer.encode` takes.
             lengths: ``(B,)``, samples of each row that count, 0 for a row without new samples; all by default.
             sample_rate: of ``chunk``, in hertz. It is only checked: :attr:`sample_rate` is chosen when a stream opens.
+            events: detect turns, too. An utterance has events from its first chunk on, or none.
 
         Returns:
             Codes of all frames that are now complete, int64 ``(B, Q, T)``. A row with fewer frames than another is
-            filled up with :data:`NO_CODE`.
+            filled up with :data:`NO_CODE`. With ``events``, also the probabilities of speech, end of turn and overlap
+            in these frames, ``(B, T)`` each, filled up with 0.
 
         Raises:
             AudioError: the chunk, its rate or the lengths cannot be used.
-            StreamError: the stream is closed, or a row that gets samples was flushed.
+            StreamError: the stream is closed, a row that gets samples was flushed, or ``events`` come too late.
+            FingerprintError: there is no turn detector for the tokenizer.
         """
         with self._lock:
             self._check_open()
             self._check_sample_rate(sample_rate)
             x = as_waveform(chunk, self._batch_size, lengths)
             samples = check_lengths(lengths, x.shape[0], x.shape[1], minimum=0)
-            self._check_running(self._flushed, [row for row, n in enumerate(samples) if n], "flush", "encode")
+            given = [row for row, n in enumerate(samples) if n]
+            self._check_running(self._flushed, given, "flush", "encode")
+            turns = self._listen(given) if events else None
             if self._resampler is None:
-                codes = self._encode(x.to(self._partial.device), samples)
+                codes = self._encode(x.to(self._partial.device), samples, turns)
             else:
                 resampler = copy.copy(self._resampler)
                 x = resampler.push(x, samples)
-                codes = self._encode(x.to(self._partial.device), resampler.lengths)
+                codes = self._encode(x.to(self._partial.device), resampler.lengths, turns)
                 self._resampler = resampler
             self._taken = [taken + n for taken, n in zip(self._taken, samples, strict=True)]
-            return codes
+            return codes if turns is None else (codes, turns.found)
 
-    @_step
-    def flush(self, rows: Iterable[int] | None = None) -> Tensor:
+    @overload
+    def flush(self, rows: Iterable[int] | None = None, *, events: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def flush(
+        self, rows: Iterable[int] | None = None, *, events: Literal[True]
+    ) -> tuple[Tensor, TurnProbabilities]: ...
+
+    @_step  # type: ignore[misc]
+    def flush(
+        self, rows: Iterable[int] | None = None, *, events: bool = False
+    ) -> Tensor | tuple[Tensor, TurnProbabilities]:
         """End utterances: complete their last, partial frame with silence.
 
         Args:
             rows: rows to end; all by default. They take no more samples until :meth:`reset`.
+            events: detect turns, too, as in :meth:`encode`.
 
         Returns:
-            Codes ``(B, Q, T)``, as from :meth:`encode`. ``T`` is 0 or 1, or more in a stream that resamples from a low
-            rate.
+            Codes ``(B, Q, T)``, as from :meth:`encode`, and with ``events`` the probabilities. ``T`` is 0 or 1, or more
+            in a stream that resamples from a low rate.
 
         Raises:
-            StreamError: the stream is closed, or a row was flushed before.
+            StreamError: the stream is closed, a row was flushed before, or ``events`` come too late.
             InputError: a row does not exist.
         """
         with self._lock:
             self._check_open()
             chosen = self._as_rows(rows)
             self._check_running(self._flushed, chosen, "flush", "flush")
+            turns = self._listen(chosen) if events else None
             hop = self._codec.hop_length
             resampler, x, samples = copy.copy(self._resampler), self._partial[:, :0], [0] * self._batch_size
             if resampler is not None:
@@ -245,11 +284,11 @@ class Stream:
                 x = x.to(self._partial.device)
             for row in chosen:
                 samples[row] += -(self._waiting[row] + samples[row]) % hop
-            codes = self._encode(F.pad(x, (0, max(samples) - x.shape[1])), samples)
+            codes = self._encode(F.pad(x, (0, max(samples) - x.shape[1])), samples, turns)
             self._resampler = resampler
             for row in chosen:
                 self._flushed[row] = True
-            return codes
+            return codes if turns is None else (codes, turns.found)
 
     @_step
     def decode(self, codes: Tensor) -> Tensor:
@@ -318,29 +357,50 @@ class Stream:
                 self._resampler.reset(chosen)
             for state in (*self._encoder_state, *self._decoder_state):
                 state[chosen] = 0.0
+            if self._turns is not None:
+                self._turns.reset(chosen)
             for row in chosen:
                 self._waiting[row] = self._taken[row] = self._given[row] = 0
                 self._begun[row] = self._flushed[row] = self._drained[row] = False
 
-    def _encode(self, x: Tensor, samples: list[int]) -> Tensor:
-        """Codes of the frames that ``samples`` more samples of each row complete."""
+    def _listen(self, rows: list[int]) -> TurnRows:
+        """The detection of turns, checked to have heard these rows from their start on."""
+        if self._turns is None:
+            with torch.inference_mode(False):
+                self._turns = TurnRows(self._codec.turn_detector, self._batch_size)
+            self._turns.miss(self._taken)
+        late = [row for row in rows if row in self._turns.missed]
+        if late:
+            raise StreamError(
+                f"events of row {late[0]} after chunks without events; expected events=True from the utterance's first "
+                f"chunk on: pass it then, or start the row's next utterance with reset(rows=[{late[0]}])"
+            )
+        return self._turns
+
+    def _encode(self, x: Tensor, samples: list[int], turns: TurnRows | None) -> Tensor:
+        """Codes of the frames that ``samples`` more samples of each row complete; ``turns`` hears them."""
         hop, q = self._codec.hop_length, self._num_codebooks
         done = []
-        for (waiting, n), rows in _alike(self._waiting, samples):
-            signal, state, codes = _take(x, rows)[:, :n], None, None
+        for (waiting, n), rows in alike(self._waiting, samples):
+            signal, state, codes = take(x, rows)[:, :n], None, None
             whole = (waiting + n) // hop * hop
             if whole:
                 if waiting:
-                    signal = torch.cat([_take(self._partial, rows)[:, :waiting], signal], 1)
-                state = tuple(_take(s, rows) for s in self._encoder_state)
+                    signal = torch.cat([take(self._partial, rows)[:, :waiting], signal], 1)
+                state = tuple(take(s, rows) for s in self._encoder_state)
                 codes, state = self._codec.encode_frames(signal[:, :whole], state, q)
                 waiting, signal = 0, signal[:, whole:]
             done.append((rows, state, codes, waiting, signal))
         result = self._filled([(rows, codes) for rows, _, codes, _, _ in done], (q,), NO_CODE, torch.int64)
+        heard = None if turns is None else turns.hear([(rows, codes) for rows, _, codes, _, _ in done])
         self._local.changed = True  # from here on nothing can fail, but a signal may come
+        if turns is not None and heard is not None:
+            turns.keep(heard)
+        elif self._turns is not None:
+            self._turns.miss(samples)
         for rows, state, _, waiting, signal in done:
             if state is not None:
-                self._encoder_state = _merge(self._encoder_state, rows, state)
+                self._encoder_state = merge(self._encoder_state, rows, state)
             rest = waiting + signal.shape[1]
             if signal.shape[1]:
                 self._partial[slice(None) if rows is None else rows, waiting:rest] = signal
@@ -352,17 +412,17 @@ class Stream:
         """Audio that ``frames`` more frames of each row complete; ``None`` for ``codes`` stands for silence."""
         hop = self._codec.hop_length
         done = []
-        for (n, begun), rows in _alike(frames, self._begun):
+        for (n, begun), rows in alike(frames, self._begun):
             if n:
-                state = tuple(_take(s, rows) for s in self._decoder_state)
-                chosen = None if codes is None else _take(codes, rows)[:, :, :n]
+                state = tuple(take(s, rows) for s in self._decoder_state)
+                chosen = None if codes is None else take(codes, rows)[:, :, :n]
                 audio, state = self._codec.decode_frames(chosen, state, n)
                 done.append((rows, state, audio if begun else audio[:, hop:]))
         result = self._filled([(rows, audio) for rows, _, audio in done], (), 0.0, torch.float32)
         self._local.changed = True
         self._given = [max(0, n - (not begun)) * hop for n, begun in zip(frames, self._begun, strict=True)]
         for rows, state, _ in done:
-            self._decoder_state = _merge(self._decoder_state, rows, state)
+            self._decoder_state = merge(self._decoder_state, rows, state)
             for row in range(self._batch_size) if rows is None else rows:
                 self._begun[row] = True
         return result
@@ -449,24 +509,3 @@ class Stream:
             if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not 0 <= row < self._batch_size:
                 raise InputError(f"rows has {quoted(row)}; expected rows from 0 to {self._batch_size - 1}")
         return sorted({int(row) for row in chosen})
-
-
-def _alike(*properties: list[Any]) -> list[tuple[tuple[Any, ...], list[int] | None]]:
-    """Group rows by their properties; ``None`` stands for all rows if they are all alike."""
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for row, values in enumerate(zip(*properties, strict=True)):
-        groups.setdefault(values, []).append(row)
-    return [(values, None if len(groups) == 1 else rows) for values, rows in groups.items()]
-
-
-def _take(x: Tensor, rows: list[int] | None) -> Tensor:
-    return x if rows is None else x[rows]
-
-
-def _merge(kept: State, rows: list[int] | None, new: State) -> State:
-    """The state of all rows after some of them, all if ``None``, got a new one."""
-    if rows is None and not any(tensor.is_inference() for tensor in new):
-        return new
-    for old, tensor in zip(kept, new, strict=True):  # outside inference mode, its tensors cannot be modified
-        old[slice(None) if rows is None else rows] = tensor
-    return kept

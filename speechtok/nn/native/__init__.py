@@ -10,3 +10,4 @@ from speechtok.nn.native.library import is_faster as is_faster
 from speechtok.nn.native.library import use_isa as use_isa
 from speechtok.nn.native.steps import NativeDecoder as NativeDecoder
 from speechtok.nn.native.steps import NativeEncoder as NativeEncoder
+from speechtok.nn.native.steps import NativeTurns as NativeTurns

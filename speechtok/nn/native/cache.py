@@ -11,12 +11,13 @@ from speechtok.nn.convnext import BlockStack, ConvNeXtDecoder, ConvNeXtEncoder
 from speechtok.nn.convolution import CausalConvNeXtBlock, CausalDepthwiseConv
 from speechtok.nn.exact import ExactLinear
 from speechtok.nn.native import library
-from speechtok.nn.native.steps import NativeDecoder, NativeEncoder, UnsupportedModelError
+from speechtok.nn.native.steps import NativeDecoder, NativeEncoder, NativeTurns, UnsupportedModelError
 from speechtok.nn.noise import BandNoise
 from speechtok.nn.quantizer import ResidualQuantizer
+from speechtok.nn.turns import TurnNetwork
 from speechtok.nn.weight_cache import WeightCache, forward_hooks
 
-Steps = TypeVar("Steps", NativeEncoder, NativeDecoder)
+Steps = TypeVar("Steps", NativeEncoder, NativeDecoder, NativeTurns)
 
 _SUPPORTED = {
     ConvNeXtEncoder,
@@ -27,6 +28,7 @@ _SUPPORTED = {
     CausalDepthwiseConv,
     ExactLinear,
     BandNoise,
+    TurnNetwork,
     nn.ModuleList,
 }
 """Modules that ``native.c`` implements. Subclasses and other modules compute for themselves."""
@@ -35,7 +37,7 @@ _METHODS = {"forward", "encode", "decode"}
 
 
 class NativeCache(Generic[Steps]):
-    """:class:`NativeEncoder` or :class:`NativeDecoder` of some modules, kept until the modules change.
+    """Compiled steps, such as :class:`NativeEncoder`, of some modules; kept until the modules change.
 
     Args:
         make: the class.

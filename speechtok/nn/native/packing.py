@@ -19,6 +19,8 @@ from speechtok.nn.exact import ExactLinear
 from speechtok.nn.native import library
 from speechtok.nn.noise import GAIN_SCALE, PERIOD, BandNoise
 from speechtok.nn.quantizer import ResidualQuantizer
+from speechtok.nn.skip_init import SkipInit
+from speechtok.nn.turns import OUTPUTS, TurnNetwork
 
 _TILE = 64
 """Outputs of a tile, as in ``native.c``."""
@@ -128,6 +130,58 @@ def pack_decoder(quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> Pack
         (codebooks.num_codebooks, codebooks.codebook_size, codebooks.dim),
         pack.memory,
     )
+
+
+def pack_turns(quantizer: ResidualQuantizer, network: TurnNetwork) -> Packed:
+    """Pack the network of a turn detector and the codebooks before it, as a decoder of three samples per frame.
+
+    A decoder's pieces are two patches long, multiplied by the square of one more output and by a window. Here, the
+    second patch is zero, and the factors are one.
+
+    Raises:
+        InputError: the shapes of the weights do not fit each other.
+    """
+    c, pack = network, _Packer()
+    dim, codebooks = _outputs(c.project), pack.dequantizer(quantizer)
+    blocks, head = pack.blocks(c.blocks, dim), _with_outputs(c.head, 2 * OUTPUTS + 1)
+    head.bias[2 * OUTPUTS] = 1.0
+    structure = library.Decoder(
+        OUTPUTS + blocks.state_size,
+        1,
+        OUTPUTS,
+        0,
+        blocks.depth,
+        pack.linear(c.project, codebooks.dim, dim),
+        pack.linear(c.split, dim, dim),
+        pack.linear(head, dim, 2 * OUTPUTS + 1),
+        None,
+        blocks.address,
+        pack.floats(torch.tensor([1.0] * OUTPUTS + [0.0] * OUTPUTS)),
+        library.Noise(),
+        codebooks,
+    )
+    return Packed(
+        structure,
+        OUTPUTS,
+        OUTPUTS + blocks.state_size,
+        0,
+        blocks.receptive_field,
+        (codebooks.num_codebooks, codebooks.codebook_size, codebooks.dim),
+        pack.memory,
+    )
+
+
+def _with_outputs(linear: ExactLinear, outputs: int) -> ExactLinear:
+    """A copy of a layer with more outputs, which are zero."""
+    _check(linear.weight.ndim == 2 and linear.bias.shape == linear.weight.shape[:1], "a layer")
+    missing = outputs - len(linear.weight)
+    _check(missing >= 0, "a layer")
+    with SkipInit():
+        wider = ExactLinear(linear.weight.shape[1], outputs, linear.normed, linear.fine, linear.floor)
+    wider.requires_grad_(False)
+    wider.weight.copy_(F.pad(linear.weight.float(), (0, 0, 0, missing)))
+    wider.bias.copy_(F.pad(linear.bias.float(), (0, missing)))
+    return wider
 
 
 class _Packer:

@@ -9,9 +9,10 @@ from torch import Tensor
 from speechtok.errors import InputError, StreamError, TokensError, quoted
 from speechtok.nn.convnext import ConvNeXtDecoder, ConvNeXtEncoder
 from speechtok.nn.native import library, threads
-from speechtok.nn.native.packing import Packed, pack_decoder, pack_encoder
+from speechtok.nn.native.packing import Packed, pack_decoder, pack_encoder, pack_turns
 from speechtok.nn.quantizer import ResidualQuantizer
 from speechtok.nn.state import pack_state
+from speechtok.nn.turns import TurnNetwork
 
 _TRIAL_FRAMES = 1, 2, 1
 """Frames of each piece for which compiled code is compared with the modules."""
@@ -184,25 +185,8 @@ class NativeEncoder(_Steps):
         return True
 
 
-class NativeDecoder(_Steps):
-    """Codebooks and a :class:`~speechtok.nn.convnext.ConvNeXtDecoder` in compiled code, with their present weights.
-
-    Args:
-        quantizer: on the CPU.
-        decoder: on the CPU.
-
-    Raises:
-        OSError: the library was not compiled for this machine.
-        InputError: the shapes of the weights do not fit each other.
-    """
-
-    def __init__(self, quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> None:
-        compiled = _load_library()
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            packed = pack_decoder(quantizer, decoder)
-        patches = -(-packed.patch_field // packed.structure.patches_per_frame)
-        super().__init__(packed, compiled, packed.frame_field + patches)
-        _check_model(compiled.check_decoder(self._address))
+class _CodesSteps(_Steps):
+    """Base class of what computes from codes on."""
 
     def __call__(
         self, codes: Tensor | None, state: Tensor, frames: int, lengths: Tensor | None = None
@@ -279,6 +263,27 @@ class NativeDecoder(_Steps):
 
         return waveform, self._run(compute, batch, frames, state)
 
+
+class NativeDecoder(_CodesSteps):
+    """Codebooks and a :class:`~speechtok.nn.convnext.ConvNeXtDecoder` in compiled code, with their present weights.
+
+    Args:
+        quantizer: on the CPU.
+        decoder: on the CPU.
+
+    Raises:
+        OSError: the library was not compiled for this machine.
+        InputError: the shapes of the weights do not fit each other.
+    """
+
+    def __init__(self, quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> None:
+        compiled = _load_library()
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            packed = pack_decoder(quantizer, decoder)
+        patches = -(-packed.patch_field // packed.structure.patches_per_frame)
+        super().__init__(packed, compiled, packed.frame_field + patches)
+        _check_model(compiled.check_decoder(self._address))
+
     def agrees_with(self, quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> bool:
         """Whether the modules give the same audio and states, to the bit, for some codes and several states."""
         batch, (num_codebooks, size, _) = 2, quantizer.codebooks.shape
@@ -290,6 +295,44 @@ class NativeDecoder(_Steps):
             audio, state = self(codes, state, frames)
             expected, expected_state = decoder(quantizer.decode(codes), expected_state)
             if not torch.equal(audio, expected) or not torch.equal(state, pack_state(expected_state)):
+                return False
+        return True
+
+
+class NativeTurns(_CodesSteps):
+    """Codebooks and a :class:`~speechtok.nn.turns.TurnNetwork` in compiled code, with their present weights.
+
+    A call returns the scores of each frame one after the other, ``(B, frames * 3)``.
+
+    Args:
+        quantizer: on the CPU.
+        network: on the CPU.
+
+    Raises:
+        OSError: the library was not compiled for this machine.
+        InputError: the shapes of the weights do not fit each other.
+    """
+
+    def __init__(self, quantizer: ResidualQuantizer, network: TurnNetwork) -> None:
+        compiled = _load_library()
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            packed = pack_turns(quantizer, network)
+        super().__init__(packed, compiled, packed.frame_field)
+        _check_model(compiled.check_decoder(self._address))
+
+    def agrees_with(self, quantizer: ResidualQuantizer, network: TurnNetwork) -> bool:
+        """Whether the modules give the same scores and states, to the bit, for some codes and several states."""
+        batch, (num_codebooks, size, _) = 2, quantizer.codebooks.shape
+        expected_state = network.initial_state(batch)
+        state = pack_state(expected_state)
+        for frames in _TRIAL_FRAMES:
+            count = batch * num_codebooks * frames
+            codes = torch.arange(count, device="cpu").mul_(7).remainder_(size).view(batch, num_codebooks, frames)
+            scores, state = self(codes, state, frames)
+            expected, expected_state = network(quantizer.decode(codes), expected_state)
+            if not torch.equal(scores.view_as(expected), expected) or not torch.equal(
+                state, pack_state(expected_state)
+            ):
                 return False
         return True
 
