@@ -13,7 +13,7 @@ from speechtok.mapping import from_mapping
 from training.command import describe_fields
 from training.config import read_values
 
-STAGES = ("language", "voice")
+STAGES = ("language", "voice", "speech")
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,22 @@ class SpeechLmConfig:
         data: folder with ``train.jsonl`` and ``dev.jsonl``; a manifest as in :mod:`training.manifest`.
         out: folder of the run: checkpoint, log and exported model.
         steps: optimizer steps.
-        stage: ``"language"`` learns text and codebook 0; ``"voice"`` learns the other codebooks, given codebook 0.
+        stage: ``"language"`` learns text and codebook 0; ``"voice"`` learns the other codebooks, given codebook 0;
+            ``"speech"`` learns all codebooks, without text.
         tokens: folder for the tokenized utterances, shared by trainings.
         tokenizer: speech tokenizer, as for :func:`speechtok.load`; the default tokenizer if empty.
         pattern: codebook pattern of the vocabulary; see :mod:`speechtok.lm.patterns`.
         num_codebooks: codebooks of the vocabulary, from the first.
         model: a new model: ``model_type`` and configuration fields of transformers.
+        heads: for a pattern with a grid of ids, ``{"name": "depth"}`` and arguments of
+            :class:`speechtok.lm.DepthTransformer`, or ``{"name": "parallel"}``.
         pretrained: a model to start from instead, a local directory or a name on the Hugging Face hub.
         lora_rank: train LoRA matrices of this rank on ``pretrained``, and the new ids; 0 trains all weights.
         lexicon: pronouncing dictionary in CMU format, to speak and transcribe through phones (see ``phones.py``); if
             empty, text and speech alternate directly.
         utterances: train on this number of utterances with distinct texts, drawn by ``seed``; 0 uses all utterances.
-        crop_seconds: length of the crops of the stage ``"voice"``; the other stage uses whole utterances.
+        crop_seconds: length of the crops of the stages ``"voice"`` and ``"speech"``; ``"language"`` has whole
+            utterances.
         batch_ids: largest number of ids in a batch, which has at least one row.
         text_weight: weight of a text id in the loss; a speech id has weight 1, and there are many more of them.
         learning_rate: peak rate of AdamW: linear warm-up, then linear decay to zero.
@@ -59,6 +63,7 @@ class SpeechLmConfig:
     pattern: dict = field(default_factory=lambda: {"name": "semantic", "longest_run": 16})  # type: ignore[type-arg]
     num_codebooks: int = 1
     model: dict = field(default_factory=dict)  # type: ignore[type-arg]
+    heads: dict = field(default_factory=dict)  # type: ignore[type-arg]
     pretrained: str = ""
     lora_rank: int = 0
     lexicon: str = ""
@@ -98,8 +103,17 @@ class SpeechLmConfig:
             )
         if self.lora_rank and not self.pretrained:
             raise ConfigError(f"lora_rank is {self.lora_rank} without pretrained; expected 0: train all of a new model")
-        if self.stage == "voice" and self.lexicon:
-            raise ConfigError(f"lexicon is {self.lexicon!r} for the stage voice; expected '', as it uses no text")
+        if self.stage != "language" and self.lexicon:
+            raise ConfigError(
+                f"lexicon is {self.lexicon!r} for the stage {self.stage}; expected '', as it uses no text"
+            )
+        if self.heads and (self.stage != "speech" or self.heads.get("name") not in ("depth", "parallel")):
+            raise ConfigError(
+                f"heads is {self.heads!r} for the stage {self.stage}; expected {{'name': 'depth'}} or "
+                "{'name': 'parallel'} for the stage speech, and nothing for others"
+            )
+        if self.heads and self.pretrained:
+            raise ConfigError(f"pretrained is {self.pretrained!r} with heads; expected a new model")
         if self.stage == "voice" and self.num_codebooks < 2:
             raise ConfigError("num_codebooks is 1 for the stage voice; expected at least 2, as codebook 0 is its input")
 

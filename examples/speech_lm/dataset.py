@@ -1,4 +1,4 @@
-"""Training examples of both stages."""
+"""Training examples of all stages."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from examples.speech_lm.config import SpeechLmConfig
 from examples.speech_lm.lexicon import Lexicon
+from examples.speech_lm.models import SpeechOnly
 from examples.speech_lm.phones import CHUNK_FRAMES
 from examples.speech_lm.prepare import TokenizedUtterance, load_lexicon
 from examples.speech_lm.prompts import (
@@ -154,12 +155,12 @@ def _collator_example(utterance: TokenizedUtterance, task: str) -> dict[str, Any
     return {"prompt": TTS_PROMPT.format(text=utterance.text), "answer": PLACEHOLDER_TOKEN, **speech}
 
 
-class VoiceDataset:
-    """Crops of speech. Codebook 0 is given, and the model learns the other codebooks.
+class CropDataset:
+    """Crops of speech, of all codebooks.
 
     Args:
         utterances: with the codebooks of the vocabulary. Long utterances give several crops.
-        vocabulary: its pattern puts codebook 0 of a frame before the others.
+        vocabulary: with any pattern. The batches of an epoch do not depend on it.
         frames: length of a crop.
         seed: of the positions of the crops.
     """
@@ -173,19 +174,22 @@ class VoiceDataset:
             for utterance in utterances
             for _ in range(max(1, utterance.tokens.codes.shape[2] // frames))
         ]
-        self.lengths = [min(codes.shape[1], frames) * vocabulary.num_codebooks + 2 for codes in self._codes]
+        self.lengths = [self.frames(index) * vocabulary.num_codebooks + 2 for index in range(len(self._codes))]
+
+    def frames(self, index: int) -> int:
+        """Frames of a crop."""
+        return min(self._codes[index].shape[1], self._frames)
 
     def batch(self, indices: Sequence[int], epoch: int) -> dict[str, Tensor]:
         """See :meth:`Dataset.batch`."""
         v = self._vocabulary
         rows = [v.to_ids(self._crop(index, epoch)[None])[0] for index in indices]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=v.pad_id)
-        given = ids < v.first_code + v.codebook_size  # special tokens and codebook 0
-        return {
-            "input_ids": ids,
-            "attention_mask": (ids != v.pad_id).long(),
-            "labels": ids.masked_fill(given, IGNORE),
-        }
+        return {"input_ids": ids, "attention_mask": (ids != v.pad_id).long(), "labels": self._labels(ids)}
+
+    def _labels(self, ids: Tensor) -> Tensor:
+        """What the model learns; of a grid, :class:`speechtok.lm.GridLanguageModel` knows it."""
+        return ids.masked_fill(ids == self._vocabulary.pad_id, IGNORE)
 
     def _crop(self, index: int, epoch: int) -> Tensor:
         codes = self._codes[index]
@@ -194,10 +198,26 @@ class VoiceDataset:
         return codes[:, start : start + self._frames]
 
 
+class VoiceDataset(CropDataset):
+    """Crops of speech. Codebook 0 is given, and the model learns the other codebooks.
+
+    Args:
+        utterances: with the codebooks of the vocabulary. Long utterances give several crops.
+        vocabulary: its pattern puts codebook 0 of a frame before the others.
+        frames: length of a crop.
+        seed: of the positions of the crops.
+    """
+
+    def _labels(self, ids: Tensor) -> Tensor:
+        v = self._vocabulary
+        given = ids < v.first_code + v.codebook_size  # special tokens and codebook 0
+        return ids.masked_fill(given, IGNORE)
+
+
 def make_dataset(
     config: SpeechLmConfig,
     utterances: Sequence[TokenizedUtterance],
-    processor: SpeechProcessor,
+    processor: SpeechProcessor | SpeechOnly,
     held_out: bool = False,
 ) -> Dataset:
     """Create the dataset of the stage of a config.
@@ -212,8 +232,10 @@ def make_dataset(
         InputError: there is a lexicon, and the text tokenizer lacks single ids for letters.
     """
     v = processor.vocabulary
-    if config.stage == "voice":
-        return VoiceDataset(utterances, v, crop_frames(config, v), config.seed)
+    if config.stage != "language":
+        kind = VoiceDataset if config.stage == "voice" else CropDataset
+        return kind(utterances, v, crop_frames(config, v), config.seed)
+    assert isinstance(processor, SpeechProcessor)
     if not config.lexicon:
         return LanguageDataset(utterances, processor, ("asr", "tts"))
     letter_ids(processor, PHONE_LETTERS + MARKUP)
@@ -223,6 +245,6 @@ def make_dataset(
 
 
 def crop_frames(config: SpeechLmConfig, vocabulary: AudioVocabulary) -> int:
-    """Length of the crops of the stage ``voice``, in frames."""
+    """Length of the crops, in frames."""
     info = vocabulary.tokenizer_info
     return max(2, round(config.crop_seconds * info.sample_rate / info.hop_length))

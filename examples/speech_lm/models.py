@@ -8,34 +8,62 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from examples.speech_lm.config import SpeechLmConfig
 from examples.speech_lm.text_tokenizer import byte_tokenizer
 from speechtok.errors import CheckpointError, ConfigError, InputError, MissingFileError
 from speechtok.extras import install_hint
 from speechtok.files import replacing
-from speechtok.lm import AudioVocabulary, SpeechProcessor, extend_model
+from speechtok.lm import (
+    AudioVocabulary,
+    DepthTransformer,
+    GridLanguageModel,
+    ParallelHeads,
+    SpeechProcessor,
+    extend_model,
+)
 from speechtok.mapping import from_mapping
 from speechtok.tokenizer import Tokenizer
 
 _CONFIG = "training.json"
 
 
-def make_processor(config: SpeechLmConfig, tokenizer: Tokenizer) -> SpeechProcessor:
-    """Combine the text tokenizer and the speech tokenizer of a config.
+@dataclasses.dataclass(frozen=True)
+class SpeechOnly:
+    """The processor of a model without text.
+
+    Attributes:
+        vocabulary: vocabulary of the model.
+        speech_tokenizer: the speech tokenizer.
+    """
+
+    vocabulary: AudioVocabulary
+    speech_tokenizer: Tokenizer
+
+    def save_pretrained(self, directory: Path) -> None:
+        """Write the speech tokenizer; the model has the vocabulary."""
+        self.speech_tokenizer.save(directory / "speech_tokenizer")
+
+
+def make_processor(config: SpeechLmConfig, tokenizer: Tokenizer) -> SpeechProcessor | SpeechOnly:
+    """Combine the text tokenizer and the speech tokenizer of a config; a grid of ids has no text.
 
     Raises:
         VocabularyError: the pattern or the number of codebooks does not fit the tokenizer.
         InputError: the pretrained text tokenizer cannot be loaded.
     """
     vocabulary = AudioVocabulary(tokenizer, config.pattern, config.num_codebooks)
+    if vocabulary.is_grid:
+        return SpeechOnly(vocabulary, tokenizer)
     text = _from_pretrained(AutoTokenizer, config.pretrained) if config.pretrained else byte_tokenizer()
     return SpeechProcessor(text, tokenizer, vocabulary)
 
 
-def make_model(config: SpeechLmConfig, processor: SpeechProcessor) -> Any:
+def make_model(config: SpeechLmConfig, processor: SpeechProcessor | SpeechOnly) -> Any:
     """Create or load a model, and add embeddings for the speech ids, initialised from the codebook vectors.
+
+    A pattern with a grid of ids gets a :class:`~speechtok.lm.GridLanguageModel`, whose embeddings are random.
 
     Raises:
         ConfigError: transformers does not have such a model, or peft is not installed.
@@ -46,16 +74,31 @@ def make_model(config: SpeechLmConfig, processor: SpeechProcessor) -> Any:
     if config.pretrained:
         model = _from_pretrained(AutoModelForCausalLM, config.pretrained, dtype=torch.float32)
     else:
-        fields = {"vocab_size": v.offset, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+        fields = {
+            "vocab_size": 1 if v.is_grid else v.offset,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "pad_token_id": None,
+        }
         try:
-            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields | config.model))
+            model_config = AutoConfig.for_model(**fields | config.model)
+            if v.is_grid:
+                return _make_grid_model(config, AutoModel.from_config(model_config), v)
+            model = AutoModelForCausalLM.from_config(model_config)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise ConfigError(
                 f"model is {config.model!r}, which transformers cannot create ({error}); expected a model_type of a "
                 "causal language model, such as llama or gpt_neox, and fields of its configuration"
             ) from error
+    assert isinstance(processor, SpeechProcessor)
     extend_model(model, v, processor.speech_tokenizer)
     return _add_lora(model, config, v) if config.lora_rank else model
+
+
+def _make_grid_model(config: SpeechLmConfig, backbone: Any, vocabulary: AudioVocabulary) -> GridLanguageModel:
+    arguments = {name: value for name, value in config.heads.items() if name != "name"}
+    kind = DepthTransformer if config.heads.get("name") == "depth" else ParallelHeads
+    return GridLanguageModel(backbone, vocabulary, kind(vocabulary, int(backbone.config.hidden_size), **arguments))
 
 
 def _add_lora(model: PreTrainedModel, config: SpeechLmConfig, vocabulary: AudioVocabulary) -> Any:
@@ -82,7 +125,7 @@ def _add_lora(model: PreTrainedModel, config: SpeechLmConfig, vocabulary: AudioV
     return get_peft_model(model, lora)
 
 
-def save_model(model: Any, processor: SpeechProcessor, config: SpeechLmConfig, directory: Path) -> None:
+def save_model(model: Any, processor: SpeechProcessor | SpeechOnly, config: SpeechLmConfig, directory: Path) -> None:
     """Export a trained model with its processor and config; LoRA matrices are merged into the weights.
 
     Raises:

@@ -12,9 +12,10 @@ from examples.speech_lm import models
 from examples.speech_lm.batching import make_batches
 from examples.speech_lm.config import SpeechLmConfig
 from examples.speech_lm.dataset import Dataset
+from examples.speech_lm.models import SpeechOnly
 from speechtok.device import check_device
 from speechtok.errors import CheckpointError
-from speechtok.lm import SpeechProcessor
+from speechtok.lm import GridLanguageModel, SpeechProcessor
 from speechtok.lm.collator import IGNORE
 from training.autocast import autocast
 
@@ -37,7 +38,9 @@ class Trainer:
         InputError: the device cannot be used.
     """
 
-    def __init__(self, config: SpeechLmConfig, processor: SpeechProcessor, train: Dataset, dev: Dataset) -> None:
+    def __init__(
+        self, config: SpeechLmConfig, processor: SpeechProcessor | SpeechOnly, train: Dataset, dev: Dataset
+    ) -> None:
         self.config, self.processor, self.train, self.dev = config, processor, train, dev
         device = check_device(config.device)
         self.model = models.make_model(config, processor).to(device)
@@ -49,11 +52,14 @@ class Trainer:
         self.best = float("inf")
         self._batches: tuple[int, list[list[int]]] | None = None
 
+    def next_batch(self) -> list[int]:
+        """Indices of the examples of the next step."""
+        return self._epoch_batches(self.epoch)[self.batch_index]
+
     def run_step(self) -> float:
         """Run one optimizer step on the next batch. Returns its loss. A step with a non-finite gradient is skipped."""
         config = self.config
-        batches = self._epoch_batches(self.epoch)
-        batch = self.train.batch(batches[self.batch_index], self.epoch)
+        batch = self.train.batch(self.next_batch(), self.epoch)
         torch.manual_seed(config.seed + 1_000_003 * (self.step + 1))  # dropout depends on seed and step alone
         self.model.train()
         nll, labels = token_losses(self.model, batch, config)
@@ -69,7 +75,7 @@ class Trainer:
         self.optimizer.zero_grad()
         self.step += 1
         self.batch_index += 1
-        if self.batch_index == len(batches):
+        if self.batch_index == len(self._epoch_batches(self.epoch)):
             self.epoch, self.batch_index = self.epoch + 1, 0
         return float(loss.detach())
 
@@ -134,9 +140,16 @@ def token_losses(model: Any, batch: dict[str, Tensor], config: SpeechLmConfig) -
     """Negative log-likelihood of every label.
 
     Returns:
-        Nats and labels, ``(B, L - 1)``; ignored labels have 0 nats.
+        Nats and labels, ``(B, L - 1)``, or ``(B, L - 1, Q)`` for a grid; ignored labels have 0 nats.
     """
     ids, mask, labels = (batch[name].to(config.device) for name in ("input_ids", "attention_mask", "labels"))
+    if isinstance(model, GridLanguageModel):
+        with autocast(torch.device(config.device), config.bfloat16):
+            _, scores = model(ids)
+        labels = model.labels(ids)
+        flat = scores.flatten(0, 2).float()
+        nll = F.cross_entropy(flat, labels.flatten(), ignore_index=IGNORE, reduction="none")
+        return nll.view_as(labels), labels
     with autocast(torch.device(config.device), config.bfloat16):
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     labels = labels[:, 1:]
@@ -147,7 +160,7 @@ def token_losses(model: Any, batch: dict[str, Tensor], config: SpeechLmConfig) -
 
 @torch.inference_mode()
 def total_nll(
-    model: Any, examples: Dataset, processor: SpeechProcessor, config: SpeechLmConfig
+    model: Any, examples: Dataset, processor: SpeechProcessor | SpeechOnly, config: SpeechLmConfig
 ) -> dict[str, tuple[float, int]]:
     """Total negative log-likelihood in nats and number of labels, for ``speech`` and ``text``.
 
@@ -157,7 +170,8 @@ def total_nll(
     totals = {"speech": (0.0, 0), "text": (0.0, 0)}
     for indices in make_batches(examples.lengths, config.batch_ids, 0, 0):
         nll, labels = token_losses(model, examples.batch(indices, 0), config)
-        for name, selected in (("speech", labels > v.bos_id), ("text", (labels >= 0) & (labels < v.offset))):
+        is_speech = labels != IGNORE if v.is_grid else labels > v.bos_id
+        for name, selected in (("speech", is_speech), ("text", (labels >= 0) & (labels < v.offset))):
             nats, ids = totals[name]
             totals[name] = nats + float(nll[selected].double().sum()), ids + int(selected.sum())
     return totals

@@ -27,8 +27,8 @@ class Continuations:
     def __init__(self, vocabulary: AudioVocabulary) -> None:
         if vocabulary.is_grid:
             raise VocabularyError(
-                f"the pattern {vocabulary.pattern.name!r} gives grids of ids, which cannot be mixed with text; expected "
-                "an interleaved pattern, such as 'flatten' or 'delay'"
+                f"the pattern {vocabulary.pattern.name!r} gives grids of ids, which cannot be mixed with text; "
+                "expected an interleaved pattern, such as 'flatten' or 'delay'"
             )
         self._vocabulary = vocabulary
         self._parser: LineParser | None = None  # within an utterance

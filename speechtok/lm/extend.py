@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
-from speechtok.errors import VocabularyError, quoted
+from speechtok.errors import InputError, VocabularyError, quoted
 from speechtok.lm.vocabulary import AudioVocabulary
 from speechtok.tokenizer import Tokenizer
 
@@ -77,6 +78,7 @@ def extend_model(model: PreTrainedModel, vocabulary: AudioVocabulary, tokenizer:
     the mean and standard deviation of the text rows: similar codes start with similar embeddings. Each codebook has a
     matrix of its own, as the codebooks of a residual quantizer share one space. Special tokens and run lengths, which
     have no vectors, get random rows with the same mean and standard deviation. The result is the same on each call.
+    Parameters that ZeRO-3 of DeepSpeed has partitioned are gathered first.
 
     Args:
         model: model with at least :attr:`AudioVocabulary.offset` embeddings.
@@ -86,6 +88,7 @@ def extend_model(model: PreTrainedModel, vocabulary: AudioVocabulary, tokenizer:
     Raises:
         VocabularyError: the model has fewer embeddings than its text has ids, or the vocabulary cannot be mixed with
             text.
+        InputError: the model has no values yet, or its parameters are sharded by FSDP.
         FingerprintError: the vocabulary belongs to another speech tokenizer.
     """
     if vocabulary.is_grid:
@@ -94,7 +97,9 @@ def extend_model(model: PreTrainedModel, vocabulary: AudioVocabulary, tokenizer:
             "pattern, such as 'flatten' or 'delay'"
         )
     vocabulary.check_tokenizer(tokenizer)
-    num_embeddings = _weight(model.get_input_embeddings()).shape[0]
+    for embeddings in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):  # type: ignore[no-untyped-call]
+        _check_values(_weight(embeddings))
+    num_embeddings = _shape(_weight(model.get_input_embeddings()))[0]
     if num_embeddings < vocabulary.offset:
         raise VocabularyError(
             f"the model has {num_embeddings} embeddings; expected at least {vocabulary.offset}, one for each id of the "
@@ -103,21 +108,52 @@ def extend_model(model: PreTrainedModel, vocabulary: AudioVocabulary, tokenizer:
     if num_embeddings < vocabulary.stop_id:
         model.resize_token_embeddings(vocabulary.stop_id, mean_resizing=False)
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    _initialize(_weight(inputs), vocabulary, tokenizer)
-    if outputs is not None and _weight(outputs) is not _weight(inputs):
-        _initialize(_weight(outputs), vocabulary, tokenizer)
     bias = getattr(outputs, "bias", None)
-    if bias is not None:
-        with torch.no_grad():
-            bias[vocabulary.offset : vocabulary.stop_id] = (
-                bias[: vocabulary.offset].mean() if vocabulary.offset else 0.0
-            )
+    tables = [_weight(inputs)]
+    if outputs is not None and _weight(outputs) is not _weight(inputs):
+        tables.append(_weight(outputs))
+    with _gathered([*tables, bias]):
+        for table in tables:
+            _initialize(table, vocabulary, tokenizer)
+        if bias is not None:
+            with torch.no_grad():
+                bias[vocabulary.offset : vocabulary.stop_id] = (
+                    bias[: vocabulary.offset].mean() if vocabulary.offset else 0.0
+                )
 
 
 def _weight(embeddings: nn.Module) -> Tensor:
     weight = embeddings.weight
     assert isinstance(weight, Tensor)
     return weight
+
+
+def _check_values(weight: Tensor) -> None:
+    if weight.is_meta:
+        raise InputError(
+            "the embeddings of the model have no values (device meta); expected a loaded model: load it without "
+            "init_empty_weights and without offloading, and extend it then"
+        )
+    if hasattr(weight, "full_tensor"):
+        raise InputError(
+            "the embeddings of the model are sharded (DTensor); expected a whole model: extend it before fully_shard "
+            "or tensor parallelism"
+        )
+
+
+def _shape(weight: Tensor) -> tuple[int, ...]:
+    """Shape of a parameter, partitioned or not."""
+    return tuple(getattr(weight, "ds_shape", weight.shape))
+
+
+def _gathered(parameters: list[Any]) -> AbstractContextManager[Any]:
+    """Context in which parameters that ZeRO-3 has partitioned are whole; changes reach all ranks."""
+    partitioned = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
+    if not partitioned:
+        return nullcontext()
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(partitioned, modifier_rank=0)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

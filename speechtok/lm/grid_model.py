@@ -1,13 +1,21 @@
 """Language models of grids: a transformer over steps, and heads or a depth transformer over the codebooks of a step."""
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from speechtok.errors import InputError, VocabularyError, quoted
+from speechtok.errors import CheckpointError, InputError, MissingFileError, VocabularyError, quoted
+from speechtok.files import make_folder, replacing
 from speechtok.lm.vocabulary import AudioVocabulary
+
+_CONFIG, _WEIGHTS = "grid_model.json", "grid_model.safetensors"
 
 IGNORE = -100
 """Label that the losses of PyTorch and transformers ignore."""
@@ -81,6 +89,7 @@ class DepthTransformer(nn.Module):
         super().__init__()
         _check_grid(vocabulary)
         self.num_codebooks, self.size = vocabulary.num_codebooks, vocabulary.size
+        self.sizes = {"depth_width": depth_width, "num_layers": num_layers, "num_heads": num_heads}
         self.enter = nn.Linear(width, self.num_codebooks * depth_width)  # also tells the codebooks apart
         self.table = nn.Embedding(self.num_codebooks * self.size, depth_width)
         nn.init.normal_(self.table.weight, std=0.02)
@@ -241,6 +250,57 @@ class GridLanguageModel(nn.Module):
         if streamer is not None:
             streamer.end()
         return ids
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
+        """Write the weights, the config of the backbone, and the vocabulary to a folder.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        directory = make_folder(save_directory)
+        heads = {"depth": self.heads.sizes} if isinstance(self.heads, DepthTransformer) else {"parallel": {}}
+        values = {
+            "backbone": self.backbone.config.to_dict(),  # type: ignore[union-attr, operator]
+            "vocabulary": self.vocabulary.to_dict(),
+            "heads": heads,
+        }
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        for name, data in ((_WEIGHTS, save(weights)), (_CONFIG, (json.dumps(values, indent=2) + "\n").encode())):
+            with replacing(directory / name) as file:
+                file.write(data)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | os.PathLike[str]) -> "GridLanguageModel":
+        """Load a model that :meth:`save_pretrained` wrote, for inference on the CPU.
+
+        Raises:
+            MissingFileError: the folder has no such model.
+            CheckpointError: a file is damaged.
+            VocabularyError: the vocabulary has an unknown pattern.
+        """
+        from transformers import AutoConfig, AutoModel
+
+        folder = Path(directory)
+        for name in (_CONFIG, _WEIGHTS):
+            if not (folder / name).is_file():
+                raise MissingFileError(f"{folder} has no {name}; expected a folder that save_pretrained wrote")
+        try:
+            values = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+            vocabulary = AudioVocabulary.from_dict(values["vocabulary"])
+            backbone = AutoModel.from_config(AutoConfig.for_model(**values["backbone"]))
+            width, heads = int(backbone.config.hidden_size), values["heads"]
+            made = (
+                DepthTransformer(vocabulary, width, **heads["depth"])
+                if "depth" in heads
+                else ParallelHeads(vocabulary, width)
+            )
+            model = cls(backbone, vocabulary, made)
+            model.load_state_dict(load_file(folder / _WEIGHTS))
+        except VocabularyError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"{folder} cannot be read ({quoted(error)}); save the model again") from error
+        return model.eval()
 
 
 def _choose(

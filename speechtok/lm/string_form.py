@@ -49,8 +49,8 @@ class StringForm:
 
         Args:
             text: the text, such as the result of ``processor.decode``.
-            speech: the utterances for the placeholders, each a batch of one; by default, those of ``text``. The codes of
-                codebook 0 are written, others are dropped.
+            speech: the utterances for the placeholders, each a batch of one; by default, those of ``text``. The codes
+                of codebook 0 are written, others are dropped.
 
         Raises:
             VocabularyError: the numbers of placeholders and utterances differ.
@@ -97,9 +97,10 @@ class StringForm:
                 position = found.end()
             stop = end.match(text, position)
             if stop is None:
+                found_text = quoted(text[position : position + 40])
                 raise VocabularyError(
-                    f"the string has {quoted(text[position : position + 40])} at position {position}, after {self.start} "
-                    f"and {len(codes)} codes; expected {self.code.replace('{}', '0')} or {self.end}"
+                    f"the string has {found_text} at position {position}, after {self.start} and {len(codes)} codes; "
+                    f"expected {self.code.replace('{}', '0')} or {self.end}"
                 )
             position = stop.end()
             wrong = next((code for code in codes if code >= info.codebook_size), None)

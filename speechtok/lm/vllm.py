@@ -66,8 +66,9 @@ class _Masks:
     def _check(self, logits: Tensor) -> None:
         if logits.shape[1] < self._vocabulary.stop_id:
             raise VocabularyError(
-                f"the model has scores for {logits.shape[1]} ids; expected at least {self._vocabulary.stop_id}, for all "
-                "ids of the vocabulary: extend the model with speechtok.lm.extend_model and save it with its processor"
+                f"the model has scores for {logits.shape[1]} ids; expected at least {self._vocabulary.stop_id}, for "
+                "all ids of the vocabulary: extend the model with speechtok.lm.extend_model, and save it with its "
+                "processor"
             )
 
 

@@ -3,10 +3,17 @@ from collections.abc import Callable
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
 
 import speechtok
-from speechtok.lm import Semantic, SpeechProcessor
+from speechtok.lm import Semantic, SpeechProcessor, extend_model
 
 CORPUS = ["Say the sentence: hello world.", "What was said in this recording?", "über 12 Boote, naïve café …"] * 3
 
@@ -116,3 +123,29 @@ def tokens(tiny, speech):
 def one_semantic(tiktoken, tiny):
     """A processor of codebook 0 alone."""
     return SpeechProcessor(tiktoken, tiny, speechtok.AudioVocabulary(tiny, "semantic"))
+
+
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+    "initializer_range": 0.5,  # random scores far apart: no ties, whatever the order of sums
+}
+FAMILIES = {"llama": (LlamaConfig, True), "qwen2": (Qwen2Config, False)}
+"""Configs by name, and whether the embeddings are tied."""
+
+
+def make_language_model(family: str, processor: SpeechProcessor, seed: int = 0) -> PreTrainedModel:
+    """A small model of random weights, which knows the ids of a processor."""
+    kind, tied = FAMILIES[family]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = kind(vocab_size=processor.vocabulary.offset, tie_word_embeddings=tied, **SIZES)
+        model = AutoModelForCausalLM.from_config(config)
+    extend_model(model, processor.vocabulary, processor.speech_tokenizer)
+    return model.eval()

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModel, GPTNeoXConfig, LlamaConfig
 
 import speechtok
-from speechtok.errors import InputError, VocabularyError
+from speechtok.errors import CheckpointError, InputError, MissingFileError, VocabularyError
 from speechtok.lm import AudioStreamer, DepthTransformer, GridEmbedding, GridLanguageModel, Parallel, ParallelHeads
 
 HEADS = {
@@ -93,6 +93,29 @@ def test_generated_grids_are_valid(model, grid):
         assert grid.to_codes(kept).codes.shape[1] == grid.num_codebooks
     again = model.generate(batch_size=3, max_steps=12, top_k=5, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again, ids)
+
+
+def test_a_saved_model_gives_the_same_scores_and_ids(model, grid, tokens, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    loaded = GridLanguageModel.from_pretrained(tmp_path / "model")
+    ids = grid.to_ids(tokens)
+    assert torch.equal(loaded(ids)[1], model(ids)[1])
+    assert loaded.vocabulary == grid
+    draw = {"max_steps": 6, "top_k": 5}
+    said = [one.generate(**draw, generator=torch.Generator().manual_seed(0)) for one in (model, loaded)]
+    assert torch.equal(*said)
+
+
+def test_folders_without_a_grid_model_are_refused(model, tmp_path):
+    with pytest.raises(MissingFileError, match=r"has no grid_model\.json; expected a folder"):
+        GridLanguageModel.from_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "grid_model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        GridLanguageModel.from_pretrained(tmp_path)
+    (tmp_path / "grid_model.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        GridLanguageModel.from_pretrained(tmp_path)
 
 
 def test_any_backbone_of_transformers_serves(tiny, tokens):

@@ -50,7 +50,8 @@ class LogitsProcessor(ABC):
 
 
 class SlotLogitsProcessor(ABC):
-    def __init__(self, vllm_config, req_states): ...
+    def __init__(self, vllm_config, req_states):  # noqa: B027
+        pass
 
     @abstractmethod
     def apply(self, logits, ctx): ...
