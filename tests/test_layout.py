@@ -36,6 +36,7 @@ LAYERS: Layers = [
     ["speechtok.loaders"],
     ["speechtok.lm"],
     ["speechtok.transformers", "speechtok.corpus"],
+    ["speechtok.live"],
     ["speechtok.__init__"],
     ["speechtok.cli"],
     ["speechtok.__main__"],

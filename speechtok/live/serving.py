@@ -1,0 +1,109 @@
+"""The server on uvicorn, with time limits for clients that are slow on purpose."""
+
+import asyncio
+import logging
+import ssl
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from speechtok.live.config import ServerConfig
+from speechtok.live.server import LiveServer
+
+PING_SECONDS = 10.0
+"""Time between pings, and the time that a client has to answer: who vanished is noticed within twice this time."""
+
+MAX_REQUEST_BYTES = 16_384
+"""Longest request, without a body: no request has one."""
+
+
+def make_server(
+    live: LiveServer, host: str, port: int, certificate: str | None = None, key: str | None = None
+) -> uvicorn.Server:
+    """A server that was not started; ``run()`` runs it until a signal comes.
+
+    Args:
+        live: the application.
+        host: to listen at.
+        port: to listen at; 0 for any that is free.
+        certificate: file of the certificate, for HTTPS.
+        key: file of its key.
+    """
+    config = uvicorn.Config(
+        live.app,
+        host=host,
+        port=port,
+        http=_http_protocol(live),
+        ws=_websocket_protocol(live.config),
+        ws_max_size=live.config.max_message_bytes,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        ws_per_message_deflate=False,  # audio does not get smaller, and small messages can unpack to large ones
+        h11_max_incomplete_event_size=MAX_REQUEST_BYTES,
+        timeout_graceful_shutdown=5,
+        log_level=logging.WARNING,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="on",
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    return uvicorn.Server(config)
+
+
+def _http_protocol(live: LiveServer) -> type[H11Protocol]:
+    class Protocol(H11Protocol):
+        """Cuts connections whose request does not come."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._deadline = self.loop.call_later(live.config.header_timeout, self._cut)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._deadline.cancel()
+            super().connection_lost(exc)
+
+        def _cut(self) -> None:
+            if self.cycle is None and self.transport.get_protocol() is self:
+                live.metrics.refused.labels("slow").inc()
+                self.transport.abort()
+
+        def send_400_response(self, msg: str) -> None:
+            live.metrics.refused.labels("malformed").inc()
+            super().send_400_response(msg)
+
+    return Protocol
+
+
+def _websocket_protocol(config: ServerConfig) -> type[WebSocketsSansIOProtocol]:
+    class Protocol(WebSocketsSansIOProtocol):
+        """Cuts connections that were closed and whose client does not read what is left."""
+
+        async def run_asgi(self) -> None:
+            try:
+                await super().run_asgi()
+            finally:
+                self.loop.call_later(config.close_timeout, self._cut)
+
+        def keepalive_timeout(self) -> None:
+            super().keepalive_timeout()
+            self.loop.call_later(config.close_timeout, self._cut)
+
+        def _cut(self) -> None:
+            if not self.disconnected:
+                self.transport.abort()
+
+    return Protocol
+
+
+def tls_problem(certificate: str, key: str | None) -> str | None:
+    """Why a certificate cannot be used; ``None`` if it can."""
+    context: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        return str(error)
+    return None
