@@ -39,36 +39,48 @@ def export_vocabulary(processor: SpeechProcessor, path: str | os.PathLike[str], 
         OutputError: the file cannot be written.
         InputError: the package gguf is not installed.
     """
-    gguf = _gguf()
-    tokenizer, vocabulary = processor.tokenizer, processor.vocabulary
+    with tempfile.TemporaryDirectory() as directory:
+        written = Path(directory) / "vocabulary.gguf"
+        try:
+            writer = _gguf().GGUFWriter(str(written), architecture)
+            add_vocabulary(writer, processor, pre)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.close()
+            with replacing(path) as target:
+                target.write(written.read_bytes())
+        except OSError as error:
+            raise OutputError(f"cannot write to {path}: {error}; choose a writable place with room") from error
+
+
+def add_vocabulary(writer: Any, processor: SpeechProcessor, pre: str) -> None:
+    """Add the text tokenizer and the audio vocabulary to a file that a program writes with ``gguf.GGUFWriter``.
+
+    Args:
+        writer: the writer.
+        processor: as :func:`export_vocabulary`.
+        pre: as :func:`export_vocabulary`.
+
+    Raises:
+        VocabularyError, InputError: as :func:`export_vocabulary`.
+    """
+    gguf, tokenizer = _gguf(), processor.tokenizer
     with tempfile.TemporaryDirectory() as directory:
         tokenizer.save_pretrained(directory)
         file = Path(directory) / "tokenizer.json"
-        model = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        if model.get("model", {}).get("type") != "BPE" or "ByteLevel" not in json.dumps(model.get("pre_tokenizer")):
+        values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        kind = values.get("model", {}).get("type")
+        if kind != "BPE" or "ByteLevel" not in json.dumps(values.get("pre_tokenizer")):
             raise VocabularyError(
-                f"the text tokenizer is a {type(tokenizer).__name__} of the type "
-                f"{quoted(model.get('model', {}).get('type'))}; expected a byte-level BPE: convert the model with "
-                "convert_hf_to_gguf.py of llama.cpp, which has the tokens of speech too"
+                f"the text tokenizer is a {type(tokenizer).__name__} of the type {quoted(kind)}; expected a byte-level "
+                "BPE: convert the model with convert_hf_to_gguf.py of llama.cpp, which has the tokens of speech too"
             )
         special = gguf.SpecialVocab(directory, load_merges=True)
-    written = Path(directory + ".gguf")
-    writer = gguf.GGUFWriter(str(written), architecture)
-    try:
-        _add_tokens(writer, gguf, processor, pre)
-        special.add_to_gguf(writer, quiet=True)
-        writer.add_string(METADATA, json.dumps(vocabulary.to_dict()))
-        for name in _IDS:
-            writer.add_uint32(f"speechtok.{name}", getattr(vocabulary, name))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.close()
-        with replacing(Path(path)) as target:
-            target.write(written.read_bytes())
-    except OSError as error:
-        raise OutputError(f"cannot write to {path}: {error}; choose a writable place with room") from error
-    finally:
-        written.unlink(missing_ok=True)
+    _add_tokens(writer, gguf, processor, pre)
+    special.add_to_gguf(writer, quiet=True)
+    writer.add_string(METADATA, json.dumps(processor.vocabulary.to_dict()))
+    for name in _IDS:
+        writer.add_uint32(f"speechtok.{name}", getattr(processor.vocabulary, name))
 
 
 def check_model(path: str | os.PathLike[str], vocabulary: AudioVocabulary) -> None:

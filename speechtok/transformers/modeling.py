@@ -14,6 +14,7 @@ from speechtok.auto_classes import add_auto_classes
 from speechtok.errors import AudioError, InputError, TokensError, quoted
 from speechtok.loaders import build, load
 from speechtok.tokenizer import Tokenizer
+from speechtok.tokens import SpeechTokens, check_codes
 from speechtok.transformers.configuration import SpeechtokConfig, architecture
 
 
@@ -186,22 +187,35 @@ class SpeechtokModel(PreTrainedAudioTokenizerBase):  # type: ignore[no-untyped-c
 
         Args:
             audio_codes: codes, int64 ``(B, Q, T)``; fewer codebooks than the model has are completed with silence.
-            padding_mask: that of the encoded audio; the result is cut and padded to it.
+            padding_mask: that of the encoded audio; the result is cut and padded to it, and each row is decoded as if
+                it were alone.
             return_dict: whether to return an output with names instead of a tuple.
 
         Raises:
             TokensError: the codes or the mask cannot be used.
         """
-        audio = self.tokenizer.decode(audio_codes)[:, None]
-        if padding_mask is not None:
-            mask = padding_mask.reshape(len(padding_mask), -1).to(audio.device)
-            if len(mask) != len(audio):
-                raise TokensError(
-                    f"padding_mask has {len(mask)} rows; expected {len(audio)}, one for each row of audio_codes"
-                )
-            audio = _place(audio, mask.bool())
+        if padding_mask is None:
+            audio = self.tokenizer.decode(audio_codes)[:, None]
+        else:
+            mask = padding_mask.reshape(len(padding_mask), -1).bool()
+            tokens = self._tokens(audio_codes, mask)
+            audio = _place(self.tokenizer.decode(tokens)[:, None], mask.to(self.tokenizer.device))
         output = SpeechtokDecoderOutput(audio)
         return output if return_dict else output.to_tuple()
+
+    def _tokens(self, audio_codes: Tensor, mask: Tensor) -> SpeechTokens:
+        """Tokens with the lengths of a mask ``(B, S)``."""
+        tok = self.tokenizer
+        check_codes(audio_codes, tok.codebook_size)
+        if len(mask) != len(audio_codes):
+            raise TokensError(
+                f"padding_mask has {len(mask)} rows; expected {len(audio_codes)}, one for each row of audio_codes"
+            )
+        num_samples = mask.sum(1).clamp_max(audio_codes.shape[2] * tok.hop_length).to(audio_codes.device)
+        lengths = -(-num_samples // tok.hop_length)
+        return SpeechTokens(
+            audio_codes, lengths, num_samples, tok.sample_rate, tok.hop_length, tok.codebook_size, tok.fingerprint
+        )
 
     def forward(
         self,
