@@ -9,25 +9,27 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.arguments import integer_from, one_line_errors
-from benchmarks.events.detectors import load_silero, own_detector, silero, webrtc
+from benchmarks.events.cache import Cache
+from benchmarks.events.detectors import Detector, at_frames, load_silero, own_detector, silero, webrtc
 from benchmarks.events.price import measure_prices
 from benchmarks.events.speech import Mixture, best_threshold, mix_noise, score
 from benchmarks.events.tables import write_tables
-from benchmarks.events.turns import Watched, choose_policies, make_turn, timer_curve
+from benchmarks.events.turns import Watched, choose_policies, compare_timer, make_turn, timer_at
 from speechtok.files import make_folder, replacing
 from training.events.config import EventsConfig
 from training.events.scenes import SceneConfig, SceneSampler, Turn
 from training.events.splits import Split, load_test_split
 from training.events.train import load_tokenizer
 
-SNRS = (None, 20.0, 10.0, 0.0)
+SNRS = (20.0, 10.0, 0.0)
 DELAYS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
@@ -62,31 +64,22 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         tokenizer.load_turn_detector(arguments.detector)
     config = EventsConfig(arguments.data, arguments.out, noise=arguments.noise)
     dev, test = (load_test_split(config, tokenizer.sample_rate, name) for name in ("dev", "test"))
-    own, model, hop = own_detector(tokenizer), load_silero(), tokenizer.hop_length
-    speech: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "speechtok": lambda x: own(x)[0],
-        "silero-vad, window around the frame": silero(hop, False, model),
-        "silero-vad, last complete window": silero(hop, True, model),
-        "WebRTC, modes 0 to 3": webrtc(hop),
-    }
-    pairs = [list(recordings(split, arguments.limit)) for split in (dev, test)]
-    results: dict[str, Any] = {
+    bench = Bench(
+        own_detector(tokenizer),
+        Cache(Path(arguments.out) / "baselines", arguments.limit),
+        {"dev": dev, "test": test},
+        {name: recordings(split, arguments.limit) for name, split in (("dev", dev), ("test", test))},
+        tokenizer.hop_length,
+        tokenizer.sample_rate,
+    )
+    return {
         "tokenizer": tokenizer.fingerprint,
-        "utterances": [len(turns) for turns in pairs],
-        "speech": speech_scores(speech, pairs, (dev, test), hop, tokenizer.sample_rate),
-        "overlap": overlap_scores(own, (dev, test), hop, tokenizer.sample_rate, arguments.overlaps),
+        "utterances": [len(turns) for turns in bench.turns.values()],
+        "speech": speech_scores(bench),
+        "overlap": overlap_scores(bench, arguments.overlaps),
+        "turns": {name: turn_scores(bench, snr) for name, snr in (("clean", None), ("10 dB", 10.0))},
+        "price": measure_prices(tokenizer),
     }
-    baselines = {
-        "labels": None,
-        "silero-vad": silero(hop, True, model),
-        "WebRTC, mode 3": webrtc(hop, 3),
-    }
-    results["turns"] = {
-        name: turn_scores(own, baselines, pairs, (dev, test), hop, tokenizer.sample_rate, snr)
-        for name, snr in (("clean", None), ("10 dB", 10.0))
-    }
-    results["price"] = measure_prices(tokenizer)
-    return results
 
 
 def recordings(split: Split, limit: int | None) -> list[tuple[int, Turn]]:
@@ -95,103 +88,115 @@ def recordings(split: Split, limit: int | None) -> list[tuple[int, Turn]]:
     return [(index, Turn(split.speech[index].numpy(), split.spans[index])) for index in found[:limit]]
 
 
-def speech_scores(
-    detectors: dict[str, Callable[[np.ndarray], np.ndarray]],
-    pairs: Sequence[Sequence[tuple[int, Turn]]],
-    splits: Sequence[Split],
-    hop_length: int,
-    sample_rate: int,
-) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What the measurements share.
+
+    Attributes:
+        own: the turn detector.
+        cache: results of the baselines.
+        splits: ``dev`` and ``test``.
+        turns: their utterances.
+        hop_length: samples per frame.
+        sample_rate: in hertz.
+    """
+
+    own: Detector
+    cache: Cache
+    splits: dict[str, Split]
+    turns: dict[str, list[tuple[int, Turn]]]
+    hop_length: int
+    sample_rate: int
+
+    def baselines(self, name: str, waveforms: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
+        """Results of the baselines at the frames of each waveform; ``name`` tells the waveforms from others."""
+        windows = self.cache(f"{name}-silero", lambda: map(silero(load_silero()), waveforms))
+        votes = self.cache(f"{name}-webrtc", lambda: map(webrtc(self.hop_length), waveforms))
+        pairs = list(zip(windows, map(len, waveforms), strict=True))
+        return {
+            "silero-vad, window around the frame": [at_frames(x, n, self.hop_length, False) for x, n in pairs],
+            "silero-vad, last complete window": [at_frames(x, n, self.hop_length, True) for x, n in pairs],
+            "WebRTC, modes 0 to 3": votes,
+        }
+
+
+def speech_scores(bench: Bench) -> dict[str, Any]:
     """Scores of each detector at each SNR; one threshold for all of them."""
-    found: dict[str, list[dict[str, list[np.ndarray]]]] = {}
-    labels: dict[str, list[list[np.ndarray]]] = {}
+    found: dict[str, dict[str, dict[str, list[np.ndarray]]]] = {}
+    labels: dict[str, dict[str, list[np.ndarray]]] = {}
     for snr in SNRS:
-        condition = "clean" if snr is None else f"{snr:g} dB"
-        both = [
-            [mix_noise(turn, split.noise, snr, hop_length, sample_rate, index) for index, turn in turns]
-            for turns, split in zip(pairs, splits, strict=True)
-        ]
-        labels[condition] = [[mixture.labels.speech for mixture in mixtures] for mixtures in both]
-        found[condition] = [
-            {name: [detect(mixture.waveform) for mixture in mixtures] for name, detect in detectors.items()}
-            for mixtures in both
-        ]
-        print(f"speech, {condition}: done", file=sys.stderr)
+        condition = f"{snr:g} dB"
+        found[condition], labels[condition] = {}, {}
+        for name, split in bench.splits.items():
+            mixtures = [
+                mix_noise(turn, split.noise, snr, bench.hop_length, bench.sample_rate, index)
+                for index, turn in bench.turns[name]
+            ]
+            waveforms = [mixture.waveform for mixture in mixtures]
+            labels[condition][name] = [mixture.labels.speech for mixture in mixtures]
+            found[condition][name] = {
+                "speechtok": [bench.own(waveform)[0] for waveform in waveforms],
+                **bench.baselines(f"speech-{name}-{snr:g}", waveforms),
+            }
+        print(f"speech at {condition}: done", file=sys.stderr, flush=True)
     results: dict[str, Any] = {}
-    for name in detectors:
+    for name in found[condition]["test"]:
         threshold = best_threshold(
-            [row for condition in found for row in labels[condition][0]],
-            [row for condition in found for row in found[condition][0][name]],
+            [row for condition in found for row in labels[condition]["dev"]],
+            [row for condition in found for row in found[condition]["dev"][name]],
         )
         results[name] = {
-            condition: dataclasses.asdict(score(labels[condition][1], found[condition][1][name], threshold))
+            condition: dataclasses.asdict(score(labels[condition]["test"], found[condition]["test"][name], threshold))
             for condition in found
         }
     return results
 
 
-def overlap_scores(
-    own: Callable[[np.ndarray], np.ndarray], splits: Sequence[Split], hop_length: int, sample_rate: int, count: int
-) -> dict[str, float]:
+def overlap_scores(bench: Bench, count: int) -> dict[str, float]:
     """Scores of overlap on mixtures of two talkers, without noise."""
     config = SceneConfig(overlap_share=1.0, silent_share=0.0, noise_share=0.0)
     labels, found = [], []
-    for split in splits:
-        sample = SceneSampler(config, split.speech, split.spans, None, hop_length, sample_rate, 5)
+    for split in bench.splits.values():
+        sample = SceneSampler(config, split.speech, split.spans, None, bench.hop_length, bench.sample_rate, 5)
         scenes = [Mixture(*sample(number)) for number in range(count)]
         labels.append([scene.labels.overlap for scene in scenes])
-        found.append([own(scene.waveform)[2] for scene in scenes])
+        found.append([bench.own(scene.waveform)[2] for scene in scenes])
+    print("overlap: done", file=sys.stderr, flush=True)
     return dataclasses.asdict(score(labels[1], found[1], best_threshold(labels[0], found[0])))
 
 
-def turn_scores(
-    own: Callable[[np.ndarray], np.ndarray],
-    baselines: dict[str, Callable[[np.ndarray], np.ndarray] | None],
-    pairs: Sequence[Sequence[tuple[int, Turn]]],
-    splits: Sequence[Split],
-    hop_length: int,
-    sample_rate: int,
-    snr_db: float | None,
-) -> dict[str, Any]:
-    """For each wanted delay: the policy chosen on dev, on test, and timers with the same mean delay on test."""
-    watched, timers = [], {}
-    for turns, split in zip(pairs, splits, strict=True):
-        made = [make_turn(turn, hop_length, sample_rate, index, split.noise, snr_db) for index, turn in turns]
-        heard = [own(turn.waveform) for turn in made]
-        watched.append(Watched(made, [row[0] for row in heard], [row[1] for row in heard], hop_length, sample_rate))
-    for name, detect in {"speechtok's speech": None, **baselines}.items():
-        if name == "speechtok's speech":
-            decisions = [row[0] for row in heard]
-        elif detect is None:
-            decisions = [turn.labels.speech.astype(float) for turn in made]
-        else:
-            decisions = [detect(turn.waveform) for turn in made]
-        timers[name] = Watched(made, decisions, None, hop_length, sample_rate)
-    print(f"turns, {snr_db}: done", file=sys.stderr)
+def turn_scores(bench: Bench, snr_db: float | None) -> list[dict[str, Any]]:
+    """For each wanted delay: the policy that was chosen on dev, on test, and timers of its mean delay on test."""
+    hop, rate, watched = bench.hop_length, bench.sample_rate, {}
+    for name, split in bench.splits.items():
+        made = [make_turn(turn, hop, rate, index, split.noise, snr_db) for index, turn in bench.turns[name]]
+        heard = [bench.own(turn.waveform) for turn in made]
+        speech = [row[0] for row in heard]
+        watched[name] = Watched(made, speech, [row[1] for row in heard], hop, rate)
+    others = bench.baselines(f"turns-{snr_db}", [turn.waveform for turn in made])
+    decisions = {
+        "alignment": [turn.labels.speech.astype(float) for turn in made],
+        "speechtok": speech,
+        "silero-vad": others["silero-vad, last complete window"],
+        "WebRTC": [(votes >= 1.0).astype(float) for votes in others["WebRTC, modes 0 to 3"]],
+    }
+    timers = {name: Watched(made, rows, None, hop, rate) for name, rows in decisions.items()}
+    print(f"turns at {snr_db} dB: done", file=sys.stderr, flush=True)
     rows = []
-    for delay, policy in zip(DELAYS, choose_policies(watched[0], DELAYS), strict=True):
-        result = watched[1].apply(policy)
-        realised = float(result.delays.mean())
-        row = {
-            "wanted": delay,
-            "policy": dataclasses.asdict(policy),
-            "delay": realised,
-            "cut_off": float(result.cut_off.mean()),
-            "turns": len(result.cut_off),
-            "timers": {},
-        }
-        for name, timer in timers.items():
-            (same,) = timer_curve(timer, [realised])
-            difference = same.cut_off.astype(float) - result.cut_off
-            spread = np.random.default_rng(0).integers(0, len(difference), (2000, len(difference)))
-            low, high = np.quantile(difference[spread].mean(1), [0.025, 0.975])
-            row["timers"][name] = {
-                "delay": float(same.delays.mean()),
-                "cut_off": float(same.cut_off.mean()),
-                "fewer": [float(low), float(high)],
+    for delay, policy in zip(DELAYS, choose_policies(watched["dev"], DELAYS), strict=True):
+        result = watched["test"].apply(policy)
+        same = {name: timer_at(timer, float(result.delays.mean())) for name, timer in timers.items()}
+        rows.append(
+            {
+                "wanted": delay,
+                "policy": dataclasses.asdict(policy),
+                "delay": float(result.delays.mean()),
+                "cut_off": float(result.cut_off.mean()),
+                "turns": len(result.cut_off),
+                "timers": {name: compare_timer(result, timer) for name, timer in same.items()},
             }
-        rows.append(row)
-    return {"rows": rows}
+        )
+    return rows
 
 
 if __name__ == "__main__":

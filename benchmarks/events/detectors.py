@@ -30,37 +30,40 @@ def own_detector(tokenizer: ConvNeXtTokenizer) -> Callable[[np.ndarray], np.ndar
     return detect
 
 
-def silero(hop_length: int, causal: bool, model: Any = None) -> Detector:
-    """silero-vad, which has a result for each window of 32 ms.
-
-    Args:
-        hop_length: samples per frame.
-        causal: whether a frame gets the result of the last window that is complete with it, as in a live stream; the
-            result of the window around its centre otherwise, which may hear up to 22 ms more.
-        model: a loaded model; loaded if not given.
-
-    Raises:
-        InputError: the package is missing.
-    """
-    model = load_silero() if model is None else model
+def silero(model: Any) -> Detector:
+    """silero-vad: a probability for each of its windows of 32 ms; see :func:`at_frames`."""
 
     def detect(waveform: np.ndarray) -> np.ndarray:
-        frames = len(waveform) // hop_length
         count = -(-len(waveform) // _SILERO_WINDOW)
         padded = torch.from_numpy(np.pad(waveform, (0, count * _SILERO_WINDOW - len(waveform))))
         model.reset_states()
         with torch.no_grad():
-            windows = [float(model(window, 16_000)) for window in padded.split(_SILERO_WINDOW)]
-        ends = (np.arange(frames) + 1) * hop_length
-        index = ends // _SILERO_WINDOW - 1 if causal else (ends - hop_length // 2) // _SILERO_WINDOW
-        found = np.asarray(windows)[index.clip(0)]
-        return np.where(index < 0, 0.0, found)
+            return np.array([float(model(window, 16_000)) for window in padded.split(_SILERO_WINDOW)])
 
     return detect
 
 
+def at_frames(windows: np.ndarray, samples: int, hop_length: int, causal: bool) -> np.ndarray:
+    """Results of windows at the frames of a waveform.
+
+    Args:
+        windows: a result for each window of silero-vad.
+        samples: of the waveform.
+        hop_length: samples per frame.
+        causal: whether a frame gets the result of the last window that is complete with it, as in a live stream; that
+            of the window around its centre otherwise, which may hear up to 22 ms more.
+    """
+    ends = (np.arange(samples // hop_length) + 1) * hop_length
+    index = ends // _SILERO_WINDOW - 1 if causal else (ends - hop_length // 2) // _SILERO_WINDOW
+    return np.where(index < 0, 0.0, windows[index.clip(0)])
+
+
 def load_silero() -> Any:
-    """The model of the package silero-vad."""
+    """The model of the package silero-vad.
+
+    Raises:
+        InputError: the package is missing.
+    """
     try:
         from silero_vad import load_silero_vad
     except ImportError as error:

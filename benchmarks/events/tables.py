@@ -10,7 +10,7 @@ def write_tables(results: dict[str, Any]) -> str:
         f"{results['utterances'][1]} to test on.",
         speech_table(results["speech"]),
         overlap_table(results["overlap"]),
-        *(turn_table(name, rows["rows"]) for name, rows in results["turns"].items()),
+        *(turn_table(name, rows) for name, rows in results["turns"].items()),
         price_table(results["price"]),
     ]
     return "\n\n".join(parts) + "\n"

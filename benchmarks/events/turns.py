@@ -7,6 +7,7 @@ the last sample of speech. Its *delay* is the time from there to the first frame
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,7 @@ class Result:
     """Result of a policy over turns.
 
     Attributes:
-        cut_off: whether each turn was cut off, bool ``(N,)``.
+        cut_off: whether each turn was cut off, ``(N,)``.
         delays: of each turn, in seconds, ``(N,)``.
     """
 
@@ -116,7 +117,8 @@ class Watched:
         # frames of silence up to and with this one; before any speech was heard, a turn cannot end
         count = np.arange(1, frames + 1)
         spoken = np.maximum.accumulate(np.where(silent, 0, count), axis=1)
-        self.silence = np.where(spoken > 0, count - spoken, 0)
+        self._started = spoken > 0
+        self.silence = np.where(self._started, count - spoken, 0)
         times = count * hop_length
         ends = np.array([[turn.end] for turn in turns])
         self._before = (times < ends) & (times > np.array([[turn.start] for turn in turns]))
@@ -127,17 +129,32 @@ class Watched:
     def apply(self, policy: Policy) -> Result:
         """Watch all turns with a policy. A turn that it never ends counts with all the time that there was."""
         over = (self.probability >= policy.threshold) & (self.silence >= policy.min_delay)
-        over |= self.silence >= policy.max_delay
+        over = (over | (self.silence >= policy.max_delay)) & self._started
         late = np.where(over & self._after, self._late, np.inf).min(1)
         return Result((over & self._before).any(1), np.minimum(late, self._longest))
 
 
-def timer_curve(watched: Watched, delays: Sequence[float]) -> list[Result]:
-    """Results of the silence timers whose mean delays are nearest to those wanted, in seconds."""
+def timer_at(watched: Watched, delay: float) -> Result:
+    """Result of a silence timer with a mean delay, in seconds, interpolated between the two waits around it."""
     waits = range(1, round(2.0 / watched.frame_seconds))
     results = [watched.apply(Policy(2.0, 0, wait)) for wait in waits]
-    means = np.array([result.delays.mean() for result in results])
-    return [results[int(np.abs(means - delay).argmin())] for delay in delays]
+    means = np.array([result.delays.mean() for result in results])  # ascending
+    above = int(np.searchsorted(means, delay).clip(1, len(means) - 1))
+    share = float(np.clip((delay - means[above - 1]) / max(1e-9, means[above] - means[above - 1]), 0, 1))
+    low, high = results[above - 1], results[above]
+    return Result((1 - share) * low.cut_off + share * high.cut_off, (1 - share) * low.delays + share * high.delays)
+
+
+def compare_timer(result: Result, timer: Result, resamples: int = 2_000) -> dict[str, Any]:
+    """A timer beside a policy: its share of turns cut off, and the 95 % interval of how many more that are."""
+    difference = timer.cut_off.astype(float) - result.cut_off
+    drawn = np.random.default_rng(0).integers(0, len(difference), (resamples, len(difference)))
+    low, high = np.quantile(difference[drawn].mean(1), [0.025, 0.975])
+    return {
+        "delay": float(timer.delays.mean()),
+        "cut_off": float(timer.cut_off.mean()),
+        "more": [float(low), float(high)],
+    }
 
 
 def choose_policies(watched: Watched, delays: Sequence[float]) -> list[Policy]:

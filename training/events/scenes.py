@@ -264,20 +264,21 @@ class SceneSampler:
     def _track(self, rng: np.random.Generator, silent: bool) -> tuple[np.ndarray, list[tuple[Span, ...]]]:
         """One talker: turns with silence before, between and after them, and the spans of each turn."""
         c, rate = self.config, self.sample_rate
-        turn = self._turn(rng)
+        recorded, turn = self._turn(rng)
         if silent:
-            return room_tone(turn, self.samples, rate, rng), []
-        parts = [room_tone(turn, round(rng.uniform(0.1, c.tail_high / 2) * rate), rate, rng)]
+            return room_tone(recorded, self.samples, rate, rng), []
+        parts = [room_tone(recorded, round(rng.uniform(0.1, c.tail_high / 2) * rate), rate, rng)]
         at, turns = len(parts[0]), []
         while at < self.samples:
             turns.append(tuple((at + start, at + end) for start, end in turn.spans))
-            tone = room_tone(turn, round(rng.uniform(c.tail_low, c.tail_high) * rate), rate, rng)
+            tone = room_tone(recorded, round(rng.uniform(c.tail_low, c.tail_high) * rate), rate, rng)
             parts += [turn.waveform, tone]
             at += len(turn.waveform) + len(tone)
-            turn = self._turn(rng)
+            recorded, turn = self._turn(rng)
         return join(parts, rate)[: self.samples], turns
 
-    def _turn(self, rng: np.random.Generator) -> Turn:
+    def _turn(self, rng: np.random.Generator) -> tuple[Turn, Turn]:
+        """An utterance as it was recorded, and with other pauses."""
         c, rate = self.config, self.sample_rate
         index = self.usable[int(rng.integers(len(self.usable)))]
         recorded = Turn(self.corpus[index].numpy(), self.spans[index])
@@ -290,7 +291,7 @@ class SceneSampler:
                 return round(min(MAX_END, MIN_PAUSE + rng.exponential(c.stretched_mean)) * rate)
             return length
 
-        return rebuild(recorded, rate, rng, pause)
+        return recorded, rebuild(recorded, rate, rng, pause)
 
 
 def join(parts: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
