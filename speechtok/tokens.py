@@ -16,6 +16,7 @@ from speechtok.errors import MissingFileError, TokensError, quoted
 from speechtok.files import as_path, replacing
 from speechtok.fingerprints import canonical_fingerprint
 from speechtok.limits import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, MAX_FINGERPRINT, MAX_HOP_LENGTH
+from speechtok.parquet import read_batch
 from speechtok.parsing import ParseError, parse_json
 from speechtok.tensor_file import TensorFile, write_tensors
 
@@ -249,22 +250,56 @@ class SpeechTokens:
         try:
             if not path.is_file():  # a pipe would block, and a device may have no end
                 raise ParseError("it is not a file")
-            file = TensorFile.parse(path.read_bytes())
-            metadata = file.metadata
-            if metadata.get("format") != _FORMAT:
-                raise TokensError(
-                    f"{path} has the format {quoted(metadata.get('format'))}; expected a file of SpeechTokens.save"
-                )
-            tensors, facts = file.tensors(_TENSORS), parse_json(metadata.get("tokens", ""))
-            if not isinstance(facts, dict) or facts.keys() != _FACTS:
-                raise ParseError(f"'tokens' is {quoted(facts)}; expected the fields {', '.join(sorted(_FACTS))}")
-            if _digest(facts, tensors) != metadata.get("digest"):
-                raise TokensError(
-                    f"{path} is damaged: its digest is not {quoted(metadata.get('digest'))}; make it again with encode"
-                )
-            return cls(tensors["codes"].to(torch.int64), tensors["lengths"], tensors["num_samples"], **facts)
+            return cls._parse(path.read_bytes(), str(path))
         except (ParseError, OSError) as error:
             raise TokensError(f"{path} cannot be read as tokens ({error}); make it again with encode") from error
+
+    @classmethod
+    def from_parquet(
+        cls, path: str | os.PathLike[str], rows: slice | None = None, where: str | None = None
+    ) -> "SpeechTokens":
+        """Read utterances of a Parquet file of ``speechtok corpus build`` (the extra ``corpus``).
+
+        Args:
+            path: the file.
+            rows: which of the utterances; all by default.
+            where: condition on the columns, such as ``'lang == "en"'``; ``rows`` counts those that fulfil it.
+
+        Raises:
+            MissingFileError: the file does not exist.
+            TokensError: the file is damaged or is not of a corpus.
+            InputError: the condition cannot be used, or pyarrow is not installed.
+        """
+        return cls(*read_batch(path, rows, where))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "SpeechTokens":
+        """Read what :meth:`to_bytes` returned.
+
+        Raises:
+            TokensError: the data is damaged or is not a tokens file.
+        """
+        try:
+            return cls._parse(data, f"tokens of {len(data)} bytes")
+        except ParseError as error:
+            raise TokensError(f"the data cannot be read as tokens ({error}); make it again with encode") from error
+
+    @classmethod
+    def _parse(cls, data: bytes, name: str) -> "SpeechTokens":
+        file = TensorFile.parse(data)
+        metadata = file.metadata
+        if metadata.get("format") != _FORMAT:
+            raise TokensError(
+                f"{name} has the format {quoted(metadata.get('format'))}; expected a file of SpeechTokens.save"
+            )
+        tensors, facts = file.tensors(_TENSORS), parse_json(metadata.get("tokens", ""))
+        if not isinstance(facts, dict) or facts.keys() != _FACTS:
+            raise ParseError(f"'tokens' is {quoted(facts)}; expected the fields {', '.join(sorted(_FACTS))}")
+        if _digest(facts, tensors) != metadata.get("digest"):
+            raise TokensError(
+                f"{name} is damaged: its digest is not {quoted(metadata.get('digest'))}; make it again with encode"
+            )
+        return cls(tensors["codes"].to(torch.int64), tensors["lengths"], tensors["num_samples"], **facts)
 
 
 def _digest(facts: dict[str, Any], tensors: dict[str, Tensor]) -> str:

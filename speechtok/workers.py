@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import multiprocessing
 import signal
 import sys
@@ -65,15 +66,20 @@ def run_in_processes(
     Args:
         function: called in the processes. It need not be picklable on Linux, where they are forks of this one;
             elsewhere each gets a copy.
-        tasks: arguments of the function, small ones.
+        tasks: arguments of the function, small ones. They are taken as the processes need them.
         count: of processes.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    waiting = deque(tasks)
+    following = iter(tasks)
+    waiting: deque[Task] = deque()
     workers: list[_Worker[Task]] = []
     done = False
     try:
-        while waiting or any(worker.tasks for worker in workers):
+        while True:
+            # one task for each process that could start, and for each place in those that run
+            waiting.extend(itertools.islice(following, max(0, count * _TASKS_AHEAD - len(waiting))))
+            if not waiting and not any(worker.tasks for worker in workers):
+                break
             while len(workers) < min(count, len(waiting)):
                 workers.append(_Worker(context, function, [worker.connection for worker in workers]))
             for worker in sorted(workers, key=lambda worker: len(worker.tasks)):

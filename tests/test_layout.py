@@ -23,7 +23,7 @@ LAYERS: Layers = [
     ["speechtok.tensor_file", "speechtok.torch_file"],
     ["speechtok.auto_classes"],
     ["speechtok.media", "speechtok.polyphase", "speechtok.entropy"],
-    ["speechtok.parquet"],
+    ["speechtok.parquet", "speechtok.entropy_training"],
     ["speechtok.audio", "speechtok.config", "speechtok.tokens", "speechtok.checkpoint"],
     ["speechtok.resampling"],
     ["speechtok.nn", "speechtok.metrics", "speechtok.plot"],
