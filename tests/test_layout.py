@@ -26,7 +26,7 @@ LAYERS: Layers = [
     ["speechtok.parquet", "speechtok.entropy_training"],
     ["speechtok.audio", "speechtok.config", "speechtok.tokens", "speechtok.checkpoint"],
     ["speechtok.resampling"],
-    ["speechtok.nn", "speechtok.metrics", "speechtok.plot"],
+    ["speechtok.nn", "speechtok.metrics", "speechtok.dnsmos", "speechtok.plot"],
     ["speechtok.turn_detector", "speechtok.rows"],
     ["speechtok.turn_rows"],
     ["speechtok.streaming"],

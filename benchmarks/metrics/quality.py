@@ -5,15 +5,15 @@ from benchmarks.metrics.speech import Speech
 
 
 def dnsmos_overall(original: Speech, decoded: Speech) -> Value:
-    """See :attr:`benchmarks.metrics.dnsmos.Dnsmos.overall`."""
+    """See :attr:`speechtok.dnsmos.Dnsmos.overall`."""
     return decoded.dnsmos.overall, 1.0
 
 
 def dnsmos_signal(original: Speech, decoded: Speech) -> Value:
-    """See :attr:`benchmarks.metrics.dnsmos.Dnsmos.signal`."""
+    """See :attr:`speechtok.dnsmos.Dnsmos.signal`."""
     return decoded.dnsmos.signal, 1.0
 
 
 def dnsmos_background(original: Speech, decoded: Speech) -> Value:
-    """See :attr:`benchmarks.metrics.dnsmos.Dnsmos.background`."""
+    """See :attr:`speechtok.dnsmos.Dnsmos.background`."""
     return decoded.dnsmos.background, 1.0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.metrics.clicks import click_levels
 from benchmarks.metrics.comb import comb_levels
-from benchmarks.metrics.dnsmos import Dnsmos, dnsmos
+from speechtok.dnsmos import Dnsmos, dnsmos
 from benchmarks.metrics.octaves import octave_levels
 from speechtok.metrics import intelligibility, speaker_embedding
 
@@ -110,7 +110,7 @@ class Speech:
 
     @functools.cached_property
     def dnsmos(self) -> Dnsmos:
-        """See :func:`benchmarks.metrics.dnsmos.dnsmos`."""
+        """See :func:`speechtok.dnsmos.dnsmos`."""
         return dnsmos(self.waveform.numpy(), SAMPLE_RATE)
 
     @functools.cached_property

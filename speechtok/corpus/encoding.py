@@ -147,6 +147,8 @@ class PartEncoder:
         """Labels of each utterance, made at the first use in a process."""
         if self._labels is None:
             self._labels = split_labels(self.settings.labels)[0]
+            for label in self._labels.values():
+                label.bind(self.tokenizer)
         return self._labels
 
     def __getstate__(self) -> dict[str, Any]:

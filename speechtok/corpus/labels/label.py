@@ -1,11 +1,15 @@
 """The interface of labels."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+
+from speechtok.corpus.labels.frames import Frames, analyse
+from speechtok.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ class Clip:
     frame_rate: float
     values: Mapping[str, Any]
 
+    @functools.cached_property
+    def frames(self) -> Frames | None:
+        """Levels and pitch; ``None`` without a waveform."""
+        return None if self.waveform is None else analyse(self.waveform, self.sample_rate)
+
 
 class Label(ABC):
     """One or more columns. An instance is made in each worker; the result must depend on the clip alone.
@@ -49,6 +58,9 @@ class Label(ABC):
 
     needs: ClassVar[tuple[str, ...]] = ()
     """Labels whose columns it reads in :attr:`Clip.values`."""
+
+    def bind(self, tokenizer: Tokenizer) -> None:  # noqa: B027, most labels do not need it
+        """Take the tokenizer whose codes the clips have."""
 
     @abstractmethod
     def __call__(self, clip: Clip) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ LABELS: dict[str, str] = {
     "level": "speechtok.corpus.labels.level:Level",
     "speech": "speechtok.corpus.labels.speech:Speech",
     "silero": "speechtok.corpus.labels.speech:Silero",
+    "turns": "speechtok.corpus.labels.speech:Turns",
     "prosody": "speechtok.corpus.labels.prosody:Prosody",
     "caption": "speechtok.corpus.labels.caption:Caption",
     "dnsmos": "speechtok.corpus.labels.dnsmos:Dnsmos",

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.metrics.dnsmos import WINDOW, dnsmos
+from speechtok.dnsmos import WINDOW, dnsmos
 from tests.conftest import make_speech
 
 library = pytest.importorskip("speechmos.dnsmos")

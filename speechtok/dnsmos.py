@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+SAMPLE_RATE = 16_000
+"""Rate that the model takes, in hertz."""
+
 WINDOW = 144_160
 """Samples that the model sees: 9.01 s."""
 
