@@ -1,0 +1,45 @@
+/** The program of the audio thread: collects samples to chunks. See microphone.ts. */
+
+// TypeScript has no types of this scope
+declare const registerProcessor: (name: string, processor: unknown) => void;
+declare class AudioWorkletProcessor {
+  readonly port: MessagePort;
+}
+
+class MicrophoneProcessor extends AudioWorkletProcessor {
+  private chunk: Float32Array;
+  private count = 0;
+  private open = true;
+
+  constructor({ processorOptions }: { processorOptions: { length: number } }) {
+    super();
+    this.chunk = new Float32Array(processorOptions.length);
+    this.port.onmessage = () => {
+      this.open = false;
+      this.send();
+      this.port.postMessage(null); // there is no more
+    };
+  }
+
+  process([input]: Float32Array[][]): boolean {
+    let samples = input?.[0]; // the node mixes the channels to one
+    while (this.open && samples?.length) {
+      const some = samples.subarray(0, this.chunk.length - this.count);
+      this.chunk.set(some, this.count);
+      this.count += some.length;
+      samples = samples.subarray(some.length);
+      if (this.count === this.chunk.length) this.send();
+    }
+    return this.open;
+  }
+
+  private send(): void {
+    const chunk = this.chunk.slice(0, this.count);
+    this.count = 0;
+    if (chunk.length) this.port.postMessage(chunk, [chunk.buffer]);
+  }
+}
+
+registerProcessor("speechtok-microphone", MicrophoneProcessor);
+
+export {};
