@@ -19,6 +19,7 @@ def add_parser(commands: Commands) -> None:
     inner = parser.add_subparsers(required=True, metavar="ACTION")
     _add_build(inner)
     _add_info(inner)
+    _add_export(inner)
 
 
 def _add_build(commands: Commands) -> None:
@@ -158,4 +159,23 @@ def _info(args: argparse.Namespace) -> int:
     for reason, number in corpus.manifest.get("quarantined", {}).items():
         rows.append((f"quarantined, {reason}", str(number)))
     print(table(rows))
+    return 0
+
+
+def _add_export(commands: Commands) -> None:
+    text = "write a corpus for another tool"
+    parser = commands.add_parser("export", help=text, description=f"{text.capitalize()}.")
+    parser.add_argument("path", metavar="DIR", type=non_empty, help="folder of a corpus, or one of its shards")
+    parser.add_argument("-o", "--out", metavar="OUT", type=non_empty, required=True, help="folder to write")
+    parser.add_argument("--to", choices=("webdataset", "lhotse"), required=True, help="format")
+    parser.add_argument("--where", metavar="CONDITION", help="write only such rows, for example 'snr > 15'")
+    parser.set_defaults(run=_export)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from speechtok.corpus.exports import EXPORTS
+    from speechtok.corpus.reader import Corpus
+
+    count = EXPORTS[args.to](Corpus(args.path, args.where), args.out)
+    print(f"{args.out}: {count} utterances")
     return 0

@@ -1,7 +1,10 @@
 """The audio of an utterance, wherever its source keeps it."""
 
+import io
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from speechtok.audio import read_audio
@@ -54,6 +57,8 @@ class AudioReader:
             TokensError: they cannot be read, or are those of several utterances.
         """
         source = self._source(item)
+        if item.facts is not None:
+            return _tokens_of_array(source, item.facts)
         tokens = SpeechTokens.from_bytes(source) if isinstance(source, bytes) else SpeechTokens.load(source)
         if len(tokens) != 1:
             raise TokensError(f"the tokens file has {len(tokens)} utterances; expected one")
@@ -86,6 +91,17 @@ class AudioReader:
         if cell.get("path"):
             return storage.join(storage.parent(item.audio), cell["path"])
         raise AudioError("its row has neither bytes nor a path; expected audio", "empty")
+
+
+def _tokens_of_array(data: bytes, facts: dict[str, Any]) -> SpeechTokens:
+    """Tokens of an array ``(Q, T)`` in a file of NumPy."""
+    try:
+        codes = torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False).astype(np.int64))[None]
+        facts = dict(facts)
+        samples = torch.tensor([facts.pop("num_samples")], dtype=torch.int64, device="cpu")
+        return SpeechTokens(codes, torch.tensor([codes.shape[2]], device="cpu"), samples, **facts)
+    except (ValueError, TypeError, KeyError, EOFError) as error:
+        raise TokensError(f"the array of codes cannot be read ({error!s:.200}); export the corpus again") from error
 
 
 def _row_group(name: str, row: int, column: str) -> tuple[str, int, int, Any]:

@@ -21,7 +21,8 @@ class Item:
         member: first byte and number of bytes within a tar archive.
         row: index of the row of a Parquet file.
         column: of a Parquet file, with the audio.
-        is_tokens: whether the audio is a tokens file.
+        is_tokens: whether the audio is codes: a tokens file, or an array of NumPy if there are ``facts``.
+        facts: what makes tokens of an array of codes.
         fault: why the utterance cannot be read, known before it is opened: a reason and a message.
         text: transcript, if known.
         speaker: name of the speaker, if known.
@@ -38,6 +39,7 @@ class Item:
     row: int | None = None
     column: str | None = None
     is_tokens: bool = False
+    facts: dict[str, Any] | None = None
     fault: tuple[str, str] | None = None
     text: str | None = None
     speaker: str | None = None

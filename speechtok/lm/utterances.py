@@ -6,10 +6,11 @@ from numbers import Number
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from speechtok.audio import read_audio
-from speechtok.errors import VocabularyError, quoted
+from speechtok.errors import FingerprintError, VocabularyError, quoted
 from speechtok.lm.layout import PLACEHOLDER_TOKEN
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
@@ -43,7 +44,7 @@ def encode_utterance(tokenizer: Tokenizer, utterance: Any, sampling_rate: int | 
         tokenizer: speech tokenizer.
         utterance: SpeechTokens; a waveform ``(S,)`` or ``(B, S)``; the path of an audio file; a mapping with ``array``
             and ``sampling_rate``, with ``bytes`` or with ``path``, or a decoder of torchcodec, as the audio columns of
-            datasets hold them.
+            datasets hold them; a row of a corpus, with ``codes``.
         sampling_rate: sample rate of waveforms that come without one, in hertz.
 
     Raises:
@@ -73,6 +74,8 @@ def encode_utterance(tokenizer: Tokenizer, utterance: Any, sampling_rate: int | 
 
 
 def _encode_mapping(tokenizer: Tokenizer, utterance: Mapping[str, Any], sampling_rate: int | None) -> SpeechTokens:
+    if utterance.get("codes") is not None:
+        return _tokens_of_row(tokenizer, utterance)
     if utterance.get("array") is not None:
         return encode_utterance(tokenizer, utterance["array"], utterance.get("sampling_rate", sampling_rate))
     if utterance.get("bytes") is not None:
@@ -82,6 +85,25 @@ def _encode_mapping(tokenizer: Tokenizer, utterance: Mapping[str, Any], sampling
     raise VocabularyError(
         f"audio has a mapping with {quoted(sorted(map(str, utterance)))}; expected array and sampling_rate, bytes, or "
         "path"
+    )
+
+
+def _tokens_of_row(tokenizer: Tokenizer, row: Mapping[str, Any]) -> SpeechTokens:
+    """Tokens of a row of a corpus, as datasets and pandas give it, with codes ``(Q, T)``."""
+    codes = row["codes"]
+    if isinstance(codes, (bytes, bytearray)):
+        raise VocabularyError("audio has a row with packed codes; expected lists: read it with speechtok.corpus.Corpus")
+    fingerprint = str(row.get("fingerprint") or tokenizer.fingerprint)
+    if not tokenizer.made(fingerprint):
+        raise FingerprintError(
+            f"audio has a row of codes of tokenizer {fingerprint:.80}; expected those of {tokenizer.fingerprint:.80}"
+        )
+    grid = torch.from_numpy(np.stack([np.asarray(line) for line in codes]).astype(np.int64))[None]
+    frames = torch.tensor([grid.shape[2]], device="cpu")
+    samples = row.get("num_samples")
+    count = frames * tokenizer.hop_length if samples is None else torch.tensor([int(samples)], device="cpu")
+    return SpeechTokens(
+        grid, frames, count, tokenizer.sample_rate, tokenizer.hop_length, tokenizer.codebook_size, fingerprint
     )
 
 

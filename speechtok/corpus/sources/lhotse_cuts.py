@@ -27,19 +27,22 @@ def is_cuts(name: str) -> bool:
 def read(name: str) -> Iterator[Item]:
     """The cuts of a file, or of all files ``cuts.*.jsonl.gz`` of a folder in the Shar format.
 
-    Of a shard with a field ``tokens``, the codes are taken as they are; of one with ``recording``, that audio.
+    Of a shard with a field ``codes``, as the exporter writes it, the codes are taken as they are; of one with
+    ``recording``, that audio.
     """
     if storage.is_url(name) or not os.path.isdir(name):
         yield from _read_file(name)
         return
     for cuts in sorted(glob.glob(os.path.join(glob.escape(name), "cuts.*.jsonl*"))):
         number = re.sub(r"^cuts\.|\.jsonl(\.gz)?$", "", os.path.basename(cuts))
-        archives = [os.path.join(name, f"{field}.{number}.tar") for field in ("tokens", "recording")]
-        archive = next(filter(os.path.exists, archives), None)
-        if archive is None:
+        codes, recordings = (os.path.join(name, f"{field}.{number}.tar") for field in ("codes", "recording"))
+        if os.path.exists(codes):
+            members = {item.id: item for item in tar.arrays(codes)}
+        elif os.path.exists(recordings):
+            members = {item.id: item for item in tar.members(recordings)}
+        else:
             yield from _read_file(cuts)
             continue
-        members = {item.id: item for item in tar.members(archive)}
         for number_of_line, line in storage.lines(cuts):
             yield _item(line, cuts, number_of_line, members)
 
@@ -76,12 +79,17 @@ def _item(line: str, name: str, number: int, members: dict[str, Item] | None) ->
                 return Item(
                     key, where, fault=("missing", "the archive of the shard does not hold the cut"), **described
                 )
+            facts = dict(custom.get("speechtok") or {})
+            columns = facts.pop("columns", {})
+            phones = columns.get("phones")
             return Item(
-                str(custom.get("speechtok_id") or key),
+                str(columns.get("id") or key),
                 member.audio,
                 hint=seconds,
                 member=member.member,
                 is_tokens=member.is_tokens,
+                facts=facts if member.is_tokens else None,
+                phones=tuple((str(p), float(s), float(e)) for p, s, e in phones) if phones else None,
                 **described,
             )
         recording = cut.get("recording") or {}

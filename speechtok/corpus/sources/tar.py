@@ -35,6 +35,15 @@ def members(name: str) -> Iterator[Item]:
             yield Item(f"{name}:end", name, fault=fault)
 
 
+def arrays(name: str) -> Iterator[Item]:
+    """Arrays of NumPy in an archive, by the names that they have before the suffix."""
+    with storage.open_bytes(name) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        for member in archive:
+            if member.isfile() and member.name.endswith(".npy"):
+                key = member.name.removesuffix(".npy")
+                yield Item(key, name, member=(member.offset_data, member.size), is_tokens=True)
+
+
 def _samples(archive: tarfile.TarFile, name: str) -> Iterator[Item]:
     key: str | None = None
     files: dict[str, tarfile.TarInfo] = {}
