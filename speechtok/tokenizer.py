@@ -212,8 +212,12 @@ class Tokenizer(nn.Module, ABC):
         codes = tokens.codes[:, :num_codebooks]
         samples = tokens.num_samples.tolist()
         waveform = self._decode(codes, tokens.lengths)[:, : max(samples)]
-        for row, n in zip(waveform, samples, strict=True):  # a mask would be larger than the audio
-            row[n:] = 0.0
+        if self.device.type == "cpu":
+            for row, n in zip(waveform, samples, strict=True):  # a mask takes longer
+                row[n:] = 0.0
+        else:  # a launch for each row takes longer
+            places = torch.arange(waveform.shape[1], device=waveform.device)
+            waveform.masked_fill_(places >= tokens.num_samples[:, None], 0.0)
         return waveform
 
     @inference

@@ -12,18 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from speechtok.nn.convolution import CausalConvNeXtBlock
-from speechtok.nn.exact import ExactLinear
+from speechtok.nn.exact import ExactLinear, is_compiling
 from speechtok.nn.noise import BandNoise
 
 State = tuple[Tensor, ...]
 """What a module remembers of the signal so far; each tensor has the batch first."""
 
 
-@functools.cache
 def hann_window(length: int, device: torch.device) -> Tensor:
     """Hann window, periodic, float32 ``(length,)``; rounded from float64, where processors may differ in last bits."""
+    return _cpu_window(length).to(device) if is_compiling() else _device_window(length, device)
+
+
+@functools.cache
+def _device_window(length: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # kept for whoever comes next, to train on it perhaps
-        return torch.hann_window(length, dtype=torch.float64, device="cpu").float().to(device)
+        return _cpu_window(length).to(device)
+
+
+@functools.cache
+def _cpu_window(length: int) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.hann_window(length, dtype=torch.float64, device="cpu").float()
 
 
 class BlockStack(nn.Module):
@@ -101,9 +111,9 @@ class ConvNeXtEncoder(nn.Module):
         """``waveform``: ``(B, T * hop_length)``. Returns the latent ``(B, T, D)`` and the next state."""
         past, *rest = state
         split = len(self.patch_blocks.blocks)
-        batch, frames = len(waveform), waveform.shape[1] // (self.patches_per_frame * self.patch_length)
+        batch, frames = waveform.shape[0], waveform.shape[1] // (self.patches_per_frame * self.patch_length)
         samples = torch.cat([past, waveform * self.GAIN], dim=1)
-        windows = samples.unfold(1, self.window_length, self.patch_length).reshape(-1, self.window_length)
+        windows = self._windows(samples).reshape(-1, self.window_length)
         x, patch_state = self.patch_blocks(
             self.embed(windows).view(batch, frames * self.patches_per_frame, -1), rest[:split]
         )
@@ -111,6 +121,15 @@ class ConvNeXtEncoder(nn.Module):
         x, frame_state = self.frame_blocks(x.view(batch, frames, -1), rest[split:])
         latent = self.project(x.flatten(0, 1)).view(batch, frames, -1)
         return latent, (samples[:, waveform.shape[1] :], *patch_state, *frame_state)
+
+    def _windows(self, samples: Tensor) -> Tensor:
+        """The samples that each patch sees, ``(B, P, window_length)``."""
+        if not is_compiling() or self.window_length % self.patch_length:
+            return samples.unfold(1, self.window_length, self.patch_length)
+        patches = samples.unflatten(1, (-1, self.patch_length))
+        older = self.window_length // self.patch_length - 1
+        count = patches.shape[1] - older
+        return torch.cat([patches[:, start : start + count] for start in range(older + 1)], dim=2)
 
 
 class ConvNeXtDecoder(nn.Module):
@@ -153,6 +172,7 @@ class ConvNeXtDecoder(nn.Module):
         self.head = ExactLinear(patch_dim, 2 * patch_length + 1 + noise_bands, normed=True, fine=True)
         self.noise = BandNoise(noise_bands, patch_length, sample_rate) if noise_bands else None
         piece = 2 * patch_length
+        _cpu_window(piece)  # a program that is exported finds it, and cannot make it
         nn.init.normal_(self.head.weight, std=0.1 * patch_dim**-0.5)  # the first output is as quiet as speech
         nn.init.zeros_(self.head.bias)
         with torch.no_grad():

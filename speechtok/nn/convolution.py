@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechtok.errors import InputError
-from speechtok.nn.exact import ExactLinear
+from speechtok.nn.exact import ExactLinear, hard_swish, is_compiling
 
 
 class CausalDepthwiseConv(nn.Module):
@@ -49,7 +49,10 @@ class CausalDepthwiseConv(nn.Module):
         kernel_size = len(weight)
         # an output sums its products from the oldest to the newest for any number of frames: the bits depend on it
         y = F.pad(state, (0, 0, 0, frames))
-        if frames < kernel_size:
+        if is_compiling():
+            for lag in range(kernel_size - 1, -1, -1):
+                y = y + F.pad(x * weight[lag], (0, 0, lag, kernel_size - 1 - lag))
+        elif frames < kernel_size:
             for t in range(frames):
                 y[:, t : t + kernel_size].add_(x[:, t : t + 1] * weight)
         else:
@@ -80,6 +83,5 @@ class CausalConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """``x``: ``(B, T, D)``; ``state``: ``(B, kernel_size - 1, D)``. Returns ``(B, T, D)`` and the next state."""
         y, state = self.conv(x, state)
-        hidden = self.expand(y.flatten(0, 1))
-        hidden = F.hardswish(hidden, inplace=not hidden.requires_grad)
+        hidden = hard_swish(self.expand(y.flatten(0, 1)))
         return x + self.contract(hidden).view_as(x), state

@@ -25,11 +25,11 @@ from speechtok.errors import ConfigError
 from speechtok.nn.weight_cache import WeightCache
 
 MAX_LEVEL = 127
-_FINE_FACTOR = 128
+FINE_FACTOR = 128
 _MAX_SUM = 2**24 // MAX_LEVEL
 """Largest sum of the absolute levels of one output's weights: no sum of products then exceeds 2**24."""
 _MAX_INPUTS = 2**16
-_MIN_PEAK = 1e-30
+MIN_PEAK = 1e-30
 """Rows of zeros are scaled as if this was their largest value."""
 
 _forced_int8: bool | None = None
@@ -49,7 +49,7 @@ def to_levels(x: Tensor, max_level: int = MAX_LEVEL, floor: float | None = None)
     """
     values = x.detach() if x.requires_grad else x
     peak = (values.abs() if floor is None else values).amax(-1, keepdim=True)
-    scale = peak.clamp_min_(_MIN_PEAK if floor is None else floor).mul_(1 / max_level)
+    scale = peak.clamp_min_(MIN_PEAK if floor is None else floor).mul_(1 / max_level)
     return _round(x / scale), scale
 
 
@@ -83,15 +83,12 @@ class ExactLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x``: ``(M, K)``. Returns float32 ``(M, N)``."""
-        levels, scale = to_levels(x, _FINE_FACTOR * MAX_LEVEL if self.fine else MAX_LEVEL, self.floor)
-        if self.normed:
-            # a sum of integers again, exact in float32 up to some width; the scale of the levels cancels out
-            wide = self.fine or x.shape[1] * MAX_LEVEL**2 >= 2**24
-            squares = (levels.double() if wide else levels).square()
-            # PyTorch's float32 square root is not always correctly rounded; a float64 root, rounded, is
-            scale = squares.sum(-1, keepdim=True).double().sqrt().float().clamp_min(1.0).reciprocal()
+        levels, scale = self._input_levels(x)
         if torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
             weight, weight_scale, bias = self._scaled(self.weight, self.bias)
+            return self._product(F.linear, levels, weight) * scale * weight_scale + bias
+        if is_compiling():  # values cannot be kept beside the program
+            weight, weight_scale, bias = self.levels()
             return self._product(F.linear, levels, weight) * scale * weight_scale + bias
         weight, weight_scale, bias = self._operands(self._prepare, self.weight, self.bias)
         return self._product(_float_sums, levels, weight).mul_(scale).mul_(weight_scale).add_(bias)
@@ -100,11 +97,26 @@ class ExactLinear(nn.Module):
         """Levels of the weights, ``(N, K)``, their scale for each output, ``(N,)``, and the bias, all float32."""
         return self._scaled(self.weight.float(), self.bias.float())
 
+    def _input_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Levels of the input, and the factor of their products for each row, ``(M, 1)``."""
+        levels, scale = to_levels(x, FINE_FACTOR * MAX_LEVEL if self.fine else MAX_LEVEL, self.floor)
+        if self.normed:
+            # a sum of integers again, exact in float32 up to some width; the scale of the levels cancels out
+            wide = self.fine or x.shape[1] * MAX_LEVEL**2 >= 2**24
+            squares = (levels.double() if wide else levels).square()
+            # PyTorch's float32 square root is not always correctly rounded; a float64 root, rounded, is
+            scale = reciprocal(squares.sum(-1, keepdim=True).double().sqrt().float().clamp_min(1.0))
+        return levels, scale
+
     def _product(self, product: Callable[[Tensor, Tensor], Tensor], levels: Tensor, weight: Tensor) -> Tensor:
         if not self.fine:
             return product(levels, weight)
-        coarse = _round(levels / _FINE_FACTOR)
-        return _FINE_FACTOR * product(coarse, weight) + product(levels - _FINE_FACTOR * coarse, weight)
+        coarse = _round(levels / FINE_FACTOR)
+        # one product of both parts: compilers of graphs turn `128 * (a @ w) + b @ w` into sums that begin at
+        # 128 * (a @ w), which is above 2**24
+        parts = product(torch.cat([coarse, levels - FINE_FACTOR * coarse]), weight)
+        coarse, rest = parts.unflatten(0, (2, -1)).unbind()
+        return FINE_FACTOR * coarse + rest
 
     def _scaled(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels, scale = weight_levels(weight)
@@ -113,6 +125,34 @@ class ExactLinear(nn.Module):
     def _prepare(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels, scale, bias = self._scaled(weight.float(), bias.float())
         return prepare(levels), scale, bias
+
+
+def hard_swish(x: Tensor) -> Tensor:
+    """``x * clamp(x + 3, 0, 6) / 6`` on every device. May overwrite ``x``, unless it needs a gradient."""
+    if x.requires_grad:
+        return F.hardswish(x)
+    if x.device.type == "cpu" and not is_compiling():
+        return F.hardswish(x, inplace=True)
+    return divided_hard_swish(x)
+
+
+def divided_hard_swish(x: Tensor) -> Tensor:
+    """Hard swish in single operations, the last of which is a division on every device.
+
+    The operation of CUDA multiplies by the reciprocal of 6. So does a division by a number or by a tensor on the CPU.
+    """
+    return x * (x + 3.0).clamp(0.0, 6.0) / _six(x.device)
+
+
+def reciprocal(x: Tensor) -> Tensor:
+    """``1 / x``, correctly rounded."""
+    # runtimes of exported programs may approximate reciprocals, not divisions
+    return torch.ones_like(x) / x if is_compiling() else x.reciprocal()
+
+
+def is_compiling() -> bool:
+    """Whether a program is being compiled or exported by PyTorch: its tensors may have no values and no memory."""
+    return torch.compiler.is_compiling()
 
 
 def weight_levels(weight: Tensor, one_scale: bool = False) -> tuple[Tensor, Tensor]:
@@ -129,7 +169,9 @@ def weight_levels(weight: Tensor, one_scale: bool = False) -> tuple[Tensor, Tens
         levels, scale = to_levels(weight.flatten()[None] if one_scale else weight)
         scale = scale.expand(len(weight), 1)
         # long rows of large weights get coarser levels; rounding them again may add half a level to each
-        excess = levels.view_as(weight).abs().sum(1, keepdim=True) / (_MAX_SUM - weight.shape[1])
+        # a tensor on the device: a number would become a reciprocal there
+        largest = torch.full((), float(_MAX_SUM - weight.shape[1]), device=weight.device)
+        excess = levels.view_as(weight).abs().sum(1, keepdim=True) / largest
         scale = scale * (excess.amax() if one_scale else excess).ceil().clamp_min(1.0)
     return _round(weight / scale), scale[:, 0]
 
@@ -179,6 +221,16 @@ def use_int8(int8: bool) -> Iterator[None]:
         yield
     finally:
         _forced_int8 = before
+
+
+def _six(device: torch.device) -> Tensor:
+    return torch.full((), 6.0, device=device) if is_compiling() else _kept_six(device)
+
+
+@functools.cache
+def _kept_six(device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.full((), 6.0, device=device)
 
 
 def _agree(as_float: Tensor, as_int8: Tensor) -> bool:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechtok.errors import ConfigError
+from speechtok.nn.exact import is_compiling
 from speechtok.nn.weight_cache import WeightCache
 
 PERIOD = 800
@@ -35,10 +36,10 @@ def random_signs(count: int) -> Tensor:
     The hash multiplies the position plus one by ``0x9E3779B9``, then alternates ``x ^= x >> n`` for ``n`` of 16, 15, 15
     with multiplications by ``0x21F0AAAD`` and ``0x735A2D97``, all modulo 2**32. A set bit means 1, otherwise -1.
     """
-    x = (np.arange(count, dtype=np.uint64) + 1) * 0x9E3779B9 & 0xFFFFFFFF
+    x = torch.arange(1, count + 1, device="cpu") * 0x9E3779B9 & 0xFFFFFFFF
     for shift, factor in ((16, 0x21F0AAAD), (15, 0x735A2D97), (15, 1)):
-        x = (x ^ x >> np.uint64(shift)) * np.uint64(factor) & np.uint64(0xFFFFFFFF)
-    return torch.from_numpy(np.where(x & np.uint64(1), 1.0, -1.0))
+        x = (x ^ x >> shift) * factor & 0xFFFFFFFF
+    return ((x & 1) * 2 - 1).double()
 
 
 def band_filters(num_bands: int, sample_rate: int) -> Tensor:
@@ -94,11 +95,12 @@ class BandNoise(nn.Module):
         Raises:
             ConfigError: the filters are not whole numbers, or too large.
         """
-        return self._table(self._make_table, self.filters)
+        return self._make_table(self.filters) if is_compiling() else self._table(self._make_table, self.filters)
 
     def _make_table(self, filters: Tensor) -> Tensor:
         taps = filters.cpu().double()
-        if not torch.equal(taps, taps.round()) or float(taps.abs().sum(1).max()) > _MAX_VALUE:
+        whole = is_compiling() or torch.equal(taps, taps.round())
+        if not whole or (not is_compiling() and float(taps.abs().sum(1).max()) > _MAX_VALUE):
             raise ConfigError(
                 "the filters of the noise are not whole numbers, or their sizes add up to more than 2**24; save the "
                 "tokenizer again"

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechtok.nn.exact import prepare, sums, to_levels, weight_levels
+from speechtok.nn.exact import is_compiling, prepare, reciprocal, sums, to_levels, weight_levels
 from speechtok.nn.packed_linear import Product, pack
 from speechtok.nn.weight_cache import WeightCache
 
@@ -48,8 +48,8 @@ class ResidualQuantizer(nn.Module):
         """``latent``: ``(B, T, D)``. Returns codes of the first ``num_codebooks`` codebooks, int64 ``(B, Q, T)``."""
         residual = latent.flatten(0, 1)
         query, residual = residual[:, : self.semantic_dim or None], residual[:, self.semantic_dim :]
-        codes, codebooks = [], self._prepared(self._prepare, self.codebooks)
-        for vectors, levels, inverse_scale, squared_norms in codebooks[:num_codebooks]:
+        codes = []
+        for vectors, levels, inverse_scale, squared_norms in self._codebooks()[:num_codebooks]:
             query_levels, scale = to_levels(query)
             # |r - c|² = |r|² - (2 r·c - |c|²), and |r|² is the same for every c
             scores = sums(query_levels, levels).float().mul_(scale.mul_(inverse_scale)).sub_(squared_norms)
@@ -73,8 +73,16 @@ class ResidualQuantizer(nn.Module):
             compared = vectors if index else codebook[:, : self.semantic_dim or None]
             levels, scale = weight_levels(compared, one_scale=True)
             squared_norms = levels.to(torch.int32).square().sum(1, dtype=torch.int32).float()
-            result.append((vectors, levels, scale[0].reciprocal() * 2, squared_norms))
+            result.append((vectors, levels, reciprocal(scale[0]) * 2, squared_norms))
         return result
+
+    def _codebooks(self) -> list[Codebook]:
+        """The codebooks, with their levels as right operands of :func:`~speechtok.nn.exact.sums`."""
+        if is_compiling():  # values cannot be kept beside the program
+            return [
+                (vectors, levels.t(), scale, squared_norms) for vectors, levels, scale, squared_norms in self.levels()
+            ]
+        return self._prepared(self._prepare, self.codebooks)
 
     def _prepare(self, codebooks: Tensor) -> list[Codebook]:
         return [
@@ -146,7 +154,7 @@ def first_argmax(scores: Tensor) -> Tensor:
     """
     rows, size = scores.shape
     side = 32
-    if rows < 32 or size % side:
+    if is_compiling() or rows < 32 or size % side:
         return scores.argmax(-1)
     table = scores.view(rows, size // side, side)
     group = table.amax(2).argmax(1)

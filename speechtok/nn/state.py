@@ -33,8 +33,8 @@ def unpack_state(packed: Tensor, module: Streaming) -> tuple[Tensor, ...]:
     sizes = [shape.numel() for shape in shapes]
     if packed.shape[1] != sum(sizes):
         raise StreamError(
-            f"the state has shape {tuple(packed.shape)}; expected {(len(packed), sum(sizes))}: start anew after "
+            f"the state has shape {tuple(packed.shape)}; expected {(packed.shape[0], sum(sizes))}: start anew after "
             "replacing layers of the model"
         )
     parts = torch.split(packed, sizes, 1)
-    return tuple(part.reshape(len(packed), *shape) for part, shape in zip(parts, shapes, strict=True))
+    return tuple(part.reshape(packed.shape[0], *shape) for part, shape in zip(parts, shapes, strict=True))
