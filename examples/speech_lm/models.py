@@ -54,7 +54,7 @@ def make_processor(config: SpeechLmConfig, tokenizer: Tokenizer) -> SpeechProces
         InputError: the pretrained text tokenizer cannot be loaded.
     """
     vocabulary = AudioVocabulary(tokenizer, config.pattern, config.num_codebooks)
-    if vocabulary.is_grid:
+    if vocabulary.is_grid and config.stage == "speech":
         return SpeechOnly(vocabulary, tokenizer)
     text = _from_pretrained(AutoTokenizer, config.pretrained) if config.pretrained else byte_tokenizer()
     return SpeechProcessor(text, tokenizer, vocabulary)

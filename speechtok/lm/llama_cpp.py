@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from speechtok.errors import CheckpointError, InputError, MissingFileError, OutputError, VocabularyError, quoted
 from speechtok.extras import install_hint
 from speechtok.files import replacing
@@ -77,6 +79,8 @@ def add_vocabulary(writer: Any, processor: SpeechProcessor, pre: str) -> None:
             )
         special = gguf.SpecialVocab(directory, load_merges=True)
     _add_tokens(writer, gguf, processor, pre)
+    for kind, adds in _added_by(tokenizer).items():  # where a file leaves it open, llama.cpp decides by the name pre
+        special.add_special_token.setdefault(kind, adds)
     special.add_to_gguf(writer, quiet=True)
     writer.add_string(METADATA, json.dumps(processor.vocabulary.to_dict()))
     for name in _IDS:
@@ -137,6 +141,16 @@ def _gguf() -> Any:
     except ImportError as error:
         raise InputError(f"GGUF files need gguf ({error}); {install_hint('gguf')}") from error
     return gguf
+
+
+def _added_by(tokenizer: PreTrainedTokenizerBase) -> dict[str, bool]:
+    """Whether a text tokenizer adds its start and end token to each text."""
+    plain, whole = (list(tokenizer("a", add_special_tokens=add)["input_ids"]) for add in (False, True))
+    added = len(whole) > len(plain)
+    return {
+        "bos": added and whole[0] == tokenizer.bos_token_id,
+        "eos": added and whole[-1] == tokenizer.eos_token_id,
+    }
 
 
 def _add_tokens(writer: Any, gguf: Any, processor: SpeechProcessor, pre: str) -> None:

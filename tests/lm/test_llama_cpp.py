@@ -49,6 +49,8 @@ def test_an_exported_vocabulary_has_every_token_at_its_id(one, file):
     assert value("tokenizer.ggml.pre") == "llama-bpe"
     assert value("tokenizer.ggml.eos_token_id") == one.tokenizer.eos_token_id
     assert len(value("tokenizer.ggml.merges")) > 0
+    assert value("tokenizer.ggml.add_bos_token") is False
+    assert value("tokenizer.ggml.add_eos_token") is False
     assert value("tokenizer.chat_template") == one.chat_template
     assert value("speechtok.first_code") == v.first_code
     assert value("speechtok.stop_id") == v.stop_id

@@ -90,6 +90,12 @@ def voice_of(values: dict, **changes) -> SpeechLmConfig:
     return config_of(values, **stage, crop_seconds=0.3, **changes)
 
 
+def grid_of(values: dict, **changes) -> SpeechLmConfig:
+    heads = {"name": "depth", "depth_width": 32, "num_layers": 1, "num_heads": 2}
+    stage = {"stage": "speech", "pattern": {"name": "parallel"}, "num_codebooks": 3, "heads": heads}
+    return config_of(values, **{**stage, **changes}, crop_seconds=0.3)
+
+
 @pytest.fixture(scope="session")
 def trained_with_phones(data, tokenizer_folder, tmp_path_factory, lexicon) -> SpeechLmConfig:
     """A model that has memorised the two utterances with phones."""
