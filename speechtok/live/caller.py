@@ -94,6 +94,9 @@ class CallOptions:
                 raise InputError(f"{name} is {quoted(text)}; expected 0 or 1")
             else:
                 given[name] = text == "1"
+        # one type of messages cannot have both the user's codes and the agent's
+        if given.get("out") == "codes" and given.setdefault("codes", False):
+            raise InputError("out is 'codes' and codes is 1; expected codes=0: the codes are those of the agent")
         options = cls(**given)
         check_sample_rate(options.sample_rate)
         if not 1 <= options.codebooks <= num_codebooks:
@@ -421,7 +424,8 @@ class Caller:
         for message in messages:
             self._send(message)
         if output.interruptions:
-            self._loop.call_later(0.5, self._settle)  # of clients that do not answer
+            # clients that told what they play will tell how much of it they played; others never answer
+            self._loop.call_later(5.0 if self._played.told else 0.5, self._settle)
         self._drained.set()
 
     def _settle(self) -> None:
@@ -460,7 +464,10 @@ class Caller:
             if self._ended is not None:
                 raise self._ended
             message = self._outbox.popleft()
-            await self._websocket.send({"type": "websocket.send", "bytes": message})
+            try:
+                await self._websocket.send({"type": "websocket.send", "bytes": message})
+            except RuntimeError as error:  # the protocol has closed the connection meanwhile
+                raise WebSocketDisconnect(1006) from error
             self._outbox_bytes -= len(message)
             _count(self._metrics, "out", MessageType(message[0]), len(message))
 

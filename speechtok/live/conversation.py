@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechtok.errors import InputError, quoted
+from speechtok.errors import InputError, SpeechtokError, quoted
 from speechtok.live.echo import EchoCanceller
+from speechtok.live.events import CodesDetector
 from speechtok.live.playback import Interruption, Playback, Utterance
 from speechtok.live.speaking import MAX_WAITING_SECONDS, Speaker
 from speechtok.live.turns import EnergyDetector, FrameDetector, FrameProbabilities, TurnEvent, TurnEvents, TurnPolicy
@@ -46,6 +47,14 @@ class Turn:
     event: TurnEvent
 
 
+def default_detector(tokenizer: Tokenizer) -> FrameDetector:
+    """The detector that listens to the codes of a tokenizer, or to loudness if the package has none for it."""
+    try:
+        return CodesDetector(tokenizer)
+    except (SpeechtokError, AttributeError):
+        return EnergyDetector(tokenizer.hop_length)
+
+
 class Conversation:
     """Hears the user, plays the agent, and decides who has the turn. :class:`DuplexSession` adds the codec.
 
@@ -53,7 +62,7 @@ class Conversation:
         tokenizer: of both rows.
         speaker: turns what a model yields into codes.
         policy: thresholds and times of turn events.
-        detector: of the user's speech; loudness by default.
+        detector: of the user's speech; the tokenizer's turn detector by default, or loudness if it has none.
         cancel_echo: whether the agent can be heard in the user's microphone.
         interrupt_after: seconds of the user's speech, after its start was detected, that stop the agent; ``None``
             leaves it to the caller.
@@ -75,7 +84,7 @@ class Conversation:
         self._tokenizer, self._speaker = tokenizer, speaker
         self._hop, self._rate = tokenizer.hop_length, tokenizer.sample_rate
         self.turns = TurnEvents(tokenizer.frame_rate, policy)
-        self._detector = detector or EnergyDetector(self._hop)
+        self._detector = detector or default_detector(tokenizer)
         self._canceller = EchoCanceller(self._hop, self._rate) if cancel_echo else None
         self._patience = None if interrupt_after is None else max(1, round(interrupt_after * tokenizer.frame_rate))
         self._lead, self._fade = lead, fade

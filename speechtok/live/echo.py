@@ -12,10 +12,14 @@ _LOW, _HIGH = 200.0, 4_000.0
 """Band in which levels are compared, in hertz: the one of speech."""
 _NEAR_DB = 6.0
 """Level from which the rest is more than echo."""
-_RISE_DB, _SLOW_RISE_DB, _FALL_DB = 0.8, 0.06, 0.1
+_RISE_DB, _SLOW_RISE_DB, _FALL_DB = 0.4, 0.06, 0.1
 """Change per frame of the estimate of the echo that is left: while it is exceeded, while somebody speaks, and else."""
 _MIN_LEFT_DB = -20.0
 """Echo that a linear filter cannot take away, relative to the echo."""
+_LOUDEST_ECHO = 2.0
+"""Power of an echo, relative to what was played, that a filter which has not learned yet must expect."""
+_LEARNING_SECONDS = 0.5
+"""The agent's speech after which this expectation has fallen to a third."""
 _FLOOR = 2e-6
 """Power per sample below which nothing is audible: -57 dB of full scale."""
 
@@ -52,6 +56,7 @@ class EchoCanceller:
         self._partitions = max(1, round(tail * sample_rate / hop_length))
         self._bins = hop_length + 1
         frequencies = np.arange(self._bins) * sample_rate / (2 * hop_length)
+        self._learning = math.exp(-hop_length / sample_rate / _LEARNING_SECONDS)
         self._band = (frequencies >= _LOW) & (frequencies <= _HIGH)
         self.reset()
 
@@ -65,6 +70,7 @@ class EchoCanceller:
         self._variance = np.repeat(decay[:, None], self._bins, 1).astype(np.float32)
         self._near = np.zeros(self._bins, np.float32)
         self._left_db = 0.0
+        self._unknown = _LOUDEST_ECHO
 
     def push(self, microphone: np.ndarray, played: np.ndarray) -> EchoFrame:
         """Take one frame of the microphone and the frame that was played meanwhile, float32 ``(hop_length,)`` each."""
@@ -85,15 +91,19 @@ class EchoCanceller:
         error_power = error.real**2 + error.imag**2
         uncertain = 0.5 * (power * self._variance).sum(0)
         expected = 0.5 * (power * (self._filter.real**2 + self._filter.imag**2)).sum(0)
-        level = self._level(error_power, uncertain, expected)
+        loudest = 0.5 * float(power[:, self._band].sum(1).max())
+        level = self._level(error_power, uncertain, expected, self._unknown * loudest)
+        active = bool(power[:, self._band].mean() > _FLOOR * 2 * hop)
+        if active:
+            self._unknown *= self._learning
         self._near += (1 - _NEAR_END_SMOOTHING) * (error_power - self._near)
         self._adapt(error, power, uncertain, np.maximum(self._near, error_power))
-        return EchoFrame(rest, level, active=bool(power[:, self._band].mean() > _FLOOR * 2 * hop))
+        return EchoFrame(rest, level, active)
 
-    def _level(self, error_power: np.ndarray, uncertain: np.ndarray, expected: np.ndarray) -> float:
+    def _level(self, error_power: np.ndarray, uncertain: np.ndarray, expected: np.ndarray, unknown: float) -> float:
         floor = _FLOOR * self._hop * self._band.sum()
         rest, unsure, echo = (float(part[self._band].sum()) for part in (error_power, uncertain, expected))
-        left = unsure + 10 ** (self._left_db / 10) * echo
+        left = unsure + 10 ** (self._left_db / 10) * echo + unknown
         level = 10 * math.log10((rest + floor) / (left + floor))
         if echo > floor:
             observed = 10 * math.log10((rest + floor) / (echo + floor))

@@ -1,5 +1,6 @@
 """Many callers on one model: their frames are encoded and decoded in batches, in one thread."""
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechtok.errors import SpeechtokError
 from speechtok.live.agents import Agent
 from speechtok.live.conversation import Conversation, Turn
+from speechtok.live.events import TurnStream
 from speechtok.live.playback import DecoderInput, Interruption
 from speechtok.live.turns import FrameProbabilities, TurnEvent
 from speechtok.resampling import Resampler
@@ -126,6 +129,9 @@ class Engine:
         self.tokenizer, self.hop = tokenizer, tokenizer.hop_length
         self._encoder: Stream = tokenizer.stream(batch_size=rows)
         self._decoder: Stream = tokenizer.stream(batch_size=rows)
+        self._turns: TurnStream | None = None
+        with contextlib.suppress(SpeechtokError, AttributeError):  # conversations then listen to loudness
+            self._turns = TurnStream(tokenizer.turn_detector, rows)  # type: ignore[attr-defined]
         self._on_batch, self._on_error = on_batch, on_error
         self._free = list(range(rows))[::-1]
         self._rows: dict[int, Row] = {}
@@ -231,6 +237,8 @@ class Engine:
             row.conversation.interrupt()
         self._encoder.reset(rows=[row.index])
         self._decoder.reset(rows=[row.index])
+        if self._turns is not None:
+            self._turns.reset([row.index])
         with self._condition:
             del self._rows[row.index]
             self._woken.pop(row.index, None)
@@ -251,17 +259,44 @@ class Engine:
                     audio[row.index] = chunk[row.index, :n] = _take(row, n)
             codes = self._encoder.encode(chunk, lengths=lengths)
             self._on_batch(sum(map(bool, counts.values())), time.perf_counter() - began)
+        new = {row.index: codes[row.index, :, : counts[row.index]] for row in rows if counts[row.index]}
         for row in rows:
-            count, output = counts[row.index], outputs[row.index]
-            own = codes[row.index, :, :count] if count else None
             if row.codes:
-                own = torch.cat([row.codes.popleft() for _ in range(min(len(row.codes), MAX_FRAMES))], 1)
-            if own is not None:
-                self._hear(row, own, audio.get(row.index), output)
+                count = min(len(row.codes), MAX_FRAMES)
+                new[row.index] = torch.cat([row.codes.popleft() for _ in range(count)], 1)
+        found = self._detect({row.index: new[row.index] for row in rows if row.conversation and row.index in new})
+        for row in rows:
+            output = outputs[row.index]
+            if row.index in new:
+                self._hear(row, new[row.index], audio.get(row.index), found.get(row.index), output)
             if row.ending and row.num_samples < self.hop:
                 self._end(row, output)
 
-    def _hear(self, row: Row, codes: Tensor, audio: np.ndarray | None, output: Output) -> None:
+    def _detect(self, new: dict[int, Tensor]) -> dict[int, list[FrameProbabilities]]:
+        """Detect turns in the new frames of the rows that have a conversation; nothing without a detector."""
+        found: dict[int, list[FrameProbabilities]] = {}
+        for count in sorted({len(part) for part in new.values()}) if self._turns is not None else ():
+            some = {index: part for index, part in new.items() if len(part) == count}
+            longest = max(part.shape[1] for part in some.values())
+            codes = torch.full((self._encoder.batch_size, count, longest), NO_CODE)
+            for index, part in some.items():
+                codes[index, :, : part.shape[1]] = part
+            columns = [column.numpy() for column in self._turns.push(codes)]
+            for index, part in some.items():
+                found[index] = [
+                    FrameProbabilities(*(column[index, frame : frame + 1] for column in columns))
+                    for frame in range(part.shape[1])
+                ]
+        return found
+
+    def _hear(
+        self,
+        row: Row,
+        codes: Tensor,
+        audio: np.ndarray | None,
+        found: list[FrameProbabilities] | None,
+        output: Output,
+    ) -> None:
         output.codes, output.first_frame, output.received = codes[: row.num_codebooks].numpy(), row.frame, row.received
         row.frame += codes.shape[1]
         conversation = row.conversation
@@ -271,7 +306,8 @@ class Engine:
             audio = np.zeros(codes.shape[1] * self.hop, np.float32)
         for index in range(codes.shape[1]):
             frame = codes[:, index : index + 1]
-            events = conversation.hear(frame, audio[index * self.hop : (index + 1) * self.hop])
+            given = None if found is None else found[index]
+            events = conversation.hear(frame, audio[index * self.hop : (index + 1) * self.hop], given)
             if any(event.type == "agent_interrupted" for event in events):
                 self._decoder.reset(rows=[row.index])
             output.events += events
@@ -285,6 +321,8 @@ class Engine:
         row.frame = 0
         row.resampler.reset()
         self._encoder.reset(rows=[row.index])
+        if self._turns is not None:
+            self._turns.reset([row.index])
         if row.conversation is not None:
             row.conversation.end_turn()
             self._answer(row, output)

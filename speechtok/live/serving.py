@@ -12,9 +12,6 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from speechtok.live.config import ServerConfig
 from speechtok.live.server import LiveServer
 
-PING_SECONDS = 10.0
-"""Time between pings, and the time that a client has to answer: who vanished is noticed within twice this time."""
-
 MAX_REQUEST_BYTES = 16_384
 """Longest request, without a body: no request has one."""
 
@@ -38,8 +35,7 @@ def make_server(
         http=_http_protocol(live),
         ws=_websocket_protocol(live.config),
         ws_max_size=live.config.max_message_bytes,
-        ws_ping_interval=PING_SECONDS,
-        ws_ping_timeout=PING_SECONDS,
+        ws_ping_interval=None,  # callers send audio all the time; and no pong is read while a caller is slowed down
         ws_per_message_deflate=False,  # audio does not get smaller, and small messages can unpack to large ones
         h11_max_incomplete_event_size=MAX_REQUEST_BYTES,
         timeout_graceful_shutdown=5,
@@ -87,10 +83,6 @@ def _websocket_protocol(config: ServerConfig) -> type[WebSocketsSansIOProtocol]:
                 await super().run_asgi()
             finally:
                 self.loop.call_later(config.close_timeout, self._cut)
-
-        def keepalive_timeout(self) -> None:
-            super().keepalive_timeout()
-            self.loop.call_later(config.close_timeout, self._cut)
 
         def _cut(self) -> None:
             if not self.disconnected:

@@ -50,7 +50,7 @@ class DuplexSession:
         sample_rate: of the microphone, in hertz; that of the tokenizer by default.
         num_codebooks: codebooks to encode the user with.
         policy: thresholds and times of turn events.
-        detector: of the user's speech; loudness by default.
+        detector: of the user's speech; the tokenizer's turn detector by default, or loudness if it has none.
         cancel_echo: whether the agent can be heard in the user's microphone. With headphones, it cannot.
         interrupt_after: seconds of the user's speech, after its start was detected, that stop the agent; ``None``
             leaves it to the caller of :meth:`interrupt`.

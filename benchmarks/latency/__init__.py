@@ -1,0 +1,1 @@
+"""The server under load and over time, and the time from a question to its answer."""
