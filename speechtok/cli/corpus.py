@@ -1,6 +1,7 @@
 """``speechtok corpus``: build, describe, export and model corpora of tokens."""
 
 import argparse
+import json
 import sys
 
 from speechtok.cli.arguments import Commands, add_jobs_argument, non_empty
@@ -20,6 +21,8 @@ def add_parser(commands: Commands) -> None:
     _add_build(inner)
     _add_info(inner)
     _add_export(inner)
+    _add_bpe(inner)
+    _add_compress(inner)
 
 
 def _add_build(commands: Commands) -> None:
@@ -178,4 +181,53 @@ def _export(args: argparse.Namespace) -> int:
 
     count = EXPORTS[args.to](Corpus(args.path, args.where), args.out)
     print(f"{args.out}: {count} utterances")
+    return 0
+
+
+def _add_bpe(commands: Commands) -> None:
+    text = "learn units of several semantic codes, for AudioVocabulary"
+    parser = commands.add_parser("bpe", help=text, description=f"{text.capitalize()}.")
+    parser.add_argument("path", metavar="DIR", type=non_empty, help="folder of a corpus, or one of its shards")
+    parser.add_argument("-o", "--out", metavar="FILE", type=non_empty, required=True, help="JSON file to write")
+    parser.add_argument("--size", type=int, default=8_192, metavar="N", help="ids of codes and units (default: 8192)")
+    parser.add_argument("--max-frames", type=int, default=25, metavar="N", help="longest unit, in frames (default: 25)")
+    parser.add_argument("--where", metavar="CONDITION", help="learn from such rows only, for example 'snr > 15'")
+    parser.set_defaults(run=_bpe)
+
+
+def _bpe(args: argparse.Namespace) -> int:
+    from speechtok.corpus import bpe
+    from speechtok.corpus.reader import Corpus
+    from speechtok.files import replacing
+
+    corpus = Corpus(args.path, args.where)
+    codes = corpus.format
+    pattern = bpe.train_bpe(bpe.semantic_rows(corpus), codes.codebook_size, args.size, args.max_frames)
+    with replacing(args.out) as file:
+        file.write(json.dumps({"pattern": pattern.to_dict(), "fingerprint": codes.fingerprint}).encode())
+    rates = bpe.measure(pattern, bpe.semantic_rows(corpus), codes.frame_rate)
+    units = len(pattern.units(codes.codebook_size))
+    print(f"{args.out}: {units} units; {rates.units:.1f} ids a second, and {rates.codes:g} codes a second")
+    return 0
+
+
+def _add_compress(commands: Commands) -> None:
+    text = "entropy code the codes of a corpus, or write them in another way"
+    parser = commands.add_parser("compress", help=text, description=f"{text.capitalize()}.")
+    parser.add_argument("path", metavar="DIR", type=non_empty, help="folder of a corpus")
+    parser.add_argument("-o", "--out", metavar="OUT", type=non_empty, required=True, help="folder of the new corpus")
+    parser.add_argument("--codes", choices=("uint16", "packed", "entropy"), default="entropy", help="default: entropy")
+    parser.add_argument(
+        "--train", action="store_true", help="train a model on this corpus, in place of that of the package"
+    )
+    parser.set_defaults(run=_compress)
+
+
+def _compress(args: argparse.Namespace) -> int:
+    from speechtok.corpus.recode import recode
+
+    before, after = recode(args.path, args.out, args.codes, args.train)
+    print(
+        f"{args.out}: {after / 1e6:.1f} MB of codes, {1 - after / max(before, 1):.1%} below {before / 1e6:.1f} MB packed"
+    )
     return 0

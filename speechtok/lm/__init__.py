@@ -21,6 +21,7 @@ from speechtok.lm.patterns import (
     ParallelPattern,
     Pattern,
     Semantic,
+    SemanticBPE,
     grid_indices,
 )
 from speechtok.lm.string_form import ANYGPT, SPEECHGPT, StringForm
@@ -67,6 +68,7 @@ __all__ = [
     "ParallelPattern",
     "Pattern",
     "Semantic",
+    "SemanticBPE",
     "SpeechAdapter",
     "SpeechCollator",
     "SpeechDetokenizer",

@@ -190,7 +190,9 @@ class LineFormat(Format):
 
     def __init__(self, pattern: InterleavedPattern, num_codebooks: int, codebook_size: int, offset: int) -> None:
         self._pattern = pattern
-        self._num_symbols = num_codebooks * codebook_size + pattern.max_run_length - 1
+        units = pattern.units(codebook_size)
+        self._units = [torch.tensor(unit, dtype=torch.int64, device="cpu") for unit in units]
+        self._num_symbols = num_codebooks * codebook_size + pattern.max_run_length - 1 + len(units)
         first_code = offset + len(self.special_tokens)
         super().__init__(
             num_codebooks,
@@ -214,7 +216,8 @@ class LineFormat(Format):
         """See :attr:`Format.tokens`."""
         codes = [f"<|speech_{q}_{n}|>" for q in range(self.num_codebooks) for n in range(self.codebook_size)]
         run_lengths = [f"<|speech_run_{n}|>" for n in range(2, self._pattern.max_run_length + 1)]
-        return [*self.special_tokens, *codes, *run_lengths]
+        units = [f"<|speech_unit_{n}|>" for n in range(len(self._units))]
+        return [*self.special_tokens, *codes, *run_lengths, *units]
 
     def parser(self) -> LineParser:
         """See :meth:`Format.parser`."""
@@ -222,7 +225,10 @@ class LineFormat(Format):
 
     def to_ids(self, codes: Tensor) -> Tensor:
         """See :meth:`Format.to_ids`."""
-        if self._pattern.max_run_length > 1:
+        if self._units:
+            symbols = self._pattern.merge(codes[0].tolist(), self.codebook_size)
+            ids = torch.tensor(symbols, dtype=torch.int64, device="cpu") + self.first_code
+        elif self._pattern.max_run_length > 1:
             ids = self._write_runs(codes[0]) + self.first_code
         else:
             ids = torch.empty(codes.numel(), dtype=torch.int64, device="cpu")
@@ -253,7 +259,7 @@ class LineFormat(Format):
         if 0 <= symbol < self.num_codebooks * self.codebook_size:
             return f"a code of codebook {symbol // self.codebook_size} (id {id_})"
         if 0 <= symbol < self._num_symbols:
-            return f"a run length (id {id_})"
+            return f"a {'unit of codes' if self._units else 'run length'} (id {id_})"
         if self.offset <= id_ < self.first_code:
             return f"the token {self.special_tokens[id_ - self.offset]} (id {id_})"
         return f"the id {id_}, which is not one of {self.offset} to {self.stop_id - 1}"
@@ -290,6 +296,8 @@ class LineFormat(Format):
         """Ids of codes and run lengths that may follow the valid symbols."""
         n, size = body.num_valid, self.codebook_size
         if self.num_codebooks == 1:
+            if self._units:
+                return [range(self.first_code, self.stop_id)]
             codes = [range(self.first_code, self.first_code + size)]
             follows_code = n > 0 and int(symbols[n - 1]) < size
             run_lengths = range(self.first_code + size, self.stop_id)
@@ -334,11 +342,14 @@ class LineFormat(Format):
         return positions, min(int(wrong.min()) if len(wrong) else total, len(symbols))
 
     def _parse_runs(self, symbols: Tensor) -> _LineBody:
-        """Parse codes of one codebook, with run lengths."""
+        """Parse codes of one codebook, with run lengths or units."""
         if len(symbols) and self._are_codes(symbols):
             return _LineBody(symbols[None], len(symbols), True, len(symbols))
         size = self.codebook_size
         symbols = symbols[: first_true((symbols < 0) | (symbols >= self._num_symbols))]
+        if self._units:
+            codes = torch.cat([symbols[:0], *(self._unit(symbol) for symbol in symbols.tolist())])[None]
+            return _LineBody(codes, len(symbols), True, codes.shape[1])
         is_run = symbols >= size
         valid = first_true(is_run & torch.nn.functional.pad(is_run, (1, 0), value=True)[:-1])
         symbols, is_run = symbols[:valid], is_run[:valid]
@@ -347,6 +358,11 @@ class LineFormat(Format):
         lengths[where - 1] = symbols[where] - size + 2
         codes = symbols[~is_run].repeat_interleave(lengths[~is_run])[None]
         return _LineBody(codes, valid, True, codes.shape[1])
+
+    def _unit(self, symbol: int) -> Tensor:
+        """Codes of one symbol, ``(T,)``."""
+        size = self.codebook_size
+        return self._units[symbol - size] if symbol >= size else torch.tensor([symbol], device="cpu")
 
     def _write_runs(self, codes: Tensor) -> Tensor:
         """Codes ``(T,)`` to symbols: the code of each run, and its length if that is above 1; long runs are split."""

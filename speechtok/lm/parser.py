@@ -79,7 +79,8 @@ class LineParser(Parser):
         super().__init__(num_codebooks)
         self._pattern = pattern
         self._codebook_size = codebook_size
-        self._num_symbols = num_codebooks * codebook_size + pattern.max_run_length - 1
+        self._units = pattern.units(codebook_size)
+        self._num_symbols = num_codebooks * codebook_size + pattern.max_run_length - 1 + len(self._units)
         self._length = 0
         self._frames = 0  # codes of codebook 0
         self._last_code: int | None = None  # code that a run length may follow
@@ -94,6 +95,12 @@ class LineParser(Parser):
         if not 0 <= symbol < self._num_symbols:
             raise VocabularyError(f"the symbol {quoted(symbol)} follows; expected one of 0 to {self._num_symbols - 1}")
         q, code = divmod(symbol, self._codebook_size)
+        if self._units and symbol >= self._codebook_size:
+            unit = self._units[symbol - self._codebook_size]
+            self._pending[0].extend(unit)
+            self._length += 1
+            self._frames += len(unit)
+            return self._emit(1, len(unit))
         if q >= len(self._pending):
             return self._feed_run_length(symbol - len(self._pending) * self._codebook_size + 2)
         self._advance(q)
@@ -104,8 +111,10 @@ class LineParser(Parser):
         return self._emit(len(self._pending), min(map(len, self._pending)))
 
     def following(self) -> list[range]:
-        """Symbols of codes and run lengths that :meth:`feed` accepts next."""
+        """Symbols of codes, run lengths and units that :meth:`feed` accepts next."""
         size = self._codebook_size
+        if self._units:
+            return [range(self._num_symbols)]
         if len(self._pending) == 1:
             run_lengths = range(size, size if self._last_code is None else self._num_symbols)
             return [range(size), run_lengths] if len(run_lengths) else [range(size)]

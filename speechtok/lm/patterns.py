@@ -21,9 +21,14 @@ your own pattern, subclass :class:`InterleavedPattern` as a frozen dataclass and
 ...         return frame * num_codebooks + (-codebook) % num_codebooks
 """
 
+import base64
 import dataclasses
+import functools
+import heapq
+import itertools
+import struct
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,6 +36,7 @@ import torch
 from torch import Tensor
 
 from speechtok.errors import VocabularyError, quoted
+from speechtok.limits import MAX_CODEBOOK_SIZE
 from speechtok.lm.deprecation import Renamed, adopt_renamed_members, renamed_in_module
 
 MAX_DELAY = 65_536
@@ -38,6 +44,10 @@ MAX_DELAY = 65_536
 
 MAX_RUN_LENGTH = 32_768
 """Longest run that :class:`Semantic` can write, in frames."""
+
+
+MAX_UNIT_CODES = 2**22
+"""Most codes of all units of :class:`SemanticBPE` together: damaged merges must not exhaust memory."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,18 @@ class InterleavedPattern(Pattern):
     def max_run_length(self) -> int:
         """Longest run, in frames, that a code and a run-length id after it can stand for; 1 for no run lengths."""
         return 1
+
+    def units(self, codebook_size: int) -> tuple[tuple[int, ...], ...]:
+        """Sequences of codes that have an id of their own, with one codebook of ``codebook_size`` entries.
+
+        Raises:
+            VocabularyError: the pattern is for codebooks of another size.
+        """
+        return ()
+
+    def merge(self, codes: list[int], codebook_size: int) -> list[int]:
+        """Symbols of a sequence of codes: a code as it is, unit ``n`` as ``codebook_size + n``."""
+        return codes
 
     @abstractmethod
     def positions(self, frames: int, num_codebooks: int) -> Tensor:
@@ -198,6 +220,117 @@ class Semantic(InterleavedPattern):
 
 
 @dataclass(frozen=True)
+class SemanticBPE(InterleavedPattern):
+    """Codebook 0 in units of several codes, by byte pair encoding (Sennrich et al. 2016).
+
+    ::
+
+        a0a1 a2 a3
+
+    ``speechtok corpus bpe`` trains one; see :meth:`from_pairs` to make one from pairs. The pairs are merged in their
+    order, the leftmost place first, so that equal codes have equal ids; every sequence of ids can be decoded.
+
+    Args:
+        codebook_size: entries ``N`` of codebook 0.
+        merges: pairs of symbols as base64 of 32-bit integers, little-endian. Pair ``n`` makes the symbol ``N + n``.
+    """
+
+    name: ClassVar[str] = "semantic_bpe"
+    max_codebooks: ClassVar[int | None] = 1
+    codebook_size: int
+    merges: str
+
+    def __post_init__(self) -> None:
+        if type(self.codebook_size) is not int or not 1 <= self.codebook_size <= MAX_CODEBOOK_SIZE:
+            raise VocabularyError(
+                f"codebook_size is {quoted(self.codebook_size)}; expected a whole number from 1 to {MAX_CODEBOOK_SIZE}"
+            )
+        object.__setattr__(self, "_units", _make_units(self.codebook_size, self._pairs()))
+
+    @classmethod
+    def from_pairs(cls, codebook_size: int, pairs: Sequence[tuple[int, int]]) -> "SemanticBPE":
+        """Pattern from the pairs of symbols that are merged, in their order."""
+        data = struct.pack(f"<{2 * len(pairs)}i", *(symbol for pair in pairs for symbol in pair))
+        return cls(codebook_size, base64.b64encode(data).decode())
+
+    def units(self, codebook_size: int) -> tuple[tuple[int, ...], ...]:
+        """See :meth:`InterleavedPattern.units`."""
+        if codebook_size != self.codebook_size:
+            raise VocabularyError(
+                f"the pattern {self.name!r} is for a codebook of {self.codebook_size} entries; expected "
+                f"{codebook_size}: train one for this tokenizer"
+            )
+        units: tuple[tuple[int, ...], ...] = self._units  # type: ignore[attr-defined]
+        return units
+
+    def merge(self, codes: list[int], codebook_size: int) -> list[int]:
+        """See :meth:`InterleavedPattern.merge`."""
+        return merge_pairs(codes, self._ranks, codebook_size)
+
+    def positions(self, frames: int, num_codebooks: int) -> Tensor:
+        """See :meth:`InterleavedPattern.positions`."""
+        return grid_indices(frames, num_codebooks)[0]
+
+    @functools.cached_property
+    def _ranks(self) -> dict[tuple[int, int], int]:
+        return {pair: rank for rank, pair in enumerate(self._pairs())}
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        try:
+            data = base64.b64decode(self.merges, validate=True)
+            return list(struct.iter_unpack("<ii", data))
+        except (TypeError, ValueError, struct.error) as error:
+            raise VocabularyError(
+                f"merges is {quoted(self.merges)} ({error!s:.60}); expected the output of 'speechtok corpus bpe'"
+            ) from error
+
+
+def merge_pairs(codes: Sequence[int], ranks: Mapping[tuple[int, int], int], codebook_size: int) -> list[int]:
+    """Merge pairs of symbols: the pair of the lowest rank first, and of equal ranks the leftmost."""
+    symbols = list(codes)
+    end = len(symbols)
+    before, after = list(range(-1, end - 1)), list(range(1, end + 1))
+    alive = [True] * end
+    waiting = [(ranks[pair], i) for i, pair in enumerate(itertools.pairwise(symbols)) if pair in ranks]
+    heapq.heapify(waiting)
+    while waiting:
+        rank, left = heapq.heappop(waiting)
+        right = after[left]
+        if not alive[left] or right >= end or ranks.get((symbols[left], symbols[right])) != rank:
+            continue  # one of the two has been merged since
+        symbols[left] = codebook_size + rank
+        alive[right] = False
+        after[left] = after[right]
+        if after[right] < end:
+            before[after[right]] = left
+        for first in (before[left], left):
+            if first >= 0 and after[first] < end:
+                found = ranks.get((symbols[first], symbols[after[first]]))
+                if found is not None:
+                    heapq.heappush(waiting, (found, first))
+    return [symbol for symbol, lives in zip(symbols, alive, strict=True) if lives]
+
+
+def _make_units(codebook_size: int, pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
+    """Codes of each merged symbol."""
+    units: list[tuple[int, ...]] = [(code,) for code in range(codebook_size)]
+    total = 0
+    for index, (left, right) in enumerate(pairs):
+        if not (0 <= left < len(units) and 0 <= right < len(units)):
+            raise VocabularyError(
+                f"pair {index} of the merges is {(left, right)}; expected symbols that come before it, 0 to "
+                f"{len(units) - 1}"
+            )
+        total += len(units[left]) + len(units[right])
+        if total > MAX_UNIT_CODES:
+            raise VocabularyError(f"the merges make units of more than {MAX_UNIT_CODES} codes together; expected fewer")
+        units.append(units[left] + units[right])
+    if len(set(pairs)) != len(pairs):
+        raise VocabularyError("the merges have a pair twice; expected the output of 'speechtok corpus bpe'")
+    return tuple(units[codebook_size:])
+
+
+@dataclass(frozen=True)
 class CoarseFirst(InterleavedPattern):
     """Codebook by codebook, and frame by frame within a codebook: coarse to fine, as in AudioLM.
 
@@ -303,7 +436,7 @@ class Parallel(ParallelPattern):
 
 
 PATTERNS: dict[str, type[Pattern]] = {
-    pattern.name: pattern for pattern in (Flatten, Semantic, CoarseFirst, Delay, Parallel)
+    pattern.name: pattern for pattern in (Flatten, Semantic, SemanticBPE, CoarseFirst, Delay, Parallel)
 }
 """Patterns by name. Add your own pattern here to use it by name and to load vocabularies that have it."""
 
