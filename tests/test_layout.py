@@ -32,7 +32,7 @@ LAYERS: Layers = [
     ["speechtok.streaming"],
     ["speechtok.tokenizer"],
     ["speechtok.convnext", "speechtok.seanet", "speechtok.codecs"],
-    ["speechtok.interop"],
+    ["speechtok.interop", "speechtok.export"],
     ["speechtok.loaders"],
     ["speechtok.lm"],
     ["speechtok.transformers", "speechtok.corpus"],

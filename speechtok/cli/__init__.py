@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Callable
 
-from speechtok.cli import completion, convert, corpus, decode, encode, info, roundtrip, serve
+from speechtok.cli import completion, convert, corpus, decode, encode, export, info, roundtrip, serve
 from speechtok.errors import SpeechtokError, printable
 from speechtok.version import __version__
 
-COMMANDS = encode, decode, roundtrip, convert, info, corpus, serve, completion
+COMMANDS = encode, decode, roundtrip, convert, info, export, corpus, serve, completion
 
 
 def main(argv: list[str] | None = None) -> int:

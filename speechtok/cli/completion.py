@@ -7,7 +7,7 @@ from speechtok.errors import SpeechtokError
 from speechtok.extras import install_hint
 
 SHELLS = "bash", "zsh", "tcsh"
-PATHS = {"inputs", "out", "model", "plot", "path"}
+PATHS = {"inputs", "out", "model", "onnx", "plot", "path"}
 """Arguments that file names complete."""
 
 
