@@ -151,7 +151,7 @@ class TurnDetector:
                 f"{tokenizer.quantizer.codebooks.shape[2]}; {TRAIN}"
             )
         self._tokenizer = tokenizer
-        self._native = NativeCache(NativeTurns)
+        self._native: list[NativeTurns | None] = []  # at most one, once it was looked for
 
     @property
     def device(self) -> torch.device:
@@ -190,9 +190,8 @@ class TurnDetector:
         self._move()
         return pack_state(self.network.initial_state(batch_size))
 
-    @inference
     def advance(self, codes: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Detect turns in the next frames.
+        """Detect turns in the next frames; as little as possible around the network, for chunks of a stream.
 
         Args:
             codes: int64 ``(B, Q, T)``, with any number of codebooks from the first.
@@ -205,28 +204,42 @@ class TurnDetector:
             TokensError: a code is out of range, or there are too many codebooks.
             StreamError: the state is not one of this detector.
         """
-        self._move()
-        quantizer, frames, batch = self._tokenizer.quantizer, codes.shape[2], len(codes)
-        if codes.shape[1] > len(quantizer.codebooks):
-            raise TokensError(f"codes has {codes.shape[1]} codebooks; expected at most {len(quantizer.codebooks)}")
-        if state.shape[0] != batch:
+        batch, num_codebooks, frames = codes.shape
+        if len(state) != batch:
             raise StreamError(f"the state is that of {len(state)} rows; expected {batch}, as the codes have")
-        parts = []
+        quantizer, parts = self._tokenizer.quantizer, []
         step = max(1, _PIECE_FRAMES // max(1, batch))
         for start in range(0, frames, step):
-            some = codes[:, :, start : start + step]
+            some = codes if frames <= step else codes[:, :, start : start + step]
             count = some.shape[2]
-            native = self._native(quantizer, self.network) if is_faster(batch, count) else None
+            native = self._find_native() if is_faster(batch, count) else None
             if native is not None:
+                self._check_number(num_codebooks, native.num_codebooks)
                 scores, state = native(some, state, count)
             else:
+                self._check_number(num_codebooks, len(quantizer.codebooks))
                 check_codes(some, quantizer.codebooks.shape[1])
                 scores, unpacked = self.network(quantizer.decode(some), unpack_state(state, self.network))
                 state = pack_state(unpacked)
-            parts.append(probabilities(scores.view(batch, count, OUTPUTS)))
+            parts.append(probabilities(scores).view(batch, count, OUTPUTS))
         if not parts:
             return torch.zeros(batch, OUTPUTS, 0, device=codes.device), state
         return (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).transpose(1, 2), state
+
+    def _find_native(self) -> NativeTurns | None:
+        """The network in compiled code.
+
+        It is not looked for again: weights that change make another fingerprint, and the tokenizer another detector.
+        """
+        if not self._native:
+            self._native.append(NativeCache(NativeTurns)(self._tokenizer.quantizer, self.network))
+        return self._native[0]
+
+    def _check_number(self, num_codebooks: int, maximum: int) -> None:
+        if num_codebooks > maximum:
+            raise TokensError(
+                f"codes has {num_codebooks} codebooks; expected at most {maximum}: pass codes[:, :{maximum}]"
+            )
 
     def _move(self) -> None:
         """Follow the tokenizer to its device."""

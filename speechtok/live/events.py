@@ -8,6 +8,7 @@ from torch import Tensor
 
 from speechtok.errors import StreamError, quoted
 from speechtok.live.turns import FrameProbabilities
+from speechtok.nn.inference import inference
 from speechtok.rows import alike, take
 from speechtok.streaming import NO_CODE
 from speechtok.turn_detector import TurnDetector as TurnDetector
@@ -29,6 +30,7 @@ class TurnStream:
     def __init__(self, detector: TurnDetector, batch_size: int = 1) -> None:
         self._rows, self._batch_size = TurnRows(detector, batch_size), batch_size
 
+    @inference
     def push(self, codes: Tensor) -> TurnProbabilities:
         """Take the next codes.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,4 +54,12 @@ def probabilities(scores: Tensor) -> Tensor:
     An exponential function differs in its last bits between processors, and a quotient does not. The network learns the
     scores that fit.
     """
-    return (scores / (scores.abs() + 1.0) + 1.0) * 0.5
+    if scores.requires_grad or not scores.is_cpu:
+        return (scores / (scores.abs() + 1.0) + 1.0) * 0.5
+    values = scores.numpy()  # the same operations, which take a third of the time on a few values
+    found = np.abs(values)
+    found += 1.0
+    np.divide(values, found, out=found)
+    found += 1.0
+    found *= 0.5
+    return torch.from_numpy(found)

@@ -23,8 +23,8 @@ MAX_END = 2.0
 UNLABELLED = -1
 BALANCE_DB = -6.0, 6.0
 """Range of the second talker's level, relative to the first one's."""
-SPEECH_DBFS = -45.0, -20.0
-"""Range of levels of speech, from which the noise of a scene without speech gets its own."""
+NOISE_DBFS = -65.0, -15.0
+"""Range of levels of noise in scenes without speech."""
 
 _FADE = 0.01
 _MIN_TONE = 0.08
@@ -85,8 +85,8 @@ class SceneConfig:
 
     seconds: float = 10.0
     overlap_share: float = 0.3
-    silent_share: float = 0.06
-    noise_share: float = 0.7
+    silent_share: float = 0.15
+    noise_share: float = 0.75
     snr_low_db: float = -5.0
     snr_high_db: float = 30.0
     gain_low_db: float = -20.0
@@ -253,11 +253,12 @@ class SceneSampler:
         spans = [turns for _, turns in tracks]
         labels = frame_labels(spans, self.samples, self.hop_length, self.sample_rate)
         if rng.random() < c.noise_share:
-            spoken = [span for turns in spans for turn in turns for span in turn]
-            level = active_rms(waveform, spoken) if spoken else 10 ** (rng.uniform(*SPEECH_DBFS) / 20)
             noise = draw_noise(self.noise, self.samples, rng)
-            noise *= level * 10 ** (-rng.uniform(c.snr_low_db, c.snr_high_db) / 20)
-            waveform = waveform + noise
+            spoken = [span for turns in spans for turn in turns for span in turn]
+            level_db = rng.uniform(*NOISE_DBFS)
+            if spoken:
+                level_db = 20 * np.log10(active_rms(waveform, spoken)) - rng.uniform(c.snr_low_db, c.snr_high_db)
+            waveform = waveform + np.float32(10 ** (level_db / 20)) * noise
         waveform = waveform * 10 ** (rng.uniform(c.gain_low_db, c.gain_high_db) / 20)
         return (waveform / max(1.0, float(np.abs(waveform).max()))).astype(np.float32), labels
 

@@ -11,6 +11,7 @@ from speechtok.nn.turns import OUTPUTS, TurnNetwork, probabilities
 from training.distributed import World
 from training.events.config import EventsConfig
 from training.events.encoding import EncodedScenes
+from training.events.float_network import float_scores
 from training.optimizers import learning_rate_factor, muon_and_adamw
 from training.skipped import SkippedSteps, all_finite
 
@@ -83,8 +84,7 @@ class EventsTrainer:
             SpeechtokError: too many steps in a row were skipped.
         """
         latent = latents(self.codebooks, batch.codes, batch.num_codebooks)
-        scores, _ = self.network(latent, self.network.initial_state(len(latent)))
-        losses = cross_entropies(scores, batch.labels)
+        losses = cross_entropies(float_scores(self.network, latent), batch.labels)
         loss = (losses * self.weights).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
