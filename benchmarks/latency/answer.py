@@ -1,5 +1,6 @@
 """Questions to a server whose agent is a stub of known speed."""
 
+import contextlib
 import multiprocessing
 import threading
 import time
@@ -111,6 +112,7 @@ class _StubAgents(Agents):
 
 def _ask(port: int, format_: str, samples: np.ndarray, result: Connection) -> None:
     """One question, in a process of its own; the clock is that of the machine."""
+    from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
 
     url = (
@@ -133,7 +135,8 @@ def _ask(port: int, format_: str, samples: np.ndarray, result: Connection) -> No
             for index, payload in enumerate(payloads):
                 time.sleep(max(0.0, began + index * PACKET_SECONDS - time.perf_counter()))
                 sent.append(time.perf_counter())
-                client.send(wire.pack(kind, payload))
+                with contextlib.suppress(ConnectionClosed):  # the answer has come
+                    client.send(wire.pack(kind, payload))
 
         sending = threading.Thread(target=send, daemon=True)
         sending.start()

@@ -141,8 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             r = run(speakers, level, arguments.seed, cancel, arguments.energy)
             delays = [f"{np.percentile(r.delays or [np.nan], share):.2f}" for share in (50, 90)]
             print(
-                f"| {level} | {'yes' if cancel else 'no'} | {r.conversations} | {r.false} | {r.false / r.minutes:.2f} | "
-                f"{r.missed} | {' | '.join(delays)} |",
+                f"| {level} | {'yes' if cancel else 'no'} | {r.conversations} | {r.false} | "
+                f"{r.false / r.minutes:.2f} | {r.missed} | {' | '.join(delays)} |",
                 flush=True,
             )
     return 0

@@ -183,6 +183,7 @@ class Caller:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            tasks.clear()  # their exceptions refer to this frame, and this frame to them
             row.close()
             self._count_packets()
 

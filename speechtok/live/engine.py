@@ -235,6 +235,10 @@ class Engine:
         row.closed = True
         if row.conversation is not None:
             row.conversation.interrupt()
+            row.conversation.on_change(lambda: None)
+        # free at once: the collector of cycles counts objects, and does not see how large the arrays are
+        row.conversation = row.agent = None
+        row.deliver = lambda output: None
         self._encoder.reset(rows=[row.index])
         self._decoder.reset(rows=[row.index])
         if self._turns is not None:

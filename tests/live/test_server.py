@@ -1,12 +1,14 @@
 """The server through its WebSocket: the codes, the agents, and what it does to clients that misbehave."""
 
 import contextlib
+import gc
 import json
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
+import weakref
 
 import numpy as np
 import pytest
@@ -409,6 +411,33 @@ def test_who_sends_faster_than_real_time_waits(serve, speech):
         end_turn(client)
         assert unpack_codes(collect(client)[MessageType.CODES]).shape[1] == 100
     assert server.count("speechtok_throttled_seconds_total") > 0
+
+
+def test_a_caller_who_left_leaves_nothing_behind(serve, speech):
+    server = serve()
+    alive: list[weakref.ref[object]] = []
+    make = server.live.agents.make
+
+    def remember(name, conversation):
+        alive.append(weakref.ref(conversation))
+        return make(name, conversation)
+
+    server.live.agents.make = remember
+    samples = pcm(speech(1.0))
+    gc.collect()
+    gc.disable()
+    try:
+        for agent in ("loopback", "repeat", "scripted"):
+            with server.connect(agent=agent) as client:
+                client.send(wire.pack_metadata({"type": "response.create"}))
+                client.send(audio_message(samples))
+                end_turn(client)
+                collect(client)
+        server.wait_for(lambda: server.live.engine.num_callers == 0)
+        server.wait_for(lambda: all(reference() is None for reference in alive))
+    finally:
+        gc.enable()
+    assert len(alive) == 3
 
 
 def test_callers_are_told_when_the_server_shuts_down(serve):
