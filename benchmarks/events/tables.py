@@ -39,19 +39,25 @@ def overlap_table(row: dict[str, float]) -> str:
 
 
 def turn_table(name: str, rows: list[dict[str, Any]]) -> str:
-    """Turns cut off by the policy and by timers of the same mean delay."""
+    """Turns cut off by the policies and by timers of the same mean delay."""
     timers = list(rows[0]["timers"])
     lines = [
-        f"| turns cut off, {name} | mean delay, ms | speechtok | " + " | ".join(f"timer: {t}" for t in timers) + " |",
-        "|---|---|---|" + "---|" * len(timers),
+        f"| {name}: delay wanted, ms | threshold | shortest and longest silence, ms | mean delay, ms | cut off | "
+        + " | ".join(f"timer, {t}" for t in timers)
+        + " |",
+        "|---|---|---|---|---|" + "---|" * len(timers),
     ]
     for row in rows:
-        cells = [f"{100 * row['timers'][t]['cut_off']:.1f} %" for t in timers]
-        lines.append(
-            f"| {1000 * row['wanted']:.0f} ms | {1000 * row['delay']:.0f} | {100 * row['cut_off']:.1f} % | "
-            + " | ".join(cells)
-            + " |"
-        )
+        policy = row["policy"]
+        cells = [
+            f"{1000 * row['wanted']:.0f}",
+            f"{policy['threshold']:.2f}",
+            f"{20 * policy['min_delay']}, {20 * policy['max_delay']}",
+            f"{1000 * row['delay']:.0f}",
+            f"**{100 * row['cut_off']:.1f} %**",
+            *(f"{100 * row['timers'][t]['cut_off']:.1f} %" for t in timers),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -164,6 +164,8 @@ def check_fields(module: str, words: list[str]) -> None:
         from examples.speech_lm.config import load_config as load
     elif module == "training.teachers.pretrain":
         from training.teachers.pretrain.config import load_config as load
+    elif module == "training.events":
+        from training.events.config import load_config as load
     else:
         from training.config import load_config as load
     load(config, [*overrides, *(() if any(o.startswith("data=") for o in overrides) else ["data=DIR"])])

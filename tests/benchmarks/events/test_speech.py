@@ -56,6 +56,7 @@ def test_the_tables_hold_every_figure():
     scores = {"auc": 0.91234, "f1": 0.8, "f1_chosen": 0.85, "threshold": 0.4}
     row = {
         "wanted": 0.2,
+        "policy": {"threshold": 0.35, "min_delay": 5, "max_delay": 40},
         "delay": 0.213,
         "cut_off": 0.25,
         "timers": {"alignment": {"cut_off": 0.5, "more": [0.2, 0.3]}},
@@ -70,5 +71,5 @@ def test_the_tables_hold_every_figure():
             "price": {"whole": 1.5},
         }
     )
-    for figure in ("0.9123", "0.800", "0.850", "213", "25.0 %", "50.0 %", "1.5"):
+    for figure in ("0.9123", "0.800", "0.850", "0.35", "100, 800", "213", "25.0 %", "50.0 %", "1.5"):
         assert figure in text
