@@ -33,7 +33,7 @@ export function stressInput() {
     phase = (phase + step) >>> 0;
     const arc = (phase >>> 16) & 0x7fff;
     const value = shift(arc * (0x8000 - arc), 5);
-    put(phase >>> 31 ? -value : value);
+    put(phase >>> 31 ? 0 - value : value); // not -0
   }
   for (let i = 0; i < 16_000; i++) put(i < 8_000 ? FULL_SCALE / 2 : 1 - FULL_SCALE);
   for (let i = 0; i < 16_000; i++) put(i % 997 ? 0 : FULL_SCALE);

@@ -200,6 +200,42 @@ static void product_generic(const int8_t *x, int64_t stride, int64_t rows, int64
     default: product_simd128_rows(x, stride, 4, groups, tile, sums);
     }
 }
+#elif defined(__wasm__)
+/* Without vectors, one product of 64 bits is that of a weight with two rows. Their sums are less than 2**31: the upper
+ * one is found by subtracting the lower one. */
+static void product_generic(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
+                            const int32_t *offset, int32_t *sums) {
+    (void)offset;
+    enum { PART = 64 }; /* groups whose levels stay in the cache */
+    uint64_t pairs[ROWS / 2][4 * PART];
+    for (int64_t start = 0; start < groups; start += PART) {
+        const int some = (int)(groups - start < PART ? groups - start : PART);
+        for (int m = 0; m < rows; m += 2)
+            for (int k = 0; k < 4 * some; k++) {
+                const int8_t *v = x + m * stride + 4 * start + k;
+                const int64_t upper = m + 1 < rows ? v[stride] : 0;
+                pairs[m / 2][k] = (uint64_t)(int64_t)*v + ((uint64_t)upper << 32);
+            }
+        for (int m = 0; m < rows; m += 2)
+            for (int n = 0; n < TILE; n += 2) {
+                const int8_t *w = tile + 4 * (start * TILE + n);
+                uint64_t sum[2] = {0, 0};
+                for (int g = 0; g < some; g++, w += 4 * TILE)
+                    for (int i = 0; i < 4; i++) {
+                        const uint64_t pair = pairs[m / 2][4 * g + i];
+                        sum[0] += (uint64_t)(int64_t)w[i] * pair;
+                        sum[1] += (uint64_t)(int64_t)w[4 + i] * pair;
+                    }
+                for (int i = 0; i < 2; i++) {
+                    const int32_t lower = (int32_t)(uint32_t)sum[i];
+                    const int32_t upper = (int32_t)(uint32_t)((sum[i] - (uint64_t)(int64_t)lower) >> 32);
+                    int32_t *to = sums + m * TILE + n + i;
+                    to[0] = (start ? to[0] : 0) + lower;
+                    if (m + 1 < rows) to[TILE] = (start ? to[TILE] : 0) + upper;
+                }
+            }
+    }
+}
 #else
 static void product_generic(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
                             const int32_t *offset, int32_t *sums) {
