@@ -29,7 +29,7 @@ from speechtok.nn.native.library import is_faster
 from speechtok.nn.native.steps import NativeDecoder, NativeEncoder
 from speechtok.nn.quantizer import ResidualQuantizer
 from speechtok.nn.skip_init import SkipInit
-from speechtok.nn.state import pack_state, unpack_state
+from speechtok.nn.state import Joined, pack_state, unpack_state
 from speechtok.nn.weight_cache import WeightCache
 from speechtok.streaming import Stream
 from speechtok.tokenizer import Tokenizer
@@ -83,7 +83,7 @@ class ConvNeXtTokenizer(Tokenizer):
             window_length=c.window_length,
             latent_dim=c.latent_dim,
         )
-        self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim, c.semantic_dim)
+        self.quantizer = ResidualQuantizer(c.num_codebooks, c.codebook_size, c.latent_dim, c.semantic_dim, c.hold)
         self.decoder = _make_decoder(c)
         self._native_encoder = NativeCache(NativeEncoder)
         self._native_decoder = NativeCache(NativeDecoder)
@@ -191,8 +191,8 @@ class ConvNeXtTokenizer(Tokenizer):
         return Stream(self, int(batch_size), num_codebooks, sample_rate)
 
     def encoder_state(self, batch_size: int) -> State:
-        """State of the encoder before the first sample: one tensor."""
-        return (pack_state(self.encoder.initial_state(batch_size)),)
+        """State of encoder and quantizer before the first sample: one tensor."""
+        return (pack_state(Joined(self.encoder, self.quantizer).initial_state(batch_size)),)
 
     def decoder_state(self, batch_size: int) -> State:
         """State of the decoder before the first frame: one tensor."""
@@ -228,8 +228,11 @@ class ConvNeXtTokenizer(Tokenizer):
                 if native is not None:
                     some, packed = native(signal, packed, num_codebooks)
                 else:
-                    latent, unpacked = self.encoder(signal, unpack_state(packed, self.encoder))
-                    some, packed = self.quantizer.encode(latent, num_codebooks), pack_state(unpacked)
+                    both = unpack_state(packed, Joined(self.encoder, self.quantizer))
+                    split = len(self.encoder.initial_state(0))
+                    latent, unpacked = self.encoder(signal, both[:split])
+                    some, past = self.quantizer.encode_frames(latent, num_codebooks, both[split:])
+                    packed = pack_state((*unpacked, *past))
                 codes[:rows, :, start : start + count] = some
         return codes, (packed,)
 

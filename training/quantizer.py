@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechtok.nn.quantizer import first_argmax
+from speechtok.nn.quantizer import first_argmax, hold_codes
 from training.distributed import World
 
 
@@ -46,6 +46,7 @@ class TrainingQuantizer(nn.Module):
         decay: decay of the moving averages.
         dead_threshold: usage below which a vector is replaced, as a share of even usage.
         dropout: share of the rows that use a random prefix of the codebooks.
+        hold: as in :class:`speechtok.nn.quantizer.ResidualQuantizer`.
     """
 
     codebooks: Tensor
@@ -62,10 +63,11 @@ class TrainingQuantizer(nn.Module):
         decay: float = 0.98,
         dead_threshold: float = 0.1,
         dropout: float = 0.5,
+        hold: float = 0.0,
     ) -> None:
         super().__init__()
         self.semantic_dim, self.frames_per_step = semantic_dim, frames_per_step
-        self.decay, self.dropout = decay, dropout
+        self.decay, self.dropout, self.hold = decay, dropout, hold
         # frames per step and vector with even usage, times the threshold
         self.dead_count = dead_threshold * frames_per_step / codebook_size
         # (Q, N, D), as in speechtok.nn.quantizer
@@ -147,7 +149,7 @@ class TrainingQuantizer(nn.Module):
         for stage, codebook in enumerate(self.codebooks):
             uses = (used > stage)[:, None]
             frames = self._stage_input(residual.detach().flatten(0, 1), stage)
-            code = nearest(frames, codebook[:, : frames.shape[1]]).view(len(latent), -1)
+            code = self._choose(frames.view(*latent.shape[:2], -1), codebook[:, : frames.shape[1]], stage)
             chosen = codebook[code]
             distance = distance + (self._stage_input(residual - chosen, stage).square().sum(2) * uses).sum()
             residual = self._residual(residual, chosen, stage)
@@ -199,6 +201,15 @@ class TrainingQuantizer(nn.Module):
         """The dimensions of ``(…, D)`` that a stage compares. In later stages, semantic dimensions are 0."""
         return residual[..., : self.semantic_dim] if self.semantic_dim and not stage else residual
 
+    def _choose(self, frames: Tensor, vectors: Tensor, stage: int) -> Tensor:
+        """Codes of ``(B, T, D)``: the nearest of the vectors, ``(N, D)``, or in stage 0 the one that is held."""
+        scores = negative_distances(frames.flatten(0, 1), vectors)
+        code = first_argmax(scores).view(frames.shape[:2])
+        if not stage and self.hold:
+            past = frames.new_zeros(len(frames), 2)
+            code, _ = hold_codes(scores.view(*frames.shape[:2], -1), code, self.hold / 2, past)
+        return code
+
     def _residual(self, residual: Tensor, chosen: Tensor, stage: int) -> Tensor:
         """Input of the next stage, ``(…, D)``."""
         rest = residual - chosen
@@ -224,5 +235,10 @@ class TrainingQuantizer(nn.Module):
 
 def nearest(frames: Tensor, codebook: Tensor) -> Tensor:
     """Index of the codebook vector, of ``(N, D)``, nearest to each of ``(M, D)``, int64 ``(M,)``."""
+    return first_argmax(negative_distances(frames, codebook))
+
+
+def negative_distances(frames: Tensor, codebook: Tensor) -> Tensor:
+    """Minus half the squared distance of ``(M, D)`` from ``(N, D)``, ``(M, N)``, but for a number of each frame."""
     # |f - c|² = |f|² - 2 (f·c - |c|² / 2), and |f|² is the same for every c
-    return first_argmax(torch.addmm(codebook.square().sum(1) / -2, frames, codebook.T))
+    return torch.addmm(codebook.square().sum(1) / -2, frames, codebook.T)

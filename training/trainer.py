@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from speechtok.config import ConvNeXtConfig
 from speechtok.convnext import ConvNeXtTokenizer
 from speechtok.errors import ConfigError
 from speechtok.loaders import build
+from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.noise import PERIOD
 from speechtok.seanet import SEANetTokenizer
 from training.adversary import Adversary
@@ -127,6 +128,7 @@ class Trainer:
             config.quantizer.decay,
             config.quantizer.dead_threshold,
             config.quantizer.dropout,
+            model.hold if isinstance(model, ConvNeXtConfig) else 0.0,
         ).to(self.device)
         self.reconstruction = ReconstructionLoss(model.sample_rate, config.loss.phase_limit).to(self.device)
         self.energy_distance = EnergyDistance(model.sample_rate).to(self.device) if config.two_decodings else None
@@ -172,21 +174,31 @@ class Trainer:
         self._graphed_update = CUDAGraphed(self._update) if graphed else self._update
 
     def grow(self, tokenizer: ConvNeXtTokenizer | SEANetTokenizer) -> ConvNeXtTokenizer | SEANetTokenizer:
-        """In a stage, give the trained half what the config has and it lacks: noise in a decoder, longer filters.
+        """In a stage, give the trained half what the config has and it lacks.
 
-        The larger tokenizer starts where the smaller one is: noise at -60 dB, and filters that are 0 further back.
+        A decoder may get noise, an encoder longer filters, more blocks at the frame rate, and another ``hold``. The
+        larger tokenizer starts where the smaller one is: noise at -60 dB, filters that are 0 further back, and blocks
+        that add 0.
         """
         only, model = self.config.train_only, self.config.model
         if not only or not isinstance(tokenizer, ConvNeXtTokenizer) or not isinstance(model, ConvNeXtConfig):
             return tokenizer
-        config, kernel_size = tokenizer.config, model.encoder.kernel_size
+        config = tokenizer.config
         if only == "decoder" and not config.noise_bands:
             config = dataclasses.replace(config, noise_bands=model.noise_bands)
-        if only == "encoder" and config.encoder.kernel_size < kernel_size:
-            config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, kernel_size=kernel_size))
+        if only == "encoder":
+            sizes = {
+                name: max(getattr(config.encoder, name), getattr(model.encoder, name))
+                for name in ("kernel_size", "frame_depth")
+            }
+            config = dataclasses.replace(config, hold=model.hold, encoder=dataclasses.replace(config.encoder, **sizes))
         if config == tokenizer.config:
             return tokenizer
         grown = ConvNeXtTokenizer(config)
+        for block in list(grown.encoder.frame_blocks.blocks)[tokenizer.config.encoder.frame_depth :]:
+            contract = cast(CausalConvNeXtBlock, block).contract
+            nn.init.zeros_(contract.weight)
+            nn.init.zeros_(contract.bias)
         state = grown.state_dict()
         for name, weight in tokenizer.state_dict().items():
             state[name][: len(weight)].copy_(weight)

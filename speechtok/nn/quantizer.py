@@ -1,5 +1,6 @@
 """Residual vector quantization at inference."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +17,10 @@ are compared with the query; two divided by their scale; and their squared norms
 """
 
 
+HOLD_FRAMES = 32
+"""Frames after which codebook 0 takes the nearest vector, whatever it held."""
+
+
 class ResidualQuantizer(nn.Module):
     """Residual vector quantizer (Zeghidour et al. 2021, SoundStream, arXiv 2107.03312, algorithm 1).
 
@@ -26,26 +31,53 @@ class ResidualQuantizer(nn.Module):
     With a ``semantic_dim``, codebook 0 compares only the first ``semantic_dim`` dimensions of the latent. The other
     codebooks compare the remaining dimensions, from which codebook 0 subtracts the mean for its code.
 
+    With a ``hold``, codebook 0 keeps the code of the frame before unless another vector is nearer by more than that, so
+    that its codes change where the speech does, and less often in noise. Every :data:`HOLD_FRAMES` frames it takes the
+    nearest vector whatever came before, so a code depends on a bounded past.
+
     Args:
         num_codebooks: number of codebooks ``Q``.
         codebook_size: vectors ``N`` of each codebook.
         dim: width ``D`` of latent and vectors.
         semantic_dim: see above; if 0, all codebooks compare all dimensions.
+        hold: see above, a squared distance; 0 for none.
     """
 
     codebooks: Tensor
 
-    def __init__(self, num_codebooks: int, codebook_size: int, dim: int, semantic_dim: int = 0) -> None:
+    def __init__(
+        self, num_codebooks: int, codebook_size: int, dim: int, semantic_dim: int = 0, hold: float = 0.0
+    ) -> None:
         super().__init__()
-        self.semantic_dim = semantic_dim
+        self.semantic_dim, self.hold = semantic_dim, float(hold)
         self.register_buffer("codebooks", torch.empty(num_codebooks, codebook_size, dim))
         nn.init.normal_(self.codebooks)
         if semantic_dim:
             self.codebooks[1:, :, :semantic_dim] = 0.0  # later codebooks do not change the semantic dimensions
         self._prepared: WeightCache[list[Codebook]] = WeightCache()
 
+    def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
+        """State before the first frame: with a ``hold``, the number of the next frame and the last code."""
+        shape = batch_size, 2
+        return (torch.zeros(shape, dtype=torch.float32, device=self.codebooks.device),) if self.hold else ()
+
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
-        """``latent``: ``(B, T, D)``. Returns codes of the first ``num_codebooks`` codebooks, int64 ``(B, Q, T)``."""
+        """Encode from the first frame on; see :meth:`encode_frames`."""
+        return self.encode_frames(latent, num_codebooks, self.initial_state(latent.shape[0]))[0]
+
+    def encode_frames(
+        self, latent: Tensor, num_codebooks: int, state: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Encode frames that follow others.
+
+        Args:
+            latent: ``(B, T, D)``.
+            num_codebooks: codebooks ``Q`` to encode with, from the first.
+            state: before the first frame.
+
+        Returns:
+            Codes, int64 ``(B, Q, T)``, and the next state.
+        """
         residual = latent.flatten(0, 1)
         query, residual = residual[:, : self.semantic_dim or None], residual[:, self.semantic_dim :]
         codes = []
@@ -54,9 +86,14 @@ class ResidualQuantizer(nn.Module):
             # |r - c|² = |r|² - (2 r·c - |c|²), and |r|² is the same for every c
             scores = sums(query_levels, levels).float().mul_(scale.mul_(inverse_scale)).sub_(squared_norms)
             code = first_argmax(scores)
+            if state and not codes:
+                batch, frames = latent.shape[:2]
+                threshold = hold_threshold(self.hold, inverse_scale)
+                held, past = hold_codes(scores.view(batch, frames, -1), code.view(batch, frames), threshold, *state)
+                code, state = held.flatten(), (past,)
             query = residual = residual - vectors.index_select(0, code)
             codes.append(code)
-        return torch.stack(codes).view(num_codebooks, *latent.shape[:2]).transpose(0, 1)
+        return torch.stack(codes).view(num_codebooks, *latent.shape[:2]).transpose(0, 1), state
 
     def decode(self, codes: Tensor) -> Tensor:
         """``codes``: int64 ``(B, Q, T)``, any first ``Q`` codebooks. Returns their vectors' sums, ``(B, T, D)``."""
@@ -144,6 +181,41 @@ def sum_vectors(codebooks: Tensor, codes: Tensor) -> Tensor:
     for vectors in rest:  # always in this order: the bits depend on it
         latent = latent + vectors
     return latent
+
+
+def hold_threshold(hold: float, inverse_scale: Tensor) -> float:
+    """A squared distance as a difference of scores, which are squared distances between levels.
+
+    ``inverse_scale``: two divided by the scale of the levels.
+    """
+    return float(np.float32(hold * (float(inverse_scale) / 2) ** 2))
+
+
+def hold_codes(scores: Tensor, best: Tensor, threshold: float, past: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep the code of the frame before, unless the best one's score is higher by more than a threshold.
+
+    Args:
+        scores: of all codes, ``(B, T, N)``.
+        best: codes with the highest score, int64 ``(B, T)``.
+        threshold: see above.
+        past: number of the first frame, counted from the last one that was free to choose, and the code of the frame
+            before it: float32 ``(B, 2)``. What is out of range counts as 0.
+
+    Returns:
+        Codes, int64 ``(B, T)``, and ``past`` of the next frames.
+    """
+    frames, size = scores.shape[1:]
+    limits = torch.tensor([HOLD_FRAMES, size], device=past.device)
+    first, before = torch.where((past >= 0) & (past < limits), past, 0.0).long().unbind(1)
+    numbers = (first[:, None] + torch.arange(frames + 1, device=past.device)) % HOLD_FRAMES
+    best_scores, free = scores.gather(2, best[..., None])[..., 0], numbers[:, :-1] == 0
+    codes = best
+    for _ in range(min(frames, HOLD_FRAMES)):  # each round settles the next frame after every free one
+        kept = torch.cat([before[:, None], codes[:, :-1]], 1)
+        gain = best_scores - scores.gather(2, kept[..., None])[..., 0]
+        codes = torch.where(free | (gain > threshold), best, kept)
+    last = codes[:, -1] if frames else before
+    return codes, torch.stack([numbers[:, -1], last], 1).float()
 
 
 def first_argmax(scores: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 Modules take and return a state as a tuple of tensors with the batch first. Packed, it is one float32 tensor ``(B, n)``.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,17 @@ class Streaming(Protocol):
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """State at the start of a signal."""
+
+
+class Joined(NamedTuple):
+    """Two modules whose states follow each other."""
+
+    first: Streaming
+    second: Streaming
+
+    def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
+        """State at the start of a signal."""
+        return (*self.first.initial_state(batch_size), *self.second.initial_state(batch_size))
 
 
 def pack_state(state: tuple[Tensor, ...]) -> Tensor:

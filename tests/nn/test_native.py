@@ -15,7 +15,7 @@ from torch import nn
 from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, ConvNeXtTokenizer
 from speechtok.errors import InputError, StreamError, TokensError
 from speechtok.nn.native import NativeCache, NativeDecoder, NativeEncoder, library, threads, use_isa
-from speechtok.nn.state import pack_state, unpack_state
+from speechtok.nn.state import Joined, pack_state, unpack_state
 
 needs_library = pytest.mark.skipif(library.load_library() is None, reason="installed without its compiled library")
 ISAS = library.available_isas()
@@ -38,6 +38,7 @@ configs = st.builds(
     num_codebooks=st.integers(1, 3),
     codebook_size=st.sampled_from([2, 3, 64, 65, 200]),
     noise_bands=st.sampled_from([0, 3]),
+    hold=st.sampled_from([0.0, 0.01, 1e9]),
     encoder=stacks,
     decoder=stacks,
 )
@@ -69,15 +70,17 @@ def noise(tok: ConvNeXtTokenizer, batch: int, frames: int, seed: int = 0):
 
 def initial(tok: ConvNeXtTokenizer, batch: int = 1):
     """Packed states of encoder and decoder."""
-    return pack_state(tok.encoder.initial_state(batch)), pack_state(tok.decoder.initial_state(batch))
+    return *tok.encoder_state(batch), *tok.decoder_state(batch)
 
 
 @torch.no_grad()
 def with_modules(tok, x, states, num_codebooks):
-    latent, encoder_state = tok.encoder(x, unpack_state(states[0], tok.encoder))
-    codes = tok.quantizer.encode(latent, num_codebooks)
+    past = unpack_state(states[0], Joined(tok.encoder, tok.quantizer))
+    split = len(tok.encoder.initial_state(0))
+    latent, encoder_state = tok.encoder(x, past[:split])
+    codes, held = tok.quantizer.encode_frames(latent, num_codebooks, past[split:])
     audio, decoder_state = tok.decoder(tok.quantizer.decode(codes), unpack_state(states[1], tok.decoder))
-    return codes, audio, pack_state(encoder_state), pack_state(decoder_state)
+    return codes, audio, pack_state((*encoder_state, *held)), pack_state(decoder_state)
 
 
 def with_library(halves, x, states, num_codebooks):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from speechtok.nn.exact import to_levels
-from speechtok.nn.quantizer import ResidualQuantizer, first_argmax, sum_vectors
+from speechtok.nn.quantizer import HOLD_FRAMES, ResidualQuantizer, first_argmax, hold_codes, sum_vectors
 
 shapes = {
     "num_codebooks": st.integers(1, 5),
@@ -147,3 +147,77 @@ def test_codebooks_of_any_strides_give_the_same_vectors():
     for strided in (codebooks.transpose(0, 1).contiguous().transpose(0, 1), codebooks.repeat_interleave(2, 0)[::2]):
         assert not strided.is_contiguous()
         assert torch.equal(sum_vectors(strided, codes), expected)
+
+
+def held_one_by_one(scores: Tensor, threshold: float, number: int, before: int) -> tuple[list[int], tuple[int, int]]:
+    """The definition, frame by frame: ``scores`` of one row, ``(T, N)``."""
+    codes = []
+    for frame in scores:
+        best = int(first_argmax(frame[None]))
+        if number and not frame[best] - frame[before] > threshold:
+            best = before
+        codes.append(best)
+        number, before = (number + 1) % HOLD_FRAMES, best
+    return codes, (number, before)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    frames=st.integers(0, 100),
+    size=st.integers(2, 6),
+    threshold=st.sampled_from([0.0, 0.3, 1.0, 1e9]),
+    past=st.tuples(st.integers(0, HOLD_FRAMES - 1), st.integers(0, 1)),
+    seed=st.integers(0, 10_000),
+)
+def test_a_held_code_is_kept_until_another_is_better_by_the_threshold(batch, frames, size, threshold, past, seed):
+    scores = torch.randn(batch, frames, size, generator=torch.Generator().manual_seed(seed))
+    best = first_argmax(scores.flatten(0, 1)).view(batch, frames)
+    codes, next_past = hold_codes(scores, best, threshold, torch.tensor([past] * batch, dtype=torch.float32))
+    for row in range(batch):
+        expected, expected_past = held_one_by_one(scores[row], threshold, *past)
+        assert codes[row].tolist() == expected
+        assert tuple(next_past[row].tolist()) == expected_past
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    cuts=st.lists(st.integers(0, 90), max_size=5),
+    semantic_dim=st.sampled_from([0, 3]),
+    hold=st.sampled_from([0.1, 2.0, 1e9]),
+    seed=st.integers(0, 10_000),
+)
+def test_held_codes_of_pieces_are_those_of_the_whole(cuts, semantic_dim, hold, seed):
+    quantizer = ResidualQuantizer(3, 32, 8, semantic_dim, hold)
+    latent = latents(2, 90, 8, seed)
+    whole = quantizer.encode(latent, 3)
+    state, parts, ends = quantizer.initial_state(2), [], sorted({0, 90, *cuts})
+    for start, stop in zip(ends[:-1], ends[1:], strict=True):
+        codes, state = quantizer.encode_frames(latent[:, start:stop], 3, state)
+        parts.append(codes)
+    assert torch.equal(torch.cat(parts, 2), whole)
+
+
+def test_a_held_code_changes_only_for_a_vector_that_is_nearer_by_the_hold():
+    hold = 1.5
+    nearest, held = make(num_codebooks=1), ResidualQuantizer(1, 32, 8, 0, hold)
+    held.codebooks.copy_(nearest.codebooks)
+    latent = latents(1, 300, 8)
+    codes, free = held.encode(latent, 1)[0, 0], nearest.encode(latent, 1)[0, 0]
+    distances = (latent[0, :, None] - held.codebooks[0]).square().sum(2)
+    for t in range(1, 300):
+        gain = distances[t, codes[t - 1]] - distances[t, free[t]]
+        assert codes[t] in (free[t], codes[t - 1])
+        if t % HOLD_FRAMES == 0 or gain > hold + 0.2:  # vectors and latents are rounded, which moves the threshold
+            assert codes[t] == free[t]
+        elif gain < hold - 0.2:
+            assert codes[t] == codes[t - 1]
+    assert (codes[1:] != codes[:-1]).sum() < (free[1:] != free[:-1]).sum()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -1.0, 1e30, float("inf")])
+def test_a_hold_state_that_is_out_of_range_counts_as_the_start(bad):
+    quantizer = ResidualQuantizer(1, 32, 8, 0, 1.0)
+    latent = latents(1, 40, 8)
+    codes, _ = quantizer.encode_frames(latent, 1, (torch.full((1, 2), bad),))
+    assert torch.equal(codes, quantizer.encode(latent, 1))

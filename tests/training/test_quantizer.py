@@ -27,14 +27,15 @@ def update(quantizer: TrainingQuantizer, latent: torch.Tensor, step: int) -> tor
 
 
 def exported(quantizer: TrainingQuantizer) -> ResidualQuantizer:
-    inference = ResidualQuantizer(4, 32, 6, quantizer.semantic_dim)
+    inference = ResidualQuantizer(4, 32, 6, quantizer.semantic_dim, quantizer.hold)
     inference.codebooks.copy_(quantizer.codebooks)
     return inference
 
 
+@pytest.mark.parametrize("hold", [0.0, 1.0])
 @pytest.mark.parametrize("semantic_dim", [0, 2])
-def test_inference_gives_the_latents_and_nearly_all_codes_of_training(semantic_dim):
-    quantizer, latent = started(semantic_dim=semantic_dim)
+def test_inference_gives_the_latents_and_nearly_all_codes_of_training(semantic_dim, hold):
+    quantizer, latent = started(semantic_dim=semantic_dim, hold=hold)
     for step in range(5):
         update(quantizer, latent, step)
     quantized, _, _, codes = quantizer(latent, all_codebooks())

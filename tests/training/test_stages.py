@@ -167,3 +167,21 @@ def test_an_encoder_stage_lengthens_filters_and_starts_with_the_same_codes(encod
     shorter = encoder_stage | {"model": model | {"encoder": model["encoder"] | {"kernel_size": 5}}}
     with pytest.raises(ConfigError, match="expected equal configs"):
         trainer_of(config_of(shorter)).load_tokenizer(first)
+
+
+def test_an_encoder_stage_adds_blocks_and_a_hold_and_starts_with_the_same_latents(encoder_stage):
+    first = speechtok.load(encoder_stage["start_from"])
+    depth = first.config.encoder.frame_depth + 1
+    model = encoder_stage["model"]
+    deeper = model | {"encoder": model["encoder"] | {"frame_depth": depth}}
+    audio = torch.sin(torch.arange(8000) / 10) * 0.3
+    trainer = trainer_of(config_of(encoder_stage | {"model": deeper}))
+    trainer.load_tokenizer(first)
+    codes = first.encode(audio, 16_000).codes
+    assert torch.equal(trainer.tokenizer.encode(audio, 16_000).codes, codes)
+    values = encoder_stage | {"model": deeper | {"hold": 1e9}}
+    exported = speechtok.load(train(config_of(values, steps=3)))
+    assert (exported.config.encoder.frame_depth, exported.config.hold) == (depth, 1e9)
+    assert exported.encoder.frame_blocks.blocks[-1].contract.weight.any()
+    held = exported.encode(audio, 16_000).codes[0, 0]
+    assert (held[1:] == held[:-1]).sum() >= len(held) - 1 - len(held) // 32

@@ -90,6 +90,7 @@ class Quantizer(ctypes.Structure):
         ("dim", _Int),
         ("semantic_dim", _Int),
         ("codebooks", _Pointer),
+        ("hold", _Float),
     )
 
 

@@ -96,9 +96,10 @@ typedef struct { /* a codebook, as quantizer.ResidualQuantizer.encode uses it */
 typedef struct {
     int64_t num_codebooks, codebook_size, dim, semantic_dim;
     const Codebook *codebooks; /* [Q] */
+    float hold;                /* quantizer.hold_threshold; 0 for none */
 } Quantizer;
 
-typedef struct { /* its state: the samples before the first frame, then the states of the blocks */
+typedef struct { /* its state: the samples before the first frame, the states of the blocks, and with hold HOLD_STATE */
     int64_t state_size, patches_per_frame, patch_length, window_length, patch_depth, frame_depth;
     float gain;
     Linear embed, merge, project;
@@ -125,6 +126,9 @@ typedef struct { /* its state: half of the last piece, then the states of the bl
     Noise noise;
     Dequantizer dequantizer;
 } Decoder;
+
+#define HOLD_FRAMES 32 /* as in quantizer.py */
+#define HOLD_STATE 2   /* numbers that a state keeps of a Hold */
 
 /* Products of at most ROWS rows of levels, `stride` apart, with one tile of a matrix: integers [ROWS][TILE]. */
 typedef void (*Product)(const int8_t *x, int64_t stride, int64_t rows, int64_t groups, const int8_t *tile,
@@ -517,10 +521,30 @@ INLINE void blocks(BLOCKS_ARGUMENTS) {
     }
 }
 
-/* quantizer.ResidualQuantizer.encode: latent (M, D) to codes [M][Q]. */
-INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int64_t num_codebooks, int64_t *codes,
-                     float *residual, Workspace *work) {
-    const int64_t dim = q->dim - q->semantic_dim, size = q->codebook_size;
+/* Where quantizer.hold_codes is in a row of a batch. */
+typedef struct {
+    int64_t number; /* of the frame, counted from the last one that was free to choose */
+    int64_t before; /* code of the frame before */
+} Hold;
+
+/* A whole number of a state from 0 to size - 1. What is out of range counts as 0. */
+INLINE int64_t hold_number(const float *state, int64_t size) {
+    const float value = *(const volatile float *)state;
+    return value >= 0.0f && value < (float)size ? (int64_t)value : 0;
+}
+
+/* quantizer.hold_codes of one frame: its best code, or the code of the frame before. */
+INLINE int64_t hold_code(Hold *hold, float threshold, const float *scores, int64_t best) {
+    const int held = hold->number && !(scores[best] - scores[hold->before] > threshold);
+    hold->number = (hold->number + 1) % HOLD_FRAMES;
+    return hold->before = held ? hold->before : best;
+}
+
+/* quantizer.ResidualQuantizer.encode_frames: latent (B, T, D) to codes [B * T][Q]. `holds`, [B], and `scores`,
+ * [ROWS][N], belong to q->hold. */
+INLINE void quantize(const Quantizer *q, const float *latent, int64_t batch, int64_t frames, int64_t num_codebooks,
+                     int64_t *codes, float *residual, Hold *holds, float *scores, Workspace *work) {
+    const int64_t dim = q->dim - q->semantic_dim, size = q->codebook_size, rows = batch * frames;
     for (int64_t m = 0; m < rows; m++)
         copy(residual + m * dim, latent + m * q->dim + q->semantic_dim, dim);
     int32_t sums[ROWS * TILE];
@@ -554,6 +578,9 @@ INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int6
                         best_tile[i][n] = score > best[i][n] ? (int32_t)first : best_tile[i][n];
                         best[i][n] = score > best[i][n] ? score : best[i][n];
                     }
+                    if (q->hold > 0.0f && s == 0)
+                        for (int n = 0; n < count; n++)
+                            scores[i * size + first + n] = (float)sum[n] * row - squared_norms[n];
                 }
             }
             for (int64_t i = 0; i < some; i++) { /* the largest score; the first of equals */
@@ -564,6 +591,8 @@ INLINE void quantize(const Quantizer *q, const float *latent, int64_t rows, int6
                     if (best[i][n] > maximum || (best[i][n] == maximum && other < code))
                         code = other, maximum = best[i][n];
                 }
+                if (q->hold > 0.0f && s == 0)
+                    code = hold_code(holds + (m + i) / frames, q->hold, scores + i * size, code);
                 codes[(m + i) * num_codebooks + s] = code;
                 const float *vector = codebook->vectors.data + code * dim;
                 float *rest = residual + (m + i) * dim;
@@ -647,7 +676,8 @@ static int encoder_fits(const Encoder *e) {
            blocks_fit(e->frame_blocks, e->frame_depth, frame_dim, &state_size) &&
            linear_fits(&e->embed, e->window_length, patch_dim) &&
            linear_fits(&e->merge, e->patches_per_frame * patch_dim, frame_dim) &&
-           linear_fits(&e->project, frame_dim, e->quantizer.dim) && e->state_size == state_size;
+           linear_fits(&e->project, frame_dim, e->quantizer.dim) && e->quantizer.hold >= 0.0f &&
+           e->state_size == state_size + (e->quantizer.hold > 0.0f ? HOLD_STATE : 0);
 }
 
 static int decoder_fits(const Decoder *d) {
@@ -779,16 +809,21 @@ INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
         larger(larger(e->window_length, larger(dim, hidden)), larger(e->patches_per_frame * patch_dim, q->dim));
     Workspace work = {.isa = isa};
     if (allocate(&work, rows, inputs, dim, hidden)) return NO_MEMORY;
+    const int holding = q->hold > 0.0f;
     const int64_t values = multiply_add(batch, length, multiply_add(rows, patch_dim + frame_dim + 2 * q->dim, 0));
-    const int64_t bytes = multiply_add(8, multiply_add(frame_rows, num_codebooks, 1), multiply_add(4, values, 0));
+    const int64_t floats = multiply_add(1, values, holding ? ROWS * q->codebook_size : 0);
+    const int64_t whole = multiply_add(frame_rows, num_codebooks, multiply_add(2, holding ? batch : 0, 1));
+    const int64_t bytes = multiply_add(8, whole, multiply_add(4, floats, 0));
     float *signal = bytes < 0 ? NULL : malloc((size_t)bytes);
     if (!signal) {
         free(work.hidden);
         return NO_MEMORY;
     }
     float *patch = signal + batch * length, *frame = patch + rows * patch_dim, *latent = frame + rows * frame_dim;
-    float *residual = latent + frame_rows * q->dim, *end = residual + frame_rows * q->dim;
+    float *residual = latent + frame_rows * q->dim, *scores = residual + frame_rows * q->dim;
+    float *end = scores + (holding ? ROWS * q->codebook_size : 0);
     int64_t *found = (int64_t *)(end + (end - signal) % 2); /* aligned as malloc is */
+    Hold *holds = (Hold *)(found + frame_rows * num_codebooks);
     if (!e->state_size) state = next = signal;              /* their addresses may be null */
     for (int64_t b = 0; b < batch; b++) {
         float *x = signal + b * length;
@@ -805,7 +840,17 @@ INLINE int encode(ENCODE_ARGUMENTS, const Isa *isa) {
     isa->blocks(e->frame_blocks, e->frame_depth, frame, batch, frames, start ? NULL : state + frame_state,
                 next + frame_state, e->state_size, &work);
     isa->linear(&e->project, frame, frame_dim, frame_rows, 0, latent, &work);
-    quantize(q, latent, frame_rows, num_codebooks, found, residual, &work);
+    const int64_t hold_state = e->state_size - HOLD_STATE;
+    for (int64_t b = 0; holding && b < batch; b++) { /* a warm-up is free to choose at least once */
+        const float *past = state + b * e->state_size + hold_state;
+        holds[b].number = (hold_number(past, HOLD_FRAMES) + start) % HOLD_FRAMES;
+        holds[b].before = hold_number(past + 1, q->codebook_size);
+    }
+    quantize(q, latent, batch, frames, num_codebooks, found, residual, holds, scores, &work);
+    for (int64_t b = 0; holding && b < batch; b++) {
+        next[b * e->state_size + hold_state] = (float)holds[b].number;
+        next[b * e->state_size + hold_state + 1] = (float)holds[b].before;
+    }
     for (int64_t b = 0; b < batch; b++)
         for (int64_t t = first; t < stop; t++)
             for (int64_t s = 0; s < num_codebooks; s++)

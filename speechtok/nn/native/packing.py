@@ -18,12 +18,14 @@ from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.exact import ExactLinear
 from speechtok.nn.native import library
 from speechtok.nn.noise import GAIN_SCALE, PERIOD, BandNoise
-from speechtok.nn.quantizer import ResidualQuantizer
+from speechtok.nn.quantizer import HOLD_FRAMES, ResidualQuantizer, hold_threshold
 from speechtok.nn.skip_init import SkipInit
 from speechtok.nn.turns import OUTPUTS, TurnNetwork
 
 _TILE = 64
 """Outputs of a tile, as in ``native.c``."""
+_HOLD_STATE = 2
+"""Numbers that the state of a quantizer with a ``hold`` has."""
 
 
 class Packed(NamedTuple):
@@ -33,7 +35,7 @@ class Packed(NamedTuple):
         structure: :class:`library.Encoder` or :class:`library.Decoder`.
         hop_length: samples per frame.
         state_size: size of a packed state.
-        patch_field, frame_field: patches and frames before its own that an output of the blocks depends on.
+        patch_field, frame_field: patches and frames before its own that an output depends on.
         codebooks_shape: of the quantizer.
         memory: tensors and arrays that must live as long as the structure.
     """
@@ -68,6 +70,7 @@ def pack_encoder(encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer) -> Pack
     patch_dim, frame_dim, codebooks = _outputs(c.embed), _outputs(c.merge), pack.quantizer(quantizer)
     patch_blocks, frame_blocks = pack.blocks(c.patch_blocks, patch_dim), pack.blocks(c.frame_blocks, frame_dim)
     state_size = window_length - patch_length + patch_blocks.state_size + frame_blocks.state_size
+    state_size += _HOLD_STATE if codebooks.hold > 0 else 0
     structure = library.Encoder(
         state_size,
         patches,
@@ -88,7 +91,7 @@ def pack_encoder(encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer) -> Pack
         patches * patch_length,
         state_size,
         patch_blocks.receptive_field + -(-window_length // patch_length) - 1,
-        frame_blocks.receptive_field,
+        frame_blocks.receptive_field + (HOLD_FRAMES - 1 if codebooks.hold > 0 else 0),
         (codebooks.num_codebooks, codebooks.codebook_size, codebooks.dim),
         pack.memory,
     )
@@ -225,18 +228,21 @@ class _Packer:
         return _Stack(self._array(structures), len(structures), past * dim, past)
 
     def quantizer(self, quantizer: ResidualQuantizer) -> library.Quantizer:
-        semantic_dim = quantizer.semantic_dim
+        semantic_dim, hold = quantizer.semantic_dim, quantizer.hold
         num_codebooks, codebook_size, dim = _codebooks_shape(quantizer.codebooks, semantic_dim)
         structures: list[library.Codebook] = []
+        threshold = 0.0
         for vectors, levels, scale, squared_norms in quantizer.levels():
             compared = dim - semantic_dim if structures else semantic_dim or dim
             shapes = vectors.shape, levels.shape
             _check(shapes == ((codebook_size, dim - semantic_dim), (codebook_size, compared)), "the codebooks")
+            if not structures and hold:
+                threshold = hold_threshold(hold, scale)
             structures.append(
                 library.Codebook(self._matrix(levels), scale.item(), self.floats(squared_norms), self.floats(vectors))
             )
         _check(len(structures) == num_codebooks, "the codebooks")
-        return library.Quantizer(num_codebooks, codebook_size, dim, semantic_dim, self._array(structures))
+        return library.Quantizer(num_codebooks, codebook_size, dim, semantic_dim, self._array(structures), threshold)
 
     def dequantizer(self, quantizer: ResidualQuantizer) -> library.Dequantizer:
         codebooks = quantizer.codebooks

@@ -172,15 +172,15 @@ class NativeEncoder(_Steps):
     def agrees_with(self, encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer) -> bool:
         """Whether the modules give the same codes and states, to the bit, for a tone and several states."""
         batch = 2
-        expected_state = encoder.initial_state(batch)
-        state = pack_state(expected_state)
+        expected_state, past = encoder.initial_state(batch), quantizer.initial_state(batch)
+        state = pack_state((*expected_state, *past))
         for frames in _TRIAL_FRAMES:
             samples = batch * frames * self.hop_length
             waveform = torch.arange(samples, dtype=torch.float32, device="cpu").view(batch, -1).mul(0.7).sin() * 0.1
             codes, state = self(waveform, state, self.num_codebooks)
             latent, expected_state = encoder(waveform, expected_state)
-            expected = quantizer.encode(latent, self.num_codebooks)
-            if not torch.equal(codes, expected) or not torch.equal(state, pack_state(expected_state)):
+            expected, past = quantizer.encode_frames(latent, self.num_codebooks, past)
+            if not torch.equal(codes, expected) or not torch.equal(state, pack_state((*expected_state, *past))):
                 return False
         return True
 
