@@ -9,8 +9,8 @@ from speechtok.errors import ConfigError, quoted
 from speechtok.limits import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, MAX_HOP_LENGTH, MAX_SAMPLE_RATE
 from speechtok.mapping import choose_family, from_mapping, to_mapping
 
-MAX_HOLD = 1e9
-"""Largest ``hold``: more than any distance between latents that float16 weights can give."""
+MAX_HOLD = 2**24
+"""Largest ``hold``: float32 holds all whole numbers up to here."""
 _MAX_NOISE = 32_768
 """Largest product of ``noise_bands`` and ``patch_length``: the decoder keeps 800 times as many values."""
 
@@ -68,8 +68,8 @@ class ConvNeXtConfig:
         codebook_size: entries ``N`` of each codebook.
         noise_bands: frequency bands in which the decoder adds noise, from 2 kHz up; 0 for none.
         hold: codebook 0 keeps the code of the frame before unless another vector is nearer to the latent by more than
-            this squared distance; 0 to take the nearest vector (see
-            :class:`speechtok.nn.quantizer.ResidualQuantizer`).
+            this squared distance; 0 to take the nearest vector. Its unit is the squared level: codebook 0 is rounded to
+            whole levels, 127 of which are its largest value (see :class:`speechtok.nn.quantizer.ResidualQuantizer`).
         encoder: widths and depths of the encoder.
         decoder: widths and depths of the decoder.
     """
@@ -84,7 +84,7 @@ class ConvNeXtConfig:
     num_codebooks: int = 8
     codebook_size: int = 1024
     noise_bands: int = field(default=0, metadata={"absent": 0})
-    hold: float = field(default=0.0, metadata={"absent": 0.0})
+    hold: int = field(default=0, metadata={"absent": 0})
     encoder: ConvNeXtStackConfig = field(default_factory=ConvNeXtStackConfig)
     decoder: ConvNeXtStackConfig = field(default_factory=ConvNeXtStackConfig)
 
@@ -98,7 +98,7 @@ class ConvNeXtConfig:
         _check_whole("num_codebooks", self.num_codebooks, 1, MAX_CODEBOOKS)
         _check_whole("codebook_size", self.codebook_size, 2, MAX_CODEBOOK_SIZE)
         _check_whole("noise_bands", self.noise_bands, 0, 256)
-        _check_hold(self.hold)
+        _check_whole("hold", self.hold, 0, MAX_HOLD)
         for name in ("encoder", "decoder"):
             if not isinstance(getattr(self, name), ConvNeXtStackConfig):
                 raise ConfigError(f"{name} is {quoted(getattr(self, name))}; expected a ConvNeXtStackConfig")
@@ -137,7 +137,7 @@ class ConvNeXtConfig:
             "semantic_dim": self.semantic_dim,
             "num_codebooks": self.num_codebooks,
             "codebook_size": self.codebook_size,
-            **({"hold": float(self.hold)} if self.hold else {}),
+            **({"hold": self.hold} if self.hold else {}),
             "encoder": _stack_dict(self.encoder),
         }
 
@@ -164,12 +164,6 @@ class ConvNeXtConfig:
         A field that was added in a later version is left out if its value stands for the behaviour before.
         """
         return to_mapping(self)
-
-
-def _check_hold(hold: float) -> None:
-    real = isinstance(hold, (int, float)) and not isinstance(hold, bool)
-    if not real or not 0 <= hold <= MAX_HOLD:
-        raise ConfigError(f"hold is {quoted(hold)}; expected a squared distance from 0 to {MAX_HOLD:g}")
 
 
 def _stack_dict(stack: ConvNeXtStackConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechtok.nn.exact import weight_levels
 from speechtok.nn.quantizer import first_argmax, hold_codes
 from training.distributed import World
 
@@ -63,7 +64,7 @@ class TrainingQuantizer(nn.Module):
         decay: float = 0.98,
         dead_threshold: float = 0.1,
         dropout: float = 0.5,
-        hold: float = 0.0,
+        hold: int = 0,
     ) -> None:
         super().__init__()
         self.semantic_dim, self.frames_per_step = semantic_dim, frames_per_step
@@ -207,7 +208,9 @@ class TrainingQuantizer(nn.Module):
         code = first_argmax(scores).view(frames.shape[:2])
         if not stage and self.hold:
             past = frames.new_zeros(len(frames), 2)
-            code, _ = hold_codes(scores.view(*frames.shape[:2], -1), code, self.hold / 2, past)
+            scale = weight_levels(vectors, one_scale=True)[1][0]  # the scores are half of those of levels, and unscaled
+            threshold = self.hold * scale.square() / 2
+            code, _ = hold_codes(scores.view(*frames.shape[:2], -1), code, threshold, past)
         return code
 
     def _residual(self, residual: Tensor, chosen: Tensor, stage: int) -> Tensor:

@@ -128,7 +128,7 @@ class Trainer:
             config.quantizer.decay,
             config.quantizer.dead_threshold,
             config.quantizer.dropout,
-            model.hold if isinstance(model, ConvNeXtConfig) else 0.0,
+            model.hold if isinstance(model, ConvNeXtConfig) else 0,
         ).to(self.device)
         self.reconstruction = ReconstructionLoss(model.sample_rate, config.loss.phase_limit).to(self.device)
         self.energy_distance = EnergyDistance(model.sample_rate).to(self.device) if config.two_decodings else None

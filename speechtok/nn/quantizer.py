@@ -1,6 +1,5 @@
 """Residual vector quantization at inference."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,16 +39,16 @@ class ResidualQuantizer(nn.Module):
         codebook_size: vectors ``N`` of each codebook.
         dim: width ``D`` of latent and vectors.
         semantic_dim: see above; if 0, all codebooks compare all dimensions.
-        hold: see above, a squared distance; 0 for none.
+        hold: see above, a squared distance in squared levels; 0 for none.
     """
 
     codebooks: Tensor
 
     def __init__(
-        self, num_codebooks: int, codebook_size: int, dim: int, semantic_dim: int = 0, hold: float = 0.0
+        self, num_codebooks: int, codebook_size: int, dim: int, semantic_dim: int = 0, hold: int = 0
     ) -> None:
         super().__init__()
-        self.semantic_dim, self.hold = semantic_dim, float(hold)
+        self.semantic_dim, self.hold = semantic_dim, hold
         self.register_buffer("codebooks", torch.empty(num_codebooks, codebook_size, dim))
         nn.init.normal_(self.codebooks)
         if semantic_dim:
@@ -88,8 +87,7 @@ class ResidualQuantizer(nn.Module):
             code = first_argmax(scores)
             if state and not codes:
                 batch, frames = latent.shape[:2]
-                threshold = hold_threshold(self.hold, inverse_scale)
-                held, past = hold_codes(scores.view(batch, frames, -1), code.view(batch, frames), threshold, *state)
+                held, past = hold_codes(scores.view(batch, frames, -1), code.view(batch, frames), self.hold, *state)
                 code, state = held.flatten(), (past,)
             query = residual = residual - vectors.index_select(0, code)
             codes.append(code)
@@ -183,15 +181,7 @@ def sum_vectors(codebooks: Tensor, codes: Tensor) -> Tensor:
     return latent
 
 
-def hold_threshold(hold: float, inverse_scale: Tensor) -> float:
-    """A squared distance as a difference of scores, which are squared distances between levels.
-
-    ``inverse_scale``: two divided by the scale of the levels.
-    """
-    return float(np.float32(hold * (float(inverse_scale) / 2) ** 2))
-
-
-def hold_codes(scores: Tensor, best: Tensor, threshold: float, past: Tensor) -> tuple[Tensor, Tensor]:
+def hold_codes(scores: Tensor, best: Tensor, threshold: float | Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     """Keep the code of the frame before, unless the best one's score is higher by more than a threshold.
 
     Args:

@@ -179,9 +179,9 @@ def test_an_encoder_stage_adds_blocks_and_a_hold_and_starts_with_the_same_latent
     trainer.load_tokenizer(first)
     codes = first.encode(audio, 16_000).codes
     assert torch.equal(trainer.tokenizer.encode(audio, 16_000).codes, codes)
-    values = encoder_stage | {"model": deeper | {"hold": 1e9}}
+    values = encoder_stage | {"model": deeper | {"hold": 2**24}}
     exported = speechtok.load(train(config_of(values, steps=3)))
-    assert (exported.config.encoder.frame_depth, exported.config.hold) == (depth, 1e9)
+    assert (exported.config.encoder.frame_depth, exported.config.hold) == (depth, 2**24)
     assert exported.encoder.frame_blocks.blocks[-1].contract.weight.any()
     held = exported.encode(audio, 16_000).codes[0, 0]
     assert (held[1:] == held[:-1]).sum() >= len(held) - 1 - len(held) // 32

@@ -25,7 +25,7 @@ static const Field fields[] = {
     FIELD(Config, patch_length, 1, 65536, 80),       FIELD(Config, window_length, 1, 65536, 320),
     FIELD(Config, latent_dim, 1, 65536, 64),         FIELD(Config, semantic_dim, 0, 65535, 0),
     FIELD(Config, num_codebooks, 1, 1024, 8),        FIELD(Config, codebook_size, 2, 32768, 1024),
-    FIELD(Config, noise_bands, 0, 256, 0)};
+    FIELD(Config, noise_bands, 0, 256, 0),           FIELD(Config, hold, 0, 16777216, 0)};
 enum { NUM_STACK_FIELDS = sizeof stack_fields / sizeof *stack_fields, NUM_FIELDS = sizeof fields / sizeof *fields };
 
 static int64_t *at(void *values, const Field *field) { return (int64_t *)((char *)values + field->offset); }
@@ -116,14 +116,15 @@ static void describe_stack(const StackConfig *s, char text[MAX_DESCRIPTION / 2])
 }
 
 void st_describe_codes(const Config *c, char text[MAX_DESCRIPTION]) {
-    char stack[MAX_DESCRIPTION / 2];
+    char stack[MAX_DESCRIPTION / 2], hold[32] = "";
     describe_stack(&c->encoder, stack);
+    if (c->hold) snprintf(hold, sizeof hold, "\"hold\": %" PRId64 ", ", c->hold);
     snprintf(text, MAX_DESCRIPTION,
              "{\"codes\": {\"codebook_size\": %" PRId64
-             ", \"encoder\": %s, \"family\": \"convnext\", \"hop_length\": %" PRId64 ", \"latent_dim\": %" PRId64
+             ", \"encoder\": %s, \"family\": \"convnext\", %s\"hop_length\": %" PRId64 ", \"latent_dim\": %" PRId64
              ", \"num_codebooks\": %" PRId64 ", \"patch_length\": %" PRId64 ", \"sample_rate\": %" PRId64
              ", \"semantic_dim\": %" PRId64 ", \"window_length\": %" PRId64 "}}",
-             c->codebook_size, stack, c->hop_length, c->latent_dim, c->num_codebooks, c->patch_length, c->sample_rate,
+             c->codebook_size, stack, hold, c->hop_length, c->latent_dim, c->num_codebooks, c->patch_length, c->sample_rate,
              c->semantic_dim, c->window_length);
 }
 

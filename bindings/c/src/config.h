@@ -12,7 +12,7 @@ typedef struct {
 
 typedef struct {
     int64_t sample_rate, hop_length, patch_length, window_length, latent_dim, semantic_dim, num_codebooks,
-        codebook_size, noise_bands;
+        codebook_size, noise_bands, hold;
     StackConfig encoder, decoder;
     char fingerprint[MAX_FINGERPRINT + 1], decoder_fingerprint[MAX_FINGERPRINT + 1];
 } Config;

@@ -161,7 +161,9 @@ static void pack_encoder(Packer *pack) {
     const float *vectors = st_weight(pack->checkpoint, "quantizer.codebooks");
     for (int64_t q = 0; q < c->num_codebooks && !pack->failed; q++)
         codebooks[q] = pack_codebook(pack, vectors + q * c->codebook_size * c->latent_dim, q);
-    e->quantizer = (Quantizer){c->num_codebooks, c->codebook_size, c->latent_dim, c->semantic_dim, codebooks};
+    e->quantizer = (Quantizer){c->num_codebooks, c->codebook_size, c->latent_dim, c->semantic_dim, codebooks,
+                               (float)c->hold};
+    e->state_size += c->hold ? HOLD_STATE : 0;
 }
 
 static speechtok_status pack_noise(Packer *pack) {

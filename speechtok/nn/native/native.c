@@ -96,7 +96,7 @@ typedef struct { /* a codebook, as quantizer.ResidualQuantizer.encode uses it */
 typedef struct {
     int64_t num_codebooks, codebook_size, dim, semantic_dim;
     const Codebook *codebooks; /* [Q] */
-    float hold;                /* quantizer.hold_threshold; 0 for none */
+    float hold;                /* of codebook 0; 0 for none */
 } Quantizer;
 
 typedef struct { /* its state: the samples before the first frame, the states of the blocks, and with hold HOLD_STATE */

@@ -18,7 +18,7 @@ from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.exact import ExactLinear
 from speechtok.nn.native import library
 from speechtok.nn.noise import GAIN_SCALE, PERIOD, BandNoise
-from speechtok.nn.quantizer import HOLD_FRAMES, ResidualQuantizer, hold_threshold
+from speechtok.nn.quantizer import HOLD_FRAMES, ResidualQuantizer
 from speechtok.nn.skip_init import SkipInit
 from speechtok.nn.turns import OUTPUTS, TurnNetwork
 
@@ -231,18 +231,15 @@ class _Packer:
         semantic_dim, hold = quantizer.semantic_dim, quantizer.hold
         num_codebooks, codebook_size, dim = _codebooks_shape(quantizer.codebooks, semantic_dim)
         structures: list[library.Codebook] = []
-        threshold = 0.0
         for vectors, levels, scale, squared_norms in quantizer.levels():
             compared = dim - semantic_dim if structures else semantic_dim or dim
             shapes = vectors.shape, levels.shape
             _check(shapes == ((codebook_size, dim - semantic_dim), (codebook_size, compared)), "the codebooks")
-            if not structures and hold:
-                threshold = hold_threshold(hold, scale)
             structures.append(
                 library.Codebook(self._matrix(levels), scale.item(), self.floats(squared_norms), self.floats(vectors))
             )
         _check(len(structures) == num_codebooks, "the codebooks")
-        return library.Quantizer(num_codebooks, codebook_size, dim, semantic_dim, self._array(structures), threshold)
+        return library.Quantizer(num_codebooks, codebook_size, dim, semantic_dim, self._array(structures), hold)
 
     def dequantizer(self, quantizer: ResidualQuantizer) -> library.Dequantizer:
         codebooks = quantizer.codebooks
