@@ -22,6 +22,7 @@ RANDOM = ConvNeXtConfig(
     num_codebooks=3,
     codebook_size=40,
     noise_bands=5,
+    hold=3_000,
     encoder=ConvNeXtStackConfig(patch_dim=16, patch_depth=1, frame_dim=40, frame_depth=2, kernel_size=3),
     decoder=ConvNeXtStackConfig(patch_dim=24, patch_depth=1, frame_dim=32, frame_depth=1, kernel_size=5),
 )

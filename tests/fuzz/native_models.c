@@ -129,7 +129,8 @@ static Model new_model(void) {
     for (int64_t s = 0; s < q; s++)
         codebooks[s] = (Codebook){matrix(s || !semantic ? latent - semantic : semantic, size), value(wild, 0.5f),
                                   floats(size, wild, 100.0f), floats(size * (latent - semantic), wild, 1.0f)};
-    e->quantizer = (Quantizer){q, size, latent, semantic, codebooks};
+    e->quantizer = (Quantizer){q, size, latent, semantic, codebooks, chance(50) ? (float)between(1, 1000) : 0.0f};
+    e->state_size += e->quantizer.hold > 0.0f ? HOLD_STATE : 0;
     Decoder *d = &m.decoder;
     const int64_t bands = chance(40) ? between(1, 3) : 0, period = between(1, 9);
     d->state_size = patch_length + (bands > 0);
@@ -297,7 +298,7 @@ static void damage(Model *m) {
     Encoder *e = &m->encoder;
     Decoder *d = &m->decoder;
     Codebook *codebook = (Codebook *)e->quantizer.codebooks + between(0, larger(1, e->quantizer.num_codebooks) - 1);
-    switch (between(0, 27)) {
+    switch (between(0, 28)) {
     case 0: change(&e->state_size); break;
     case 1: change(&e->patches_per_frame); break;
     case 2: change(&e->patch_length); break;
@@ -325,6 +326,7 @@ static void damage(Model *m) {
     case 24: change(chance(50) ? &d->noise.bands : &d->noise.period); break;
     case 25: shrink_floats(chance(50) ? &d->noise.table : &d->window); break;
     case 26: shrink_floats(&d->dequantizer.vectors); break;
+    case 27: e->quantizer.hold = value(1, 1000.0f); break;
     default: change(chance(50) ? &d->dequantizer.codebook_size : &d->dequantizer.num_codebooks);
     }
 }

@@ -120,7 +120,8 @@ static void fuzz_stream(void) {
     const int64_t patch = 2 * (1 + below(4));
     Config c = {.sample_rate = 16000, .patch_length = patch, .hop_length = patch * (1 + below(4)),
                 .window_length = patch * (1 + below(3)), .latent_dim = 1 + below(12), .num_codebooks = 1 + below(3),
-                .codebook_size = 2 + below(80), .noise_bands = below(3)};
+                .codebook_size = 2 + below(80), .noise_bands = below(3),
+                .hold = below(2) * below(5000)};
     c.semantic_dim = below(c.latent_dim);
     StackConfig *stacks[2] = {&c.encoder, &c.decoder};
     for (int i = 0; i < 2; i++)
