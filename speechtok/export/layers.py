@@ -17,7 +17,7 @@ from speechtok.export.graph import Array, Graph
 from speechtok.nn.convolution import CausalConvNeXtBlock
 from speechtok.nn.exact import FINE_FACTOR, MAX_LEVEL, MIN_PEAK, ExactLinear
 from speechtok.nn.noise import GAIN_SCALE, PERIOD, BandNoise
-from speechtok.nn.quantizer import ResidualQuantizer
+from speechtok.nn.quantizer import HOLD_FRAMES, ResidualQuantizer
 
 
 def as_array(x: Tensor) -> Array:
@@ -98,8 +98,18 @@ def block(g: Graph, module: CausalConvNeXtBlock, x: str, past: str | None) -> tu
     return result, None if past is None else g.slice(frames, 1, -last)
 
 
-def quantize(g: Graph, quantizer: ResidualQuantizer, latent: str) -> str:
-    """:meth:`speechtok.nn.quantizer.ResidualQuantizer.encode` of ``(B, T, D)``. Returns codes ``(B, Q, T)``."""
+def quantize(g: Graph, quantizer: ResidualQuantizer, latent: str, past: str | None) -> tuple[str, str | None]:
+    """:meth:`speechtok.nn.quantizer.ResidualQuantizer.encode_frames`.
+
+    Args:
+        g: the graph.
+        quantizer: the quantizer.
+        latent: ``(B, T, D)``.
+        past: state of a quantizer with a ``hold``, float32 ``(B, 2)``; ``None`` without.
+
+    Returns:
+        Codes ``(B, Q, T)``, and the next state.
+    """
     semantic = quantizer.semantic_dim
     query = g.slice(latent, 2, 0, semantic) if semantic else latent
     residual = g.slice(latent, 2, semantic) if semantic else latent
@@ -110,9 +120,33 @@ def quantize(g: Graph, quantizer: ResidualQuantizer, latent: str) -> str:
         scores = g.add("Mul", products, g.add("Mul", scale, g.scalar(inverse_scale.item())))
         scores = g.add("Sub", scores, weights(g, squared_norms))
         code = g.add("ArgMax", scores, axis=2, keepdims=0, select_last_index=0)
+        if past is not None and not codes:
+            code, past = hold_codes(g, quantizer, scores, code, past)
         query = residual = g.add("Sub", residual, g.add("Gather", weights(g, vectors), code))
         codes.append(g.add("Unsqueeze", code, g.integers(1)))
-    return g.add("Concat", *codes, axis=1)
+    return g.add("Concat", *codes, axis=1), past
+
+
+def hold_codes(g: Graph, quantizer: ResidualQuantizer, scores: str, best: str, past: str) -> tuple[str, str]:
+    """:func:`speechtok.nn.quantizer.hold_codes` of ``(B, T, N)`` and ``(B, T)``. Returns codes and the next state."""
+    zero, last = g.integers(0), g.integers(quantizer.codebooks.shape[1] - 1)
+    first, before = (g.cast(g.slice(past, 1, i, i + 1), np.int64) for i in (0, 1))
+    before = g.add("Min", g.add("Max", before, zero), last)
+    count, period = g.add("Squeeze", g.size(best, 1), zero), g.integers(HOLD_FRAMES)
+    start, one = (g.constant(np.asarray(number, dtype=np.int64)) for number in (0, 1))
+    numbers = g.add("Mod", g.add("Add", first, g.add("Range", start, count, one)), period)
+    free = g.add("Equal", numbers, zero)
+    best_scores = g.add("GatherElements", scores, g.add("Unsqueeze", best, g.integers(2)), axis=2)
+    codes = best
+    for _ in range(HOLD_FRAMES):  # each round settles the next frame after every free one
+        kept = g.add("Concat", before, g.slice(codes, 1, 0, -1), axis=1)
+        kept_scores = g.add("GatherElements", scores, g.add("Unsqueeze", kept, g.integers(2)), axis=2)
+        gain = g.add("Squeeze", g.add("Sub", best_scores, kept_scores), g.integers(2))
+        changes = g.add("Or", free, g.add("Greater", gain, g.scalar(float(quantizer.hold))))
+        codes = g.add("Where", changes, best, kept)
+    following = g.add("Mod", g.add("Add", first, count), period)
+    held = g.slice(g.add("Concat", before, codes, axis=1), 1, -1)
+    return codes, g.cast(g.add("Concat", following, held, axis=1), np.float32)
 
 
 def dequantize(g: Graph, quantizer: ResidualQuantizer, codes: str) -> str:

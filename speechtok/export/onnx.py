@@ -99,7 +99,10 @@ def build_encoder(tokenizer: ConvNeXtTokenizer, streaming: bool) -> Graph:
     x = _blocks(g, e.patch_blocks, x, state)
     x = linear(g, e.merge, g.reshape(x, 0, -1, e.merge.weight.shape[1]))
     x = _blocks(g, e.frame_blocks, x, state)
-    codes = quantize(g, tokenizer.quantizer, linear(g, e.project, x))
+    latent = linear(g, e.project, x)
+    codes, past_codes = quantize(g, tokenizer.quantizer, latent, state.read(2) if c.hold else None)
+    if past_codes is not None:
+        state.write(past_codes)
     g.output(codes, "codes", np.int64, ["batch", c.num_codebooks, "frames"])
     state.finish()
     return g

@@ -200,11 +200,11 @@ def hold_codes(scores: Tensor, best: Tensor, threshold: float | Tensor, past: Te
     numbers = (first[:, None] + torch.arange(frames + 1, device=past.device)) % HOLD_FRAMES
     best_scores, free = scores.gather(2, best[..., None])[..., 0], numbers[:, :-1] == 0
     codes = best
-    for _ in range(min(frames, HOLD_FRAMES)):  # each round settles the next frame after every free one
+    for _ in range(HOLD_FRAMES if is_compiling() else min(frames, HOLD_FRAMES)):  # each round settles the next frame after every free one
         kept = torch.cat([before[:, None], codes[:, :-1]], 1)
         gain = best_scores - scores.gather(2, kept[..., None])[..., 0]
         codes = torch.where(free | (gain > threshold), best, kept)
-    last = codes[:, -1] if frames else before
+    last = torch.cat([before[:, None], codes], 1)[:, -1]
     return codes, torch.stack([numbers[:, -1], last], 1).float()
 
 

@@ -175,7 +175,7 @@ def test_other_families_are_refused(tmp_path):
         export.export_onnx(torch.nn.Linear(1, 1), tmp_path)
 
 
-@pytest.mark.parametrize("sizes", [{"window_length": 80}, {"noise_bands": 0, "semantic_dim": 8}])
+@pytest.mark.parametrize("sizes", [{"window_length": 80}, {"noise_bands": 0, "semantic_dim": 8}, {"hold": 2_000}])
 def test_models_of_other_sizes_are_exact(new_tokenizer, sizes, tmp_path):
     import dataclasses
 

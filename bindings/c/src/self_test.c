@@ -15,9 +15,9 @@ typedef struct {
 
 /* Of the golden files. */
 static const Answer answers[] = {{"6e0f5f766c426279", "3f71f34c7073ddfe", 0x3abb5ece, 0x2307831d},
-                                 {"4252f9600d066926", "639616ff19180b41", 0x13017302, 0x129b93c0}};
+                                 {"e152cdaf13d0b14a", "639616ff19180b41", 0xb1d2af6c, 0xac0880c0}};
 /* Of the small model below, for all other tokenizers. */
-static const Answer small_answer = {"", "", 0x5bf88105, 0xc17e6545};
+static const Answer small_answer = {"", "", 0xab32b86c, 0xa2b68bdd};
 
 static uint32_t hash(uint32_t value, const void *data, size_t size) {
     for (const uint8_t *byte = data; size; size--, byte++) value = (value ^ *byte) * 16777619u;
@@ -100,7 +100,7 @@ static speechtok_status fill(Checkpoint *checkpoint) {
 static speechtok_status test_small_model(int64_t kernel, const float *x) {
     static const Config config = {.sample_rate = 16000, .hop_length = 160, .patch_length = 40, .window_length = 120,
                                   .latent_dim = 24, .semantic_dim = 8, .num_codebooks = 3, .codebook_size = 40,
-                                  .noise_bands = 5, .encoder = {16, 1, 40, 2, 3, 3}, .decoder = {24, 1, 32, 1, 5, 3}};
+                                  .noise_bands = 5, .hold = 3000, .encoder = {16, 1, 40, 2, 3, 3}, .decoder = {24, 1, 32, 1, 5, 3}};
     Checkpoint checkpoint = {.config = config};
     speechtok_tokenizer tokenizer = {.config = config, .kernel = kernel};
     speechtok_status status = st_list_weights(&checkpoint);
