@@ -1,12 +1,15 @@
 import copy
 import itertools
 import pickle
+from importlib import resources
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import speechtok
 from speechtok import NO_CODE
 from speechtok.errors import CheckpointError, FingerprintError, MissingFileError, StreamError, TokensError
 from speechtok.live.events import CodesDetector, TurnStream
@@ -15,6 +18,7 @@ from speechtok.nn.native.library import available_isas
 from speechtok.turn_detector import TurnConfig, TurnDetector, read_turns, write_turns
 
 HOP = 320
+ASSETS = Path(str(resources.files("speechtok") / "assets"))
 CONFIG = TurnConfig(latent_dim=8, dim=12, depth=2, kernel_size=5, expansion=2)
 
 
@@ -239,3 +243,34 @@ def test_codes_out_of_range_are_refused(tok):
     ]:
         with pytest.raises(TokensError, match=message):
             tok.turn_detector.detect(codes)
+
+
+@pytest.fixture(scope="module")
+def default():
+    return speechtok.load()
+
+
+def test_the_default_tokenizer_brings_a_small_detector_of_its_own(default):
+    file = ASSETS / "speechtok-v1" / "turns.safetensors"
+    assert file.stat().st_size < 200_000
+    _, _, fingerprint = read_turns(file)
+    assert default.made(fingerprint)
+
+
+def test_the_default_detector_hears_the_sample_and_hardly_ever_speech_in_silence(default):
+    waveform, sample_rate = speechtok.read_audio(ASSETS / "sample.flac")
+    found = default.turn_detector.detect(default.encode(waveform, sample_rate))
+    assert found.speech[0].median() > 0.8
+    generator = torch.Generator().manual_seed(0)
+    for level in (0.0, 1e-3, 1e-2):
+        silence = level * torch.randn(48_000, generator=generator)
+        assert default.turn_detector.detect(default.encode(silence, 16_000)).speech.gt(0.5).float().mean() < 0.05
+
+
+def test_the_default_detector_takes_the_end_of_the_sample_for_the_end_of_a_turn(default):
+    waveform, sample_rate = speechtok.read_audio(ASSETS / "sample.flac")
+    generator = torch.Generator().manual_seed(0)
+    quiet = 1e-4 * torch.randn(sample_rate, generator=generator)
+    found = default.turn_detector.detect(default.encode(torch.cat([waveform, quiet]), sample_rate))
+    assert found.end_of_turn[0, -25:].max() > 0.8
+    assert found.end_of_turn[0, found.speech[0] > 0.8].median() < 0.2
