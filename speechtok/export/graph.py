@@ -1,6 +1,7 @@
 """A graph of ONNX operations, built one operation at a time."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,14 +55,12 @@ class Graph:
         """Add a list of int64."""
         return self.constant(np.asarray(values, dtype=np.int64))
 
-    def add(self, operation: str, *inputs: str, **attributes: int | float | str) -> str:
+    def add(self, operation: str, *inputs: str, **attributes: Any) -> str:
         """Add an operation. Returns its result."""
         (result,) = self.add_many(operation, inputs, 1, **attributes)
         return result
 
-    def add_many(
-        self, operation: str, inputs: Sequence[str], results: int, **attributes: int | float | str
-    ) -> list[str]:
+    def add_many(self, operation: str, inputs: Sequence[str], results: int, **attributes: Any) -> list[str]:
         """Add an operation with several results."""
         names = [self._new_name(operation) for _ in range(results)]
         self._graph.node.append(helper.make_node(operation, list(inputs), names, **attributes))

@@ -105,7 +105,8 @@ class _Model:
     def run_chunks(self, name: str, values: NDArray[Any], step: int) -> NDArray[Any]:
         """Results of chunks of some frames each, joined; ``step``: values of a frame."""
         (shape,) = (i.shape for i in self._session.get_inputs() if i.name == "state")
-        state, parts, start = np.zeros((1, shape[1]), dtype=np.float32), [], 0
+        state, start = np.zeros((1, shape[1]), dtype=np.float32), 0
+        parts: list[NDArray[Any]] = []
         while start < values.shape[-1]:
             stop = start + step * _STREAM_FRAMES[len(parts) % len(_STREAM_FRAMES)]
             part, state = self.run(**{name: values[..., start:stop], "state": state})

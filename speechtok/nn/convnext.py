@@ -126,7 +126,7 @@ class ConvNeXtEncoder(nn.Module):
         """The samples that each patch sees, ``(B, P, window_length)``."""
         if not is_compiling() or self.window_length % self.patch_length:
             return samples.unfold(1, self.window_length, self.patch_length)
-        patches = samples.unflatten(1, (-1, self.patch_length))
+        patches = samples.view(samples.shape[0], -1, self.patch_length)
         older = self.window_length // self.patch_length - 1
         count = patches.shape[1] - older
         return torch.cat([patches[:, start : start + count] for start in range(older + 1)], dim=2)

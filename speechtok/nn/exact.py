@@ -115,8 +115,8 @@ class ExactLinear(nn.Module):
         # one product of both parts: compilers of graphs turn `128 * (a @ w) + b @ w` into sums that begin at
         # 128 * (a @ w), which is above 2**24
         parts = product(torch.cat([coarse, levels - FINE_FACTOR * coarse]), weight)
-        coarse, rest = parts.unflatten(0, (2, -1)).unbind()
-        return FINE_FACTOR * coarse + rest
+        rows = levels.shape[0]
+        return FINE_FACTOR * parts[:rows] + parts[rows:]
 
     def _scaled(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels, scale = weight_levels(weight)
