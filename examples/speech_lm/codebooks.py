@@ -1,7 +1,8 @@
 """Compare models of all codebooks after equal training: ``python -m examples.speech_lm.codebooks data=DIR``.
 
-Trains a depth transformer, heads with delays, and a sequence of all codes, each for the same CPU time on the same
-crops. Prints a Markdown table with the bits that each needs for a second of speech of the dev split.
+Trains a depth transformer, heads with delays, and a sequence of all codes on the same crops, each for the same CPU time
+or the same number of steps. Prints a Markdown table with the bits that each needs for a second of speech of the dev
+split.
 """
 
 import argparse
@@ -55,8 +56,8 @@ class Result:
     bits_per_second: float
 
 
-def train_and_measure(config: SpeechLmConfig, name: str, minutes: float) -> Result:
-    """Train a model for a CPU time, and measure it on dev."""
+def train_and_measure(config: SpeechLmConfig, name: str, minutes: float, steps: int = 0) -> Result:
+    """Train a model for a CPU time, or for a number of steps above 0, and measure it on dev."""
     tokenizer = load_tokenizer(config)
     processor = models.make_processor(config, tokenizer)
     frames = crop_frames(config, processor.vocabulary)
@@ -64,9 +65,8 @@ def train_and_measure(config: SpeechLmConfig, name: str, minutes: float) -> Resu
         CropDataset(prepare(config, tokenizer, split), processor.vocabulary, frames, config.seed)
         for split in ("train", "dev")
     )
-    trainer = Trainer(config, processor, train, dev)
-    budget = 60 * minutes
-    config = dataclasses.replace(config, steps=_steps_within(trainer, budget))
+    steps = steps or _steps_within(Trainer(config, processor, train, dev), 60 * minutes)
+    config = dataclasses.replace(config, steps=steps)
     trainer = Trainer(config, processor, train, dev)
     frames_seen, started = 0, time.process_time()
     for step in range(config.steps):
@@ -128,6 +128,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m examples.speech_lm.codebooks", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="CPU minutes of each training (%(default)s)")
+    parser.add_argument("--steps", type=int, default=0, help="steps of each training, instead of a CPU time")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="models to train")
     parser.add_argument(
         "--out", default="runs/speech_lm/codebooks", help="folder of results; a model that has one is not trained again"
@@ -143,7 +144,7 @@ def main() -> None:
         if path.is_file():
             result = Result(**json.loads(path.read_text(encoding="utf-8")))
         else:
-            result = train_and_measure(config, name, arguments.minutes)
+            result = train_and_measure(config, name, arguments.minutes, arguments.steps)
             with replacing(path) as file:
                 file.write(json.dumps(dataclasses.asdict(result)).encode())
         results.append(result)

@@ -4,6 +4,7 @@ Writes a small Llama of random weights to a GGUF file and checks the file. Then 
 as the same ids and generate the same ids as transformers.
 """
 
+import argparse
 import json
 import tempfile
 import urllib.request
@@ -78,6 +79,7 @@ def complete(address, prompt, **options):
 
 def main():
     """Run the command line."""
+    argparse.ArgumentParser(prog="python -m tests.lm.llama_cpp_engine", description=__doc__).parse_args()
     import xllamacpp
     from transformers import LlamaConfig, LlamaForCausalLM
 
