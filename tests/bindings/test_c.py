@@ -330,7 +330,23 @@ def test_arm_gives_the_golden_file(target, tmp_path):
     flags = *EXACT, "-O2", "-static"
     built = compile_program(SOURCE / "tests" / "conformance.c", program, *flags, compiler=compiler)
     assert built.returncode == 0, built.stderr
-    result = run(emulator, program, FOLDERS["random"], SUITE / "random.txt", 1_280)
+    # "max" has dot products, which the other processor lacks
+    processors = ["max", "cortex-a53"] if target.startswith("aarch64") else ["max"]
+    for processor in processors:
+        result = run(emulator, "-cpu", processor, program, FOLDERS["random"], SUITE / "random.txt", 1_280)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert ("kernel 1, whole" in result.stdout) is (processor == "max" and len(processors) > 1)
+
+
+def test_clang_gives_the_golden_file(tmp_path):
+    compiler = shutil.which("clang") or shutil.which("clang-14")
+    if compiler is None:
+        pytest.skip("clang is not installed")
+    program = tmp_path / "conformance"
+    flags = *EXACT, "-O2", "-Wall", "-Wextra", "-Werror"
+    built = compile_program(SOURCE / "tests" / "conformance.c", program, *flags, compiler=compiler)
+    assert built.returncode == 0, built.stderr
+    result = run(program, FOLDERS["random"], SUITE / "random.txt", 333)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
