@@ -3,7 +3,7 @@
 // The C compiler is that of the Python package ziglang, which `python3 -m pip install` of requirements.txt installs;
 // PYTHON names another Python that has it.
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { chmodSync, cpSync, mkdtempSync, renameSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 const here = join(root, "bindings", "js");
 const library = join(root, "bindings", "c");
-const dist = join(here, "dist");
+const dist = mkdtempSync(join(here, "dist-")); // it takes its name when it is complete
 
 const compiler = [process.env.PYTHON ?? "python3", "-m", "ziglang", "cc", "-target", "wasm32-wasi"];
 const flags = [
@@ -38,6 +38,7 @@ function run(command, ...words) {
     execFileSync(command, words, { cwd: here, stdio: "inherit" });
   } catch (error) {
     console.error(`${command} ${words.join(" ")}: ${error.message}`);
+    rmSync(dist, { recursive: true });
     process.exit(1);
   }
 }
@@ -54,13 +55,14 @@ function compile(kind, vectors) {
   rmSync(folder, { recursive: true });
 }
 
-rmSync(dist, { recursive: true, force: true });
-mkdirSync(dist, { recursive: true });
-run(process.execPath, join(here, "node_modules", "typescript", "bin", "tsc"), "--project", here);
+run(process.execPath, join(here, "node_modules", "typescript", "bin", "tsc"), "--project", here, "--outDir", dist);
 compile("simd", ["-msimd128"]);
 compile("scalar", []);
 const tokenizer = join(root, "speechtok", "assets", "speechtok-v1");
 run(process.execPath, join(dist, "cli.js"), "pack", tokenizer, join(dist, "speechtok-v1.bin"));
 cpSync(join(root, "LICENSE"), join(here, "LICENSE"));
+chmodSync(dist, 0o755);
+rmSync(join(here, "dist"), { recursive: true, force: true });
+renameSync(dist, join(here, "dist"));
 for (const name of ["speechtok.simd.wasm", "speechtok.scalar.wasm", "speechtok-v1.bin"])
-  console.log(`${name} ${statSync(join(dist, name)).size} bytes`);
+  console.log(`${name} ${statSync(join(here, "dist", name)).size} bytes`);
