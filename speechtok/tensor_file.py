@@ -12,7 +12,7 @@ from torch import Tensor
 from speechtok.errors import quoted
 from speechtok.parsing import ParseError, parse_json
 
-_TYPES = {torch.int16: "I16", torch.int64: "I64"}
+_TYPES = {torch.int16: "I16", torch.int64: "I64", torch.uint8: "U8"}
 
 
 def write_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
@@ -22,7 +22,7 @@ def write_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) ->
     as the library sorts them: the largest elements first, then by name.
 
     Args:
-        tensors: int16 and int64 tensors by name.
+        tensors: int16, int64 and uint8 tensors by name.
         metadata: texts by key.
     """
     header: dict[str, Any] = {"__metadata__": {key: metadata[key] for key in sorted(metadata)}}
@@ -73,7 +73,7 @@ class TensorFile:
         """The tensors, which must be those expected.
 
         Args:
-            expected: types by name, int16 or int64.
+            expected: types by name, int16, int64 or uint8.
 
         Raises:
             ParseError: a tensor is missing, unknown, of another type, or of a shape that claims much and holds nothing.
@@ -95,4 +95,4 @@ class TensorFile:
 
 
 def _little_endian(tensor: Tensor) -> str:
-    return f"<i{tensor.element_size()}"
+    return "<u1" if tensor.dtype == torch.uint8 else f"<i{tensor.element_size()}"

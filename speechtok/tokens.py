@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from speechtok.entropy import embedded_model
 from speechtok.errors import MissingFileError, TokensError, quoted
 from speechtok.files import as_path, replacing
 from speechtok.fingerprints import canonical_fingerprint
@@ -23,6 +24,11 @@ from speechtok.tensor_file import TensorFile, write_tensors
 _FORMAT = "speechtok-tokens-1"
 
 _TENSORS = {"codes": torch.int16, "lengths": torch.int64, "num_samples": torch.int64}
+_CODED_FORMAT = "speechtok-tokens-coded-1"
+_CODED_TENSORS = {"coded": torch.uint8, "sizes": torch.int64, "lengths": torch.int64, "num_samples": torch.int64}
+_MAX_CODES_PER_BYTE = 128
+"""Codes that a byte can hold: no code is more probable than the largest frequency allows."""
+
 _FACTS = {"sample_rate", "hop_length", "codebook_size", "fingerprint"}
 _MAX_FACTS = {
     "sample_rate": 2**31 - 1,
@@ -207,20 +213,27 @@ class SpeechTokens:
             codes, lengths, num_samples, self.sample_rate, self.hop_length, self.codebook_size, self.fingerprint
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], compress: bool = False) -> None:
         """Write the contents that :meth:`to_bytes` returns to a file.
 
         Raises:
             OutputError: the file cannot be written. The file that stood at ``path`` is then unchanged.
         """
-        data = self.to_bytes()
+        data = self.to_bytes(compress)
         with replacing(path) as file:
             file.write(data)
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, compress: bool = False) -> bytes:
         """Contents of a safetensors file: ``codes`` as int16, ``lengths`` and ``num_samples``; the rest is metadata.
 
         The bytes depend on the tokens alone: the same in every process, and for every version that writes this format.
+
+        Args:
+            compress: entropy code the codes, with the model that the package has for their tokenizer. Versions before
+                0.3 and other readers of the format do not read such files.
+
+        Raises:
+            TokensError: the package has no model for the tokenizer.
         """
         facts = {
             "sample_rate": self.sample_rate,
@@ -234,7 +247,28 @@ class SpeechTokens:
             "num_samples": self.num_samples.cpu().contiguous(),
         }
         metadata = {"format": _FORMAT, "tokens": json.dumps(facts), "digest": _digest(facts, tensors)}
+        if compress:
+            return self._compressed(tensors, metadata)
         return write_tensors(tensors, metadata)
+
+    def _compressed(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+        """The file with ``coded``, the entropy-coded rows one after the other, and their ``sizes`` for ``codes``."""
+        model = embedded_model(self.fingerprint)
+        if model is None:
+            raise TokensError(
+                f"the package has no model for the codes of tokenizer {self.fingerprint:.80}; save them without "
+                "compress"
+            )
+        lengths = self.lengths.tolist()
+        rows = model.encode([grid[:, :length].numpy() for grid, length in zip(tensors["codes"], lengths, strict=True)])
+        coded = {
+            "coded": torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8) if any(rows) else _no_bytes(),
+            "sizes": torch.tensor([len(row) for row in rows], dtype=torch.int64, device="cpu"),
+            "lengths": tensors["lengths"],
+            "num_samples": tensors["num_samples"],
+        }
+        extra = {"format": _CODED_FORMAT, "model": model.digest, "shape": json.dumps(list(self.codes.shape))}
+        return write_tensors(coded, {**metadata, **extra})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SpeechTokens":
@@ -288,11 +322,13 @@ class SpeechTokens:
     def _parse(cls, data: bytes, name: str) -> "SpeechTokens":
         file = TensorFile.parse(data)
         metadata = file.metadata
-        if metadata.get("format") != _FORMAT:
+        is_coded = metadata.get("format") == _CODED_FORMAT
+        if not is_coded and metadata.get("format") != _FORMAT:
             raise TokensError(
                 f"{name} has the format {quoted(metadata.get('format'))}; expected a file of SpeechTokens.save"
             )
-        tensors, facts = file.tensors(_TENSORS), parse_json(metadata.get("tokens", ""))
+        facts = parse_json(metadata.get("tokens", ""))
+        tensors = _decode_tensors(file, facts, name) if is_coded else file.tensors(_TENSORS)
         if not isinstance(facts, dict) or facts.keys() != _FACTS:
             raise ParseError(f"'tokens' is {quoted(facts)}; expected the fields {', '.join(sorted(_FACTS))}")
         if _digest(facts, tensors) != metadata.get("digest"):
@@ -300,6 +336,46 @@ class SpeechTokens:
                 f"{name} is damaged: its digest is not {quoted(metadata.get('digest'))}; make it again with encode"
             )
         return cls(tensors["codes"].to(torch.int64), tensors["lengths"], tensors["num_samples"], **facts)
+
+
+def _decode_tensors(file: TensorFile, facts: Any, name: str) -> dict[str, Tensor]:
+    """The tensors of a file whose codes are entropy coded."""
+    fingerprint = facts.get("fingerprint") if isinstance(facts, dict) else None
+    model = embedded_model(fingerprint) if isinstance(fingerprint, str) else None
+    if model is None or model.digest != file.metadata.get("model"):
+        raise TokensError(
+            f"{name} needs the model {quoted(file.metadata.get('model'))} of codes, which this version of speechtok "
+            "does not have; read it with the version that wrote it"
+        )
+    tensors, shape = file.tensors(_CODED_TENSORS), parse_json(file.metadata.get("shape", ""))
+    if not isinstance(shape, list) or len(shape) != 3 or any(type(n) is not int or n < 0 for n in shape):
+        raise ParseError(f"'shape' is {quoted(shape)}; expected three whole numbers")
+    batch, num_codebooks, frames = shape
+    sizes, lengths = tensors["sizes"].tolist(), tensors["lengths"].tolist()
+    data = tensors["coded"].numpy().tobytes()
+    # each code takes at least a part of a bit: damaged sizes must not exhaust memory
+    if (
+        not len(sizes) == len(lengths) == batch
+        or not 1 <= num_codebooks <= model.num_codebooks
+        or any(not 0 <= length <= frames for length in lengths)
+        or any(size < 0 for size in sizes)
+        or sum(sizes) != len(data)
+        or frames != max(lengths, default=frames)
+        or frames * num_codebooks > _MAX_CODES_PER_BYTE * (len(data) + 1)
+    ):
+        raise ParseError("its sizes and lengths do not fit each other")
+    rows, at = [], 0
+    for size in sizes:
+        rows.append(data[at : at + size])
+        at += size
+    codes = torch.zeros(batch, num_codebooks, frames, dtype=torch.int16, device="cpu")
+    for padded, grid in zip(codes, model.decode(rows, lengths, num_codebooks), strict=True):
+        padded[:, : grid.shape[1]] = torch.from_numpy(grid.astype("int16"))
+    return {"codes": codes, "lengths": tensors["lengths"], "num_samples": tensors["num_samples"]}
+
+
+def _no_bytes() -> Tensor:
+    return torch.zeros(0, dtype=torch.uint8, device="cpu")
 
 
 def _digest(facts: dict[str, Any], tensors: dict[str, Tensor]) -> str:

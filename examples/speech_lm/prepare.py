@@ -26,7 +26,7 @@ from speechtok.files import replacing
 from speechtok.lm import AudioVocabulary
 from speechtok.resampling import resample
 from speechtok.tokenizer import Tokenizer
-from training.manifest import Utterance, read_manifest
+from training.manifest import Phone, Utterance, read_manifest
 
 SHARD = 32
 """Utterances that are encoded and saved together."""
@@ -71,11 +71,13 @@ def prepare(config: SpeechLmConfig, tokenizer: Tokenizer, split: str) -> list[To
         AudioError: the manifest is not valid, or none of its audio can be read.
         OutputError: the tokens cannot be written.
     """
+    if (Path(config.data) / split / "manifest.json").is_file():
+        return _read_corpus(config, tokenizer, split)
     manifest = Path(config.data) / f"{split}.jsonl"
     if not manifest.is_file():
         raise MissingFileError(
             f"{manifest} does not exist; expected data=DIR with train.jsonl and dev.jsonl, lines such as "
-            '{"audio": "a.flac", "text": "good morning"}'
+            '{"audio": "a.flac", "text": "good morning"}, or with corpora of \'speechtok corpus build\', train and dev'
         )
     utterances = read_manifest(manifest)
     if config.utterances and split == "train":
@@ -104,12 +106,46 @@ def prepare(config: SpeechLmConfig, tokenizer: Tokenizer, split: str) -> list[To
         print(f"skipped {count} of {len(utterances)} utterances of {manifest}, whose audio cannot be read")
     if not tokenized:
         raise AudioError(f"none of the {len(utterances)} utterances of {manifest} can be read; expected audio")
+    _check_words(tokenized, config, manifest)
+    return tokenized
+
+
+def _read_corpus(config: SpeechLmConfig, tokenizer: Tokenizer, split: str) -> list[TokenizedUtterance]:
+    """The utterances of a corpus of ``speechtok corpus build``, as those of a manifest."""
+    from speechtok.corpus import Corpus  # the extra corpus
+
+    corpus = Corpus(Path(config.data) / split)
+    if not tokenizer.made(corpus.format.fingerprint):
+        raise InputError(
+            f"{corpus.path} has the codes of tokenizer {corpus.format.fingerprint}; expected those of "
+            f"{tokenizer.fingerprint}: build it again, or choose another tokenizer"
+        )
+    found: dict[str, tuple[Utterance, speechtok.SpeechTokens]] = {}
+    for row in corpus:
+        phones = [Phone(one["phone"], one["start"], one["end"]) for one in row.columns["phones"] or ()]
+        utterance = Utterance(
+            Path(row.columns["source"]), row.id, None, row.text, tuple(phones) or None, row.speaker, row.lang
+        )
+        found[row.id] = (utterance, row.tokens)
+    utterances = [utterance for utterance, _ in found.values()]
+    if config.utterances and split == "train":
+        utterances = _draw(utterances, config)
+    num_codebooks = min(config.num_codebooks, tokenizer.num_codebooks)
+    tokenized = []
+    for utterance in utterances:
+        tokens = found[utterance.id][1]
+        some = dataclasses.replace(tokens, codes=tokens.codes[:, :num_codebooks].clone())
+        tokenized.append(_add_words(utterance, some, config))
+    _check_words(tokenized, config, corpus.path)
+    return tokenized
+
+
+def _check_words(tokenized: Sequence[TokenizedUtterance], config: SpeechLmConfig, where: Path) -> None:
     if config.lexicon and not any(utterance.words for utterance in tokenized):
         raise InputError(
-            f"{manifest} has no phones that match its texts by {config.lexicon}; expected some with a text: "
+            f"{where} has no phones that match its texts by {config.lexicon}; expected some with a text: "
             "[[phone, start_s, end_s], …], or lexicon='' to train without phones"
         )
-    return tokenized
 
 
 def _draw(utterances: Sequence[Utterance], config: SpeechLmConfig) -> list[Utterance]:

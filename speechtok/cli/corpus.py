@@ -227,7 +227,6 @@ def _compress(args: argparse.Namespace) -> int:
     from speechtok.corpus.recode import recode
 
     before, after = recode(args.path, args.out, args.codes, args.train)
-    print(
-        f"{args.out}: {after / 1e6:.1f} MB of codes, {1 - after / max(before, 1):.1%} below {before / 1e6:.1f} MB packed"
-    )
+    saved = 1 - after / max(before, 1)
+    print(f"{args.out}: {after / 1e6:.1f} MB of codes, {saved:.1%} below {before / 1e6:.1f} MB packed")
     return 0

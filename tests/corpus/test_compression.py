@@ -1,12 +1,15 @@
 """Entropy coding is exact, and its bytes are always the same."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import speechtok
 from speechtok import SpeechTokens
 from speechtok.corpus import Corpus
 from speechtok.corpus.recode import recode
@@ -15,6 +18,7 @@ from speechtok.entropy_training import train
 from speechtok.errors import TokensError
 from speechtok.parquet import pack, unpack
 
+ASSETS = Path(speechtok.__file__).parent / "assets"
 N, Q = 20, 3
 
 
@@ -85,6 +89,48 @@ def test_the_bytes_are_those_of_every_machine():
     data = model.encode(rows)
     assert hashlib.sha256(b"".join(data)).hexdigest()[:16] == "5fa352324d2f94b1"
     assert all(np.array_equal(a, b) for a, b in zip(rows, model.decode(data, [700, 100]), strict=True))
+
+
+def default_tokens(lengths: list[int], seed: int = 0) -> SpeechTokens:
+    codes = torch.randint(1024, (len(lengths), 8, max(lengths, default=0)), generator=torch.manual_seed(seed))
+    frames = torch.tensor(lengths, dtype=torch.int64)
+    for row, length in zip(codes, lengths, strict=True):
+        row[:, length:] = 0
+    return SpeechTokens(codes, frames, (frames * 320 - 5).clamp_min(0), 16_000, 320, 1024, "6e0f5f766c426279")
+
+
+@pytest.mark.parametrize("lengths", [[], [0], [1], [3, 0, 600], [20, 30]])
+def test_tokens_files_may_be_compressed(lengths, tmp_path):
+    tokens = default_tokens(lengths)
+    tokens.save(tmp_path / "a.tokens", compress=True)
+    assert SpeechTokens.load(tmp_path / "a.tokens").to_bytes() == tokens.to_bytes()
+    assert tokens.to_bytes(compress=True) == (tmp_path / "a.tokens").read_bytes()
+
+
+@given(st.integers(0, 100_000))
+@settings(max_examples=40)
+def test_damaged_compressed_files_raise(seed):
+    rng = np.random.default_rng(seed)
+    data = bytearray(default_tokens([40, 0, 25]).to_bytes(compress=True))
+    data[int(rng.integers(0, len(data)))] ^= 1 << int(rng.integers(0, 8))
+    try:
+        loaded = SpeechTokens.from_bytes(bytes(data))
+    except TokensError:
+        return
+    assert loaded.to_bytes() == default_tokens([40, 0, 25]).to_bytes()  # a bit of the padding of the header
+
+
+def test_speech_in_a_compressed_file_takes_less_room():
+    tokens = speechtok.load().encode(*speechtok.read_audio(ASSETS / "sample.flac"))
+    data = tokens.to_bytes(compress=True)
+    assert SpeechTokens.from_bytes(data).to_bytes() == tokens.to_bytes()
+    assert len(data) < 0.92 * tokens.codes.numel() * 10 / 8 + 700
+
+
+def test_compression_needs_a_model(tiny):
+    tokens = tiny.encode(torch.zeros(1_000), 16_000)
+    with pytest.raises(TokensError, match="without compress"):
+        tokens.to_bytes(compress=True)
 
 
 @given(st.integers(1, 16), st.integers(0, 100), st.integers(0, 1000))

@@ -6,6 +6,7 @@ from typing import Any
 from speechtok.corpus import storage
 from speechtok.corpus.item import Item
 from speechtok.errors import InputError, quoted
+from speechtok.manifest import SILENCE
 from speechtok.parsing import ParseError, parse_json
 
 _AUDIO = ("audio", "audio_filepath", "path")
@@ -86,6 +87,7 @@ def _phones(rows: Any) -> tuple[tuple[str, float, float], ...] | None:
     if not isinstance(rows, list):
         return None
     try:
-        return tuple((str(name), float(start), float(end)) for name, start, end in rows) or None
+        named = [(SILENCE if str(name).startswith("+") else str(name), start, end) for name, start, end in rows]
+        return tuple((name, float(start), float(end)) for name, start, end in named) or None
     except (TypeError, ValueError) as error:
         raise InputError("expected 'phones' to be rows [phone, start in seconds, end in seconds]") from error
