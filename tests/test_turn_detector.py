@@ -61,7 +61,7 @@ def test_probabilities_are_in_range_and_differ(tok, audio):
     assert found.std(2).min() > 0
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(
     sizes=st.lists(st.integers(0, 3 * HOP), max_size=20),
     samples=st.integers(1, 9_000),

@@ -48,6 +48,7 @@ def arguments(aligned_folder, tokenizer, tmp_path):
     return ["--config", str(CONFIG), *(f"{name}={value}" for name, value in values.items())]
 
 
+@pytest.mark.slow
 def test_the_command_trains_a_detector_for_the_tokenizer(arguments, tiny, tmp_path, capsys):
     assert main(arguments) == 0
     path = tmp_path / "run" / "turns.safetensors"
@@ -57,6 +58,7 @@ def test_the_command_trains_a_detector_for_the_tokenizer(arguments, tiny, tmp_pa
     assert detector.detect(torch.zeros(1, 4, 5, dtype=torch.int64)).speech.shape == (1, 5)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_reaches_the_weights_of_one_that_was_not(arguments, tmp_path, monkeypatch):
     assert main(arguments) == 0
     straight = load_file(tmp_path / "run" / "turns.safetensors")
@@ -77,6 +79,7 @@ def test_a_run_that_was_killed_reaches_the_weights_of_one_that_was_not(arguments
     assert all(torch.equal(resumed[name], straight[name]) for name in straight)
 
 
+@pytest.mark.slow
 def test_resuming_with_another_tokenizer_or_network_is_refused(arguments, tmp_path, new_tokenizer, capsys):
     assert main(arguments) == 0
     assert main([*arguments, "dim=16"]) == 1
