@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,13 @@ import soundfile
 ROOT = Path(__file__).parents[2]
 DAMAGED_EVERY = 100
 NODE_CORES = 1
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "OMP_NUM_THREADS": "1",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # of this cluster alone
+}
 
 
 def make_clips(folder: Path, count: int, seconds: float = 2.0) -> None:
@@ -39,9 +47,8 @@ def make_clips(folder: Path, count: int, seconds: float = 2.0) -> None:
 
 def start_build(source: Path, out: Path, options: list[str], log: Path) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-m", "speechtok", "corpus", "build", str(source), "-o", str(out), *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with open(log, "ab") as file:
-        return subprocess.Popen(words, cwd=ROOT, stdout=file, stderr=file, env=environment)
+        return subprocess.Popen(words, cwd=ROOT, stdout=file, stderr=file, env=ENVIRONMENT)
 
 
 def descendants(pid: int) -> list[int]:
@@ -74,10 +81,9 @@ def start_cluster(folder: Path) -> tuple[str, list[int]]:
     port = 20_000 + os.getpid() % 10_000
     address = f"127.0.0.1:{port}"
     common = ["--num-cpus", str(NODE_CORES), "--object-store-memory", "200000000", "--disable-usage-stats"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     head = [ray, "start", "--head", "--port", str(port), "--include-dashboard", "false", "--temp-dir", str(folder)]
     for words in ([*head, *common], [ray, "start", "--address", address, *common]):
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=environment)
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
     return address, sorted(set(_raylets()) - before)
 
 
