@@ -183,7 +183,8 @@ def check_command(words: list[str]) -> None:
         check_options(help_of(module), words[3:])
         check_fields(module, words[3:])
     elif program == "speechtok":
-        check_options(help_of("speechtok", *(word for word in words[1:2] if word.isalpha())), words[2:])
+        depth = 3 if words[1:2] == ["corpus"] else 2  # it has commands of its own
+        check_options(help_of("speechtok", *(word for word in words[1:depth] if word.isalpha())), words[depth:])
     elif program == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
         for word in words[1:]:
