@@ -1,9 +1,9 @@
 """From the last sample of a question to the first sample of the answer, through a running server, in parts.
 
 ``python -m benchmarks.latency`` starts a server whose agent is a stub of a given speed, asks questions in real time,
-and prints a table of parts; ``--plot FILE`` draws it as a waterfall. A cascade of recogniser, model and synthesiser stands
-beside it: the parts that are measured here are the recogniser (``--recogniser``) and the synthesiser
-(``--synthesiser``, a command that reads text and writes audio); its model is the same stub, and its end of a turn a
+and prints a table of parts; ``--plot FILE`` draws it as a waterfall. A cascade of recogniser, model and synthesiser
+stands beside it: the parts that are measured here are the recogniser (``--recogniser``) and the synthesiser
+(``--synthesiser``, a command that reads text and writes audio); its model is the same stub, and its end of a turn is a
 silence timer. Run it on an otherwise idle machine.
 """
 

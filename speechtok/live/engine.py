@@ -88,7 +88,7 @@ class Row:
         self.ending = False
         self.frame = 0
         self.received = 0.0
-        self.closed = False
+        self.leaving = self.closed = False
 
     @property
     def backlog(self) -> int:
@@ -105,8 +105,9 @@ class Row:
         self._engine.wake(self)
 
     def close(self) -> None:
-        """Leave; the row is free for another caller."""
-        self.send("close")
+        """Leave at once, whatever waits; the row is free for another caller."""
+        self.leaving = True
+        self._engine.wake(self)
 
 
 class Engine:
@@ -209,6 +210,9 @@ class Engine:
 
     def _read(self, row: Row, output: Output) -> None:
         """Take messages until there is enough for a batch."""
+        if row.leaving:
+            self._close(row)
+            return
         while row.inbox and row.num_samples < MAX_FRAMES * self.hop and len(row.codes) < MAX_FRAMES and not row.ending:
             kind, value, received = row.inbox.popleft()
             row.received = received
@@ -220,11 +224,8 @@ class Engine:
                 self._append(row, row.resampler.flush()[0].numpy())
                 self._append(row, np.zeros(-row.num_samples % self.hop, np.float32))
                 row.ending = True
-            elif kind == "call":
-                value(output)
             else:
-                self._close(row)
-                return
+                value(output)
 
     def _append(self, row: Row, samples: np.ndarray) -> None:
         if len(samples):
