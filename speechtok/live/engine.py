@@ -132,7 +132,8 @@ class Engine:
         self._decoder: Stream = tokenizer.stream(batch_size=rows)
         self._turns: TurnStream | None = None
         with contextlib.suppress(SpeechtokError, AttributeError):  # conversations then listen to loudness
-            self._turns = TurnStream(tokenizer.turn_detector, rows)  # type: ignore[attr-defined]
+            detector: Any = tokenizer.turn_detector
+            self._turns = TurnStream(detector, rows)
         self._on_batch, self._on_error = on_batch, on_error
         self._free = list(range(rows))[::-1]
         self._rows: dict[int, Row] = {}
@@ -280,7 +281,9 @@ class Engine:
     def _detect(self, new: dict[int, Tensor]) -> dict[int, list[FrameProbabilities]]:
         """Detect turns in the new frames of the rows that have a conversation; nothing without a detector."""
         found: dict[int, list[FrameProbabilities]] = {}
-        for count in sorted({len(part) for part in new.values()}) if self._turns is not None else ():
+        if self._turns is None:
+            return found
+        for count in sorted({len(part) for part in new.values()}):
             some = {index: part for index, part in new.items() if len(part) == count}
             longest = max(part.shape[1] for part in some.values())
             codes = torch.full((self._encoder.batch_size, count, longest), NO_CODE)
