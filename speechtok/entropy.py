@@ -156,7 +156,7 @@ class ContextModel:
         for lane, index in enumerate(order):
             grid[lane, :, : blocks[index].shape[1]] = blocks[index]
         states = np.full(len(order), _LOW, np.uint64)
-        lanes: list[list[np.ndarray]] = []  # pairs of lanes and words, in the order of writing
+        lanes: list[tuple[np.ndarray, np.ndarray]] = []  # pairs of lanes and words, in the order of writing
         for frame in range(longest - 1, -1, -1):
             active = int(np.searchsorted(-frames, -frame, side="left"))
             for q in range(num_codebooks - 1, -1, -1):
@@ -168,7 +168,7 @@ class ContextModel:
                 full = state >= frequency << np.uint64(63 - _TOTAL_BITS)
                 if full.any():
                     where = full.nonzero()[0]
-                    lanes.append([where, (state[where] & np.uint64(0xFFFFFFFF)).astype(np.uint32)])
+                    lanes.append((where, (state[where] & np.uint64(0xFFFFFFFF)).astype(np.uint32)))
                     state[where] >>= np.uint64(32)
                 state[:] = (state // frequency << np.uint64(_TOTAL_BITS)) + state % frequency + low.astype(np.uint64)
         written = (
@@ -180,9 +180,9 @@ class ContextModel:
         ends = np.searchsorted(written[0][by_lane], np.arange(len(order) + 1))
         results: list[np.ndarray] = [np.zeros(0, np.uint32)] * len(blocks)
         for lane, index in enumerate(order):
-            state = int(states[lane])
+            final = int(states[lane])
             mine = written[1][by_lane[ends[lane] : ends[lane + 1]]]
-            results[index] = np.concatenate([np.array([state >> 32, state & 0xFFFFFFFF], np.uint32), mine[::-1]])
+            results[index] = np.concatenate([np.array([final >> 32, final & 0xFFFFFFFF], np.uint32), mine[::-1]])
         return results
 
     def _decode_blocks(

@@ -117,7 +117,7 @@ def _weights(blocks: list[np.ndarray], q: int, tables: list[Table]) -> np.ndarra
         parts = likelihood * share
         share = (parts / np.maximum(parts.sum(1, keepdims=True), 1e-12)).mean(0)
     total = 1 << WEIGHT_BITS
-    whole = np.floor(share * total).astype(np.int64)
+    whole: np.ndarray = np.floor(share * total).astype(np.int64)
     whole[0] = max(whole[0], 1)
     while whole.sum() < total:
         whole[np.argmax(share * total - whole)] += 1

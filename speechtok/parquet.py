@@ -217,7 +217,8 @@ def unpack(data: bytes, bits: int, count: int) -> np.ndarray:
     if len(data) != -(-bits * count // 8):
         raise TokensError(f"codes has {len(data)} bytes; expected {-(-bits * count // 8)} for {count} codes")
     planes = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little", count=bits * count).reshape(count, bits)
-    return (planes.astype(np.uint32) << np.arange(bits, dtype=np.uint32)).sum(1).astype(np.uint16)
+    codes: np.ndarray = (planes.astype(np.uint32) << np.arange(bits, dtype=np.uint32)).sum(1).astype(np.uint16)
+    return codes
 
 
 def read_schema(path: str | os.PathLike[str]) -> tuple[CodesFormat, Any]:

@@ -65,7 +65,7 @@ class RayEngine(Engine):
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise InputError(f"the Ray cluster {address!r} cannot be used ({error!s:.200}); check it") from error
         ray.data.DataContext.get_current().enable_progress_bars = False
-        resources = ray.cluster_resources()
+        resources = self._ray.cluster_resources()
         self._on_gpu = encoder.tokenizer.device.type != "cpu"
         self._actors = actors or max(1, int(resources.get("GPU" if self._on_gpu else "CPU", 1)))
         # an actor that starts again finds its tokenizer on the disk, whatever became of the driver

@@ -46,7 +46,12 @@ def _files(utterance: Utterance) -> Iterator[tuple[str, bytes]]:
 
 def describe(utterance: Utterance) -> dict[str, Any]:
     """The columns of an utterance but its codes, ready for JSON; phones as in a manifest."""
-    values = {"id": utterance.id, "text": utterance.text, "speaker": utterance.speaker, "lang": utterance.lang}
+    values: dict[str, Any] = {
+        "id": utterance.id,
+        "text": utterance.text,
+        "speaker": utterance.speaker,
+        "lang": utterance.lang,
+    }
     values |= utterance.columns
     if values.get("phones"):
         values["phones"] = [[row["phone"], row["start"], row["end"]] for row in values["phones"]]

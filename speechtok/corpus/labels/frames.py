@@ -86,7 +86,7 @@ def count_near(mask: np.ndarray, reach: int) -> np.ndarray:
 
 def fill_gaps(mask: np.ndarray, longest: int) -> np.ndarray:
     """The mask with gaps of fewer than ``longest`` frames filled."""
-    filled = mask.copy()
+    filled: np.ndarray = mask.copy()
     for start, end in runs(~mask):
         if start > 0 and end < len(mask) and end - start < longest:
             filled[start:end] = True

@@ -57,7 +57,8 @@ class Turns(_Segments):
         """See :meth:`Label.bind`."""
         from speechtok.turn_detector import TurnDetector
 
-        self._detector = TurnDetector(tokenizer)
+        owner: Any = tokenizer  # one without a quantizer is refused there
+        self._detector = TurnDetector(owner)
 
     def segments(self, clip: Clip) -> list[tuple[float, float]] | None:
         """See :class:`_Segments`."""
