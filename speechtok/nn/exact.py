@@ -112,10 +112,13 @@ class ExactLinear(nn.Module):
         if not self.fine:
             return product(levels, weight)
         coarse = _round(levels / FINE_FACTOR)
+        rest = levels - FINE_FACTOR * coarse
+        if not is_compiling():
+            return FINE_FACTOR * product(coarse, weight) + product(rest, weight)
         # one product of both parts: compilers of graphs turn `128 * (a @ w) + b @ w` into sums that begin at
         # 128 * (a @ w), which is above 2**24
-        parts = product(torch.cat([coarse, levels - FINE_FACTOR * coarse]), weight)
         rows = levels.shape[0]
+        parts = product(torch.cat([coarse, rest]), weight)
         return FINE_FACTOR * parts[:rows] + parts[rows:]
 
     def _scaled(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
