@@ -171,17 +171,14 @@ class ContextModel:
                     lanes.append((where, (state[where] & np.uint64(0xFFFFFFFF)).astype(np.uint32)))
                     state[where] >>= np.uint64(32)
                 state[:] = (state // frequency << np.uint64(_TOTAL_BITS)) + state % frequency + low.astype(np.uint64)
-        written = (
-            [np.concatenate(parts) for parts in zip(*lanes, strict=True)]
-            if lanes
-            else [np.zeros(0, np.int64), np.zeros(0, np.uint32)]
-        )
-        by_lane = np.argsort(written[0], kind="stable")
-        ends = np.searchsorted(written[0][by_lane], np.arange(len(order) + 1))
+        owners = np.concatenate([np.zeros(0, np.int64), *(where for where, _ in lanes)])
+        written = np.concatenate([np.zeros(0, np.uint32), *(words for _, words in lanes)])
+        by_lane = np.argsort(owners, kind="stable")
+        ends = np.searchsorted(owners[by_lane], np.arange(len(order) + 1))
         results: list[np.ndarray] = [np.zeros(0, np.uint32)] * len(blocks)
         for lane, index in enumerate(order):
             final = int(states[lane])
-            mine = written[1][by_lane[ends[lane] : ends[lane + 1]]]
+            mine = written[by_lane[ends[lane] : ends[lane + 1]]]
             results[index] = np.concatenate([np.array([final >> 32, final & 0xFFFFFFFF], np.uint32), mine[::-1]])
         return results
 
