@@ -41,7 +41,7 @@ ENCODER ?=
 DECODER ?=
 
 BIN = $(VENV)/bin
-EXTRAS = core lm gguf media plot corpus onnx completion train fairseq2 bench examples docs dev
+EXTRAS = core lm gguf media live plot corpus onnx completion train fairseq2 bench examples docs dev
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 HAS_SANITIZERS = { echo 'int main(void) { return 0; }' | $(or $(CC),cc) -fsanitize=address,undefined -x c - -o /dev/null; } \
   2>/dev/null

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from benchmarks.metrics.clicks import click_levels
 from benchmarks.metrics.comb import comb_levels
-from speechtok.dnsmos import Dnsmos, dnsmos
 from benchmarks.metrics.octaves import octave_levels
+from speechtok.dnsmos import Dnsmos, dnsmos
 from speechtok.metrics import intelligibility, speaker_embedding
 
 SAMPLE_RATE = 16_000

@@ -113,7 +113,7 @@ def quantize(g: Graph, quantizer: ResidualQuantizer, latent: str, past: str | No
     semantic = quantizer.semantic_dim
     query = g.slice(latent, 2, 0, semantic) if semantic else latent
     residual = g.slice(latent, 2, semantic) if semantic else latent
-    codes = []
+    codes: list[str] = []
     for vectors, levels, inverse_scale, squared_norms in quantizer.levels():
         query_levels, scale = to_levels(g, query)
         products = g.add("MatMul", query_levels, weights(g, levels.t().contiguous()))

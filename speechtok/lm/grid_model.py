@@ -287,7 +287,7 @@ class GridLanguageModel(nn.Module):
         try:
             values = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
             vocabulary = AudioVocabulary.from_dict(values["vocabulary"])
-            backbone = AutoModel.from_config(AutoConfig.for_model(**values["backbone"]))
+            backbone = AutoModel.from_config(AutoConfig.for_model(**values["backbone"]))  # type: ignore[no-untyped-call]
             width, heads = int(backbone.config.hidden_size), values["heads"]
             made = (
                 DepthTransformer(vocabulary, width, **heads["depth"])

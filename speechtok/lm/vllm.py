@@ -133,7 +133,7 @@ class _Request:
         return self._sequence
 
 
-class SpeechSlotLogitsProcessor(_SlotLogitsProcessor):  # type: ignore[misc, valid-type]
+class SpeechSlotLogitsProcessor(_SlotLogitsProcessor):  # type: ignore[misc]
     """:class:`SpeechLogitsProcessor` for the model runner V2, the default on GPUs from vLLM 0.32 on.
 
     Serves speculative decoding too: each draft token has a row, which is masked by the tokens before it.
@@ -197,7 +197,7 @@ def served_vocabulary(vllm_config: Any) -> AudioVocabulary:
     """
     model = vllm_config.model_config
     name = model.tokenizer or model.model
-    tokenizer = AutoTokenizer.from_pretrained(
+    tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
         name, revision=model.tokenizer_revision, trust_remote_code=model.trust_remote_code
     )
     saved = vocabulary_of(tokenizer)

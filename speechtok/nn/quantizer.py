@@ -44,9 +44,7 @@ class ResidualQuantizer(nn.Module):
 
     codebooks: Tensor
 
-    def __init__(
-        self, num_codebooks: int, codebook_size: int, dim: int, semantic_dim: int = 0, hold: int = 0
-    ) -> None:
+    def __init__(self, num_codebooks: int, codebook_size: int, dim: int, semantic_dim: int = 0, hold: int = 0) -> None:
         super().__init__()
         self.semantic_dim, self.hold = semantic_dim, hold
         self.register_buffer("codebooks", torch.empty(num_codebooks, codebook_size, dim))
@@ -79,7 +77,7 @@ class ResidualQuantizer(nn.Module):
         """
         residual = latent.flatten(0, 1)
         query, residual = residual[:, : self.semantic_dim or None], residual[:, self.semantic_dim :]
-        codes = []
+        codes: list[Tensor] = []
         for vectors, levels, inverse_scale, squared_norms in self._codebooks()[:num_codebooks]:
             query_levels, scale = to_levels(query)
             # |r - c|² = |r|² - (2 r·c - |c|²), and |r|² is the same for every c
@@ -146,7 +144,7 @@ class FloatQuantizer(nn.Module):
     def encode(self, latent: Tensor, num_codebooks: int) -> Tensor:
         """``latent``: ``(B, T, D)``. Returns codes of the first ``num_codebooks`` codebooks, int64 ``(B, Q, T)``."""
         residual = latent.flatten(0, 1)
-        codes = []
+        codes: list[Tensor] = []
         scores = self._scores(self._prepare, self.codebooks)[:num_codebooks]
         for score, codebook in zip(scores, self.codebooks.float(), strict=False):
             code = first_argmax(score(residual))
@@ -200,7 +198,9 @@ def hold_codes(scores: Tensor, best: Tensor, threshold: float | Tensor, past: Te
     numbers = (first[:, None] + torch.arange(frames + 1, device=past.device)) % HOLD_FRAMES
     best_scores, free = scores.gather(2, best[..., None])[..., 0], numbers[:, :-1] == 0
     codes = best
-    for _ in range(HOLD_FRAMES if is_compiling() else min(frames, HOLD_FRAMES)):  # each round settles the next frame after every free one
+    for _ in range(
+        HOLD_FRAMES if is_compiling() else min(frames, HOLD_FRAMES)
+    ):  # each round settles the next frame after every free one
         kept = torch.cat([before[:, None], codes[:, :-1]], 1)
         gain = best_scores - scores.gather(2, kept[..., None])[..., 0]
         codes = torch.where(free | (gain > threshold), best, kept)
