@@ -13,13 +13,13 @@ from tqdm import tqdm
 from speechtok.cli.chunks import ChunkProcessor, Outcome, Work, describe_failure, make_chunks
 from speechtok.cli.sources import find_sources, plan_outputs
 from speechtok.cli.text import path_text
-from speechtok.workers import WorkerDied, run_in_processes
 from speechtok.device import check_device
 from speechtok.errors import OutputError
 from speechtok.files import remove_orphans
 from speechtok.loaders import load
 from speechtok.media.folders import describe_left_out
 from speechtok.tokenizer import Tokenizer
+from speechtok.workers import WorkerDied, run_in_processes
 
 
 def process_files(
