@@ -140,19 +140,21 @@ def _ask(port: int, format_: str, samples: np.ndarray, result: Connection) -> No
 
         sending = threading.Thread(target=send, daemon=True)
         sending.start()
-        decided, heard = None, 0.0
+        decided, heard, frames = None, 0.0, 0
         while True:
             message = client.recv(timeout=30)
             now = time.perf_counter()
             if message[0] == MessageType.METADATA and b"input_audio_buffer.committed" in message:
                 decided = wire.unpack_metadata(memoryview(message)[1:])["detected"]
-            # codes of the user come with each frame; those of the agent have all codebooks too, and come after
             if decided is not None and message[0] == MessageType.AUDIO:
                 heard = now
                 break
+            # with out=codes, all codes are the agent's; a decoder has audio once it has two frames
             if decided is not None and message[0] == MessageType.CODES and format_ == "codes":
-                heard = now
-                break
+                frames += (len(message) - 1) // CodePacking(8, 1_024).frame_bytes
+                if frames >= 2:
+                    heard = now
+                    break
         last = len(samples) // 320 - 1
         result.send((sent[last], sent[decided], heard, float(np.median(round_trips))))
         client.close()
