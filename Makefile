@@ -138,7 +138,7 @@ $(VENV)/demo.ready: setup.cfg setup.py speechtok/nn/native/native.c constraints.
 
 $(VENV)/test.ready: setup.cfg setup.py speechtok/nn/native/native.c constraints.txt | $(VENV)/bin/python
 	$(if $(TORCH_INDEX),$(PIP) torch torchaudio --index-url $(TORCH_INDEX))
-	$(PIP) --editable ".[bench,dev,examples,fairseq2,gguf,lm,onnx,train]"
+	$(PIP) --editable ".[bench,corpus,dev,examples,fairseq2,gguf,live,lm,onnx,train]"
 	touch $@ $(VENV)/demo.ready
 
 $(VENV)/js.ready: bindings/js/requirements.txt bindings/js/package-lock.json | $(VENV)/bin/python
