@@ -100,9 +100,8 @@ class ConvNeXtTokenizer(Tokenizer):
     def device(self) -> torch.device:  # noqa: D102
         return self.quantizer.codebooks.device
 
-    @property
     def turn_detector(self) -> TurnDetector:
-        """Detects speech, ends of turns and overlapping speech in the codes; loaded at the first use.
+        """What detects speech, ends of turns and overlapping speech in the codes; loaded at the first call.
 
         Raises:
             FingerprintError: the package has no detector for this tokenizer.

@@ -53,7 +53,6 @@ class FrameCodec(Protocol):
     def device(self) -> torch.device:
         """Device of the weights."""
 
-    @property
     def turn_detector(self) -> TurnDetector:
         """Detects turns in the codes."""
 
@@ -367,7 +366,7 @@ class Stream:
         """The detection of turns, checked to have heard these rows from their start on."""
         if self._turns is None:
             with torch.inference_mode(False):
-                self._turns = TurnRows(self._codec.turn_detector, self._batch_size)
+                self._turns = TurnRows(self._codec.turn_detector(), self._batch_size)
             self._turns.miss(self._taken)
         late = [row for row in rows if row in self._turns.missed]
         if late:

@@ -50,7 +50,7 @@ def joined(parts):
 
 
 def whole(tok, x):
-    return torch.stack(list(tok.turn_detector.detect(tok.encode(x, tok.sample_rate))))
+    return torch.stack(list(tok.turn_detector().detect(tok.encode(x, tok.sample_rate))))
 
 
 def test_probabilities_are_in_range_and_differ(tok, audio):
@@ -78,19 +78,19 @@ def test_streamed_probabilities_are_those_of_the_whole(tok, audio, sizes, sample
             parts.append(found)
         parts.append(stream.flush(events=True)[1])
     tokens = tok.encode(x, tok.sample_rate, num_codebooks=num_codebooks)
-    assert torch.equal(joined(parts), torch.stack(list(tok.turn_detector.detect(tokens))))
+    assert torch.equal(joined(parts), torch.stack(list(tok.turn_detector().detect(tokens))))
 
 
 @pytest.mark.parametrize("isa", [None, *available_isas()])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_every_instruction_set_and_number_of_threads_gives_the_same_bits(tok, audio, isa, threads):
     tokens = tok.encode(audio, tok.sample_rate)
-    expected = tok.turn_detector.detect(tokens)
+    expected = tok.turn_detector().detect(tokens)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with use_isa(isa):
-            found = tok.turn_detector.detect(tokens)
+            found = tok.turn_detector().detect(tokens)
     finally:
         torch.set_num_threads(before)
     assert all(map(torch.equal, found, expected))
@@ -99,7 +99,7 @@ def test_every_instruction_set_and_number_of_threads_gives_the_same_bits(tok, au
 def test_a_row_of_a_batch_has_the_probabilities_that_it_has_alone(tok, audio):
     lengths = [48_000, 20_000, 321]
     batch = torch.stack([audio, audio.flip(0), -audio])
-    found = tok.turn_detector.detect(tok.encode(batch, tok.sample_rate, lengths))
+    found = tok.turn_detector().detect(tok.encode(batch, tok.sample_rate, lengths))
     for row, n in enumerate(lengths):
         alone = whole(tok, batch[row, :n])[:, 0]
         assert torch.equal(torch.stack([x[row, : alone.shape[1]] for x in found]), alone)
@@ -163,7 +163,7 @@ def test_events_that_come_too_late_are_refused_and_the_stream_goes_on(tok, audio
 
 def test_codes_that_arrive_without_audio_give_the_same_probabilities(tok, audio):
     tokens = tok.encode(audio, tok.sample_rate)
-    stream = TurnStream(tok.turn_detector)
+    stream = TurnStream(tok.turn_detector())
     pieces = [stream.push(codes) for codes in tokens.codes.split([1, 0, 7, 142], 2)]
     assert torch.equal(joined(pieces), whole(tok, audio))
     stream.reset()
@@ -175,7 +175,7 @@ def test_codes_that_arrive_without_audio_give_the_same_probabilities(tok, audio)
 def test_codes_with_short_rows_are_heard_as_far_as_they_go(tok, audio):
     codes = tok.encode(torch.stack([audio, audio]), tok.sample_rate, [48_000] * 2).codes.clone()
     codes[1, :, 50:] = NO_CODE
-    found = TurnStream(tok.turn_detector, 2).push(codes)
+    found = TurnStream(tok.turn_detector(), 2).push(codes)
     assert torch.equal(found.speech[1, :50], whole(tok, audio)[0, 0, :50])
     assert not found.speech[1, 50:].any()
     assert torch.equal(found.speech[0], whole(tok, audio)[0, 0])
@@ -196,7 +196,7 @@ def test_another_tokenizer_is_refused(tok, path, new_tokenizer):
     with pytest.raises(FingerprintError, match=f"no turn detector for tokenizer {other.fingerprint}"):
         other.stream().encode(torch.zeros(HOP), events=True)
     with pytest.raises(FingerprintError, match="encode the audio again"):
-        tok.turn_detector.detect(other.encode(torch.zeros(HOP), 16_000))
+        tok.turn_detector().detect(other.encode(torch.zeros(HOP), 16_000))
 
 
 def test_a_detector_is_refused_after_the_weights_of_its_tokenizer_changed(tok, path):
@@ -205,16 +205,16 @@ def test_a_detector_is_refused_after_the_weights_of_its_tokenizer_changed(tok, p
     with torch.no_grad():
         changed.encoder.project.bias += 1.0
     with pytest.raises(FingerprintError, match="detects turns in the codes of"):
-        _ = changed.turn_detector
+        _ = changed.turn_detector()
 
 
 def test_the_detector_is_no_part_of_the_tokenizer(tok, tiny, tmp_path):
-    assert tok.turn_detector is tok.turn_detector
+    assert tok.turn_detector() is tok.turn_detector()
     assert tok.fingerprint == tiny.fingerprint
     assert tok.state_dict().keys() == tiny.state_dict().keys()
     tok.save(tmp_path)
     assert not (tmp_path / "turns.safetensors").exists()
-    assert pickle.loads(pickle.dumps(tok)).turn_detector.config == CONFIG
+    assert pickle.loads(pickle.dumps(tok)).turn_detector().config == CONFIG
 
 
 def test_damaged_and_missing_files_say_what_is_wrong(tiny, path, tmp_path):
@@ -242,7 +242,7 @@ def test_codes_out_of_range_are_refused(tok):
         (torch.zeros(1, 4, 2), "int64"),
     ]:
         with pytest.raises(TokensError, match=message):
-            tok.turn_detector.detect(codes)
+            tok.turn_detector().detect(codes)
 
 
 @pytest.fixture(scope="module")
@@ -259,18 +259,18 @@ def test_the_default_tokenizer_brings_a_small_detector_of_its_own(default):
 
 def test_the_default_detector_hears_the_sample_and_hardly_ever_speech_in_silence(default):
     waveform, sample_rate = speechtok.read_audio(ASSETS / "sample.flac")
-    found = default.turn_detector.detect(default.encode(waveform, sample_rate))
+    found = default.turn_detector().detect(default.encode(waveform, sample_rate))
     assert found.speech[0].median() > 0.8
     generator = torch.Generator().manual_seed(0)
     for level in (0.0, 1e-3, 1e-2):
         silence = level * torch.randn(48_000, generator=generator)
-        assert default.turn_detector.detect(default.encode(silence, 16_000)).speech.gt(0.5).float().mean() < 0.05
+        assert default.turn_detector().detect(default.encode(silence, 16_000)).speech.gt(0.5).float().mean() < 0.05
 
 
 def test_the_default_detector_takes_the_end_of_the_sample_for_the_end_of_a_turn(default):
     waveform, sample_rate = speechtok.read_audio(ASSETS / "sample.flac")
     generator = torch.Generator().manual_seed(0)
     quiet = 1e-4 * torch.randn(sample_rate, generator=generator)
-    found = default.turn_detector.detect(default.encode(torch.cat([waveform, quiet]), sample_rate))
+    found = default.turn_detector().detect(default.encode(torch.cat([waveform, quiet]), sample_rate))
     assert found.end_of_turn[0, -25:].max() > 0.8
     assert found.end_of_turn[0, found.speech[0] > 0.8].median() < 0.2

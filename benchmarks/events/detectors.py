@@ -21,7 +21,7 @@ _WEBRTC_MODES = 0, 1, 2, 3
 
 def own_detector(tokenizer: ConvNeXtTokenizer) -> Callable[[np.ndarray], np.ndarray]:
     """All probabilities of the turn detector, ``(3, T)``: speech, end of turn, overlap."""
-    detector = tokenizer.turn_detector
+    detector = tokenizer.turn_detector()
 
     def detect(waveform: np.ndarray) -> np.ndarray:
         found = detector.detect(tokenizer.encode(torch.from_numpy(waveform), tokenizer.sample_rate))

@@ -17,7 +17,7 @@ def measure_prices(tokenizer: ConvNeXtTokenizer, seconds: float = 10.0) -> dict[
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     waveform = torch.from_numpy(0.05 * rng.standard_normal(round(seconds * tokenizer.sample_rate)).astype(np.float32))
-    detector = tokenizer.turn_detector
+    detector = tokenizer.turn_detector()
 
     def whole(events: bool) -> Callable[[], object]:
         def encode() -> object:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechtok.convnext import ConvNeXtTokenizer
 from speechtok.errors import SpeechtokError
 from speechtok.live.agents import Agent
 from speechtok.live.conversation import Conversation, Turn
@@ -131,9 +132,9 @@ class Engine:
         self._encoder: Stream = tokenizer.stream(batch_size=rows)
         self._decoder: Stream = tokenizer.stream(batch_size=rows)
         self._turns: TurnStream | None = None
-        with contextlib.suppress(SpeechtokError, AttributeError):  # conversations then listen to loudness
-            detector: Any = tokenizer.turn_detector
-            self._turns = TurnStream(detector, rows)
+        with contextlib.suppress(SpeechtokError):  # without a detector, conversations listen to loudness
+            if isinstance(tokenizer, ConvNeXtTokenizer):
+                self._turns = TurnStream(tokenizer.turn_detector(), rows)
         self._on_batch, self._on_error = on_batch, on_error
         self._free = list(range(rows))[::-1]
         self._rows: dict[int, Row] = {}

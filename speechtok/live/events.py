@@ -23,7 +23,7 @@ class TurnStream:
     Codes may come in pieces of any sizes.
 
     Args:
-        detector: :attr:`speechtok.ConvNeXtTokenizer.turn_detector`.
+        detector: :meth:`speechtok.ConvNeXtTokenizer.turn_detector`.
         batch_size: rows ``B``.
     """
 
@@ -66,7 +66,7 @@ class CodesDetector:
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        self._stream = TurnStream(tokenizer.turn_detector)
+        self._stream = TurnStream(tokenizer.turn_detector())
 
     def push(self, codes: Tensor, audio: Any = None) -> FrameProbabilities:
         """Probabilities of the frames of ``codes``, ``(1, Q, T)``; the audio is not needed."""

@@ -34,7 +34,7 @@ SHORTER = {
 SMALLER = ["steps=3", "quantizer.start_step=1", "model.num_codebooks=2", "model.codebook_size=32"]
 """Overrides of a training that runs."""
 
-LANGUAGES = {"python", "bash", "sh", "c", "json", "mermaid", "bibtex", "text"}
+LANGUAGES = {"python", "bash", "sh", "c", "js", "json", "mermaid", "bibtex", "text"}
 
 PROGRAMS = {"tensorboard", "export", "eval"}
 """Programs of others that pages start."""
@@ -186,8 +186,9 @@ def check_command(words: list[str]) -> None:
         depth = 3 if words[1:2] == ["corpus"] else 2  # it has commands of its own
         check_options(help_of("speechtok", *(word for word in words[1:depth] if word.isalpha())), words[depth:])
     elif program == "make":
-        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        for word in words[1:]:
+        folder, targets = (words[2], words[3:]) if words[1:2] == ["-C"] else (".", words[1:])
+        makefile = (ROOT / folder / "Makefile").read_text(encoding="utf-8")
+        for word in targets:
             name, variable, _ = word.partition("=")
             assert re.search(rf"^{name} \?=" if variable else rf"^{name}:", makefile, re.MULTILINE), words
     elif program == "pip":
