@@ -47,7 +47,7 @@ class RunningServer:
         """A metric's value."""
         return self.live.metrics.registry.get_sample_value(name, labels) or 0.0
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true"
