@@ -1,6 +1,7 @@
 """A server on a free port, and clients."""
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,6 +53,10 @@ class RunningServer:
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true"
             time.sleep(0.02)
+
+    def shrink_buffers(self, size: int) -> None:
+        """Let the system hold less of what connections to come do not read: by default, several megabytes."""
+        self._server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     def stop(self) -> None:
         self._server.should_exit = True

@@ -379,6 +379,7 @@ def test_a_message_that_never_ends_and_a_client_that_says_nothing_are_cut(serve)
 def test_a_client_that_does_not_read_is_cut_and_others_go_on(serve, tiny, speech):
     server = serve(max_outbox=20_000, close_timeout=0.3, burst=600.0, max_speed=1000.0)
     samples = pcm(speech(1.0))
+    server.shrink_buffers(4_096)
     lazy = socket.create_connection(("127.0.0.1", server.port))
     lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
     lazy.sendall(
