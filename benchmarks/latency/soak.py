@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 import speechtok
@@ -154,9 +154,9 @@ async def slow_loris(server: ServerProcess, rng: random.Random) -> None:
     writer.close()
 
 
-async def _read(client: object) -> None:
+async def _read(client: ClientConnection) -> None:
     with contextlib.suppress(OSError, WebSocketException):
-        async for _ in client:  # type: ignore[attr-defined]
+        async for _ in client:
             pass
 
 

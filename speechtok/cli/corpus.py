@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from speechtok.cli.arguments import Commands, add_jobs_argument, non_empty
 from speechtok.cli.batch import count_cores
@@ -11,6 +12,10 @@ from speechtok.device import check_device
 from speechtok.errors import InputError
 from speechtok.loaders import load
 from speechtok.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # pyarrow is loaded by the commands that need it
+    from speechtok.corpus.build import MakeEngine
+    from speechtok.parquet import CodesFormat, Encoding
 
 
 def add_parser(commands: Commands) -> None:
@@ -96,7 +101,7 @@ def _build(args: argparse.Namespace) -> int:
     return 0
 
 
-def _engine_maker(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _engine_maker(args: argparse.Namespace) -> "MakeEngine":
     from speechtok.corpus.engines import LocalEngine
 
     if args.engine == "ray":
@@ -107,7 +112,7 @@ def _engine_maker(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     return lambda encoder: LocalEngine(encoder, jobs)
 
 
-def _codes_format(tokenizer: Tokenizer, num_codebooks: int | None, encoding: str):  # type: ignore[no-untyped-def]
+def _codes_format(tokenizer: Tokenizer, num_codebooks: int | None, encoding: "Encoding") -> "CodesFormat":
     from speechtok.entropy import embedded_model
     from speechtok.parquet import CodesFormat
 
@@ -126,7 +131,7 @@ def _codes_format(tokenizer: Tokenizer, num_codebooks: int | None, encoding: str
         tokenizer.codebook_size,
         count,
         tokenizer.fingerprint,
-        encoding,  # type: ignore[arg-type]
+        encoding,
         model,
     )
 

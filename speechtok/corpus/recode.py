@@ -9,7 +9,7 @@ from speechtok.corpus.reader import Corpus
 from speechtok.corpus.settings import CARD, MANIFEST, Layout
 from speechtok.corpus.shards import shard_facts
 from speechtok.corpus.table import read_table, write_table
-from speechtok.entropy import embedded_model
+from speechtok.entropy import ContextModel, embedded_model
 from speechtok.entropy_training import train
 from speechtok.errors import InputError, OutputError
 from speechtok.files import as_path, make_folder, replacing
@@ -82,7 +82,7 @@ def recode(
     return packed, written
 
 
-def _train(corpus: Corpus):  # type: ignore[no-untyped-def]
+def _train(corpus: Corpus) -> ContextModel:
     step = max(1, len(corpus) // _MAX_TRAINING_ROWS)
     rows = []
     for table in corpus.tables(["codes", "length"]):

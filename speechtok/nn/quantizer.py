@@ -185,7 +185,7 @@ def hold_codes(scores: Tensor, best: Tensor, threshold: float | Tensor, past: Te
     Args:
         scores: of all codes, ``(B, T, N)``.
         best: codes with the highest score, int64 ``(B, T)``.
-        threshold: see above.
+        threshold: difference of scores, above 0.
         past: number of the first frame, counted from the last one that was free to choose, and the code of the frame
             before it: float32 ``(B, 2)``. What is out of range counts as 0.
 
@@ -193,14 +193,15 @@ def hold_codes(scores: Tensor, best: Tensor, threshold: float | Tensor, past: Te
         Codes, int64 ``(B, T)``, and ``past`` of the next frames.
     """
     frames, size = scores.shape[1:]
-    limits = torch.tensor([HOLD_FRAMES, size], device=past.device)
-    first, before = torch.where((past >= 0) & (past < limits), past, 0.0).long().unbind(1)
+    first, before = (
+        torch.where((number >= 0) & (number < limit), number, 0.0).long()
+        for number, limit in zip(past.unbind(1), (HOLD_FRAMES, size), strict=True)
+    )
     numbers = (first[:, None] + torch.arange(frames + 1, device=past.device)) % HOLD_FRAMES
     best_scores, free = scores.gather(2, best[..., None])[..., 0], numbers[:, :-1] == 0
     codes = best
-    for _ in range(
-        HOLD_FRAMES if is_compiling() else min(frames, HOLD_FRAMES)
-    ):  # each round settles the next frame after every free one
+    rounds = HOLD_FRAMES if is_compiling() else min(frames, HOLD_FRAMES)
+    for _ in range(rounds):  # each settles the next frame after every free one
         kept = torch.cat([before[:, None], codes[:, :-1]], 1)
         gain = best_scores - scores.gather(2, kept[..., None])[..., 0]
         codes = torch.where(free | (gain > threshold), best, kept)
