@@ -21,5 +21,8 @@ MAX_VOCABULARY_OFFSET = 2**28
 MAX_FINGERPRINT = 1_024
 """Most characters of a fingerprint."""
 
+MAX_GENERATED_BY = 1_024
+"""Most characters of the names of the models that generated tokens."""
+
 MAX_DEPTH = 64
 """Deepest nesting of JSON, YAML and other plain values."""

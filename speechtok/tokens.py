@@ -1,5 +1,6 @@
 """Tokens: the codes of a batch of utterances, with all that a tokenizer needs to decode them."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -16,7 +17,7 @@ from speechtok.entropy import embedded_model
 from speechtok.errors import MissingFileError, TokensError, quoted
 from speechtok.files import as_path, replacing
 from speechtok.fingerprints import canonical_fingerprint
-from speechtok.limits import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, MAX_FINGERPRINT, MAX_HOP_LENGTH
+from speechtok.limits import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, MAX_FINGERPRINT, MAX_GENERATED_BY, MAX_HOP_LENGTH
 from speechtok.parquet import read_batch
 from speechtok.parsing import ParseError, parse_json
 from speechtok.tensor_file import TensorFile, write_tensors
@@ -49,6 +50,7 @@ class SpeechTokens:
         hop_length: samples per frame.
         codebook_size: entries ``N`` of each codebook.
         fingerprint: of the encoder and codebooks that made the codes (:attr:`speechtok.Tokenizer.fingerprint`).
+        generated_by: the model that generated codes, such as a voice model; empty if they are of a recording.
     """
 
     codes: Tensor
@@ -58,6 +60,7 @@ class SpeechTokens:
     hop_length: int
     codebook_size: int
     fingerprint: str
+    generated_by: str = ""
 
     def __post_init__(self) -> None:
         """Raise :class:`~speechtok.errors.TokensError` if shapes, types or ranges do not fit each other."""
@@ -67,6 +70,11 @@ class SpeechTokens:
                 raise TokensError(f"{name} is {quoted(value)}; expected a whole number from 1 to {maximum}")
         if not isinstance(self.fingerprint, str) or len(self.fingerprint) > MAX_FINGERPRINT:
             raise TokensError(f"fingerprint is {quoted(self.fingerprint)}; expected that of a tokenizer, a str")
+        if not isinstance(self.generated_by, str) or len(self.generated_by) > MAX_GENERATED_BY:
+            raise TokensError(
+                f"generated_by is {quoted(self.generated_by)}; expected the name of a model, a str of at most "
+                f"{MAX_GENERATED_BY} characters"
+            )
         object.__setattr__(self, "fingerprint", canonical_fingerprint(self.fingerprint))
         check_codes(self.codes, self.codebook_size)
         batch, num_codebooks, frames = self.codes.shape
@@ -193,7 +201,17 @@ class SpeechTokens:
         lengths, num_samples = (
             torch.stack([getattr(piece, name) for piece in pieces]).sum(0) for name in ("lengths", "num_samples")
         )
-        return first._replace(codes, lengths, num_samples)
+        joined = first._replace(codes, lengths, num_samples)
+        models = dict.fromkeys(name for piece in pieces for name in piece.generated_by.split(", ") if name)
+        return joined.marked(", ".join(models))
+
+    def marked(self, generated_by: str) -> "SpeechTokens":
+        """The same tokens with another :attr:`generated_by`.
+
+        Raises:
+            TokensError: it is not a str, or too long.
+        """
+        return dataclasses.replace(self, generated_by=generated_by)
 
     def to(self, device: torch.device | str) -> "SpeechTokens":
         """Copy the tokens to another device.
@@ -209,9 +227,7 @@ class SpeechTokens:
         return self._replace(*moved)
 
     def _replace(self, codes: Tensor, lengths: Tensor, num_samples: Tensor) -> "SpeechTokens":
-        return SpeechTokens(
-            codes, lengths, num_samples, self.sample_rate, self.hop_length, self.codebook_size, self.fingerprint
-        )
+        return dataclasses.replace(self, codes=codes, lengths=lengths, num_samples=num_samples)
 
     def save(self, path: str | os.PathLike[str], compress: bool = False) -> None:
         """Write the contents that :meth:`to_bytes` returns to a file.
@@ -241,6 +257,8 @@ class SpeechTokens:
             "codebook_size": self.codebook_size,
             "fingerprint": self.fingerprint,
         }
+        if self.generated_by:  # without it, versions before 0.3 read the file, too
+            facts["generated_by"] = self.generated_by
         tensors = {
             "codes": self.codes.to("cpu", torch.int16).contiguous(),
             "lengths": self.lengths.cpu().contiguous(),
@@ -329,7 +347,7 @@ class SpeechTokens:
             )
         facts = parse_json(metadata.get("tokens", ""))
         tensors = _decode_tensors(file, facts, name) if is_coded else file.tensors(_TENSORS)
-        if not isinstance(facts, dict) or facts.keys() != _FACTS:
+        if not isinstance(facts, dict) or facts.keys() - {"generated_by"} != _FACTS:
             raise ParseError(f"'tokens' is {quoted(facts)}; expected the fields {', '.join(sorted(_FACTS))}")
         if _digest(facts, tensors) != metadata.get("digest"):
             raise TokensError(

@@ -1,33 +1,21 @@
 """Turn detection on codes: who speaks, and whether the turn is over, for each frame, without lookahead."""
 
-import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from speechtok.checkpoint import check_weights
+from speechtok.companions import Companion, Kind, TokenizerIdentity, find_companion, read_companion, write_companion
 from speechtok.errors import (
     CheckpointError,
     ConfigError,
     FingerprintError,
-    MissingFileError,
     StreamError,
     TokensError,
     quoted,
 )
-from speechtok.files import replacing
-from speechtok.fingerprints import NAMED_TOKENIZERS
-from speechtok.limits import MAX_FINGERPRINT
-from speechtok.mapping import from_mapping, to_mapping
 from speechtok.nn.inference import inference
 from speechtok.nn.native.cache import NativeCache
 from speechtok.nn.native.library import is_faster
@@ -36,17 +24,14 @@ from speechtok.nn.quantizer import ResidualQuantizer
 from speechtok.nn.skip_init import SkipInit
 from speechtok.nn.state import pack_state, unpack_state
 from speechtok.nn.turns import OUTPUTS, TurnNetwork, probabilities
-from speechtok.parsing import ParseError, parse_json
 from speechtok.tokens import SpeechTokens, check_codes
-from speechtok.version import __version__
 
 FILE_NAME = "turns.safetensors"
 """Name of the file of a turn detector, beside the weights of its tokenizer."""
 
-FORMAT = "speechtok-turns-1"
-"""Value of ``format`` in the file's metadata."""
-
 TRAIN = "train one: python -m training.events --config training/configs/events.yaml tokenizer=DIR"
+
+KIND = Kind("turn detector", FILE_NAME, "speechtok-turns-1", TRAIN)
 
 _PIECE_FRAMES = 512
 """Frames per call of the network, over all rows: memory stays bounded."""
@@ -102,21 +87,14 @@ class TurnConfig:
         return TurnNetwork(self.latent_dim, self.dim, self.depth, self.kernel_size, self.expansion)
 
 
-class CodesOwner(Protocol):
+class CodesOwner(TokenizerIdentity, Protocol):
     """A tokenizer whose codes a detector can read: one of the ``convnext`` family."""
 
     quantizer: ResidualQuantizer
 
     @property
-    def fingerprint(self) -> str:
-        """See :attr:`speechtok.Tokenizer.fingerprint`."""
-
-    @property
     def device(self) -> torch.device:
         """Device of the weights."""
-
-    def made(self, fingerprint: str) -> bool:
-        """See :meth:`speechtok.Tokenizer.made`."""
 
 
 class TurnDetector:
@@ -138,16 +116,11 @@ class TurnDetector:
     """
 
     def __init__(self, tokenizer: CodesOwner, path: str | os.PathLike[str] | None = None) -> None:
-        with _open_file(tokenizer, path) as file:
-            self.config, self.network, fingerprint = read_turns(file)
-        if not tokenizer.made(fingerprint):
-            raise FingerprintError(
-                f"{file} detects turns in the codes of tokenizer {fingerprint}, and this is {tokenizer.fingerprint}; "
-                f"load the tokenizer that it was trained for, or {TRAIN}"
-            )
+        companion = find_companion(tokenizer, KIND, path)
+        self.config, self.network = _make(companion)
         if tokenizer.quantizer.codebooks.shape[2] != self.config.latent_dim:
             raise CheckpointError(
-                f"{file} expects vectors of {self.config.latent_dim} dimensions, and the tokenizer's have "
+                f"{companion.path} expects vectors of {self.config.latent_dim} dimensions, and the tokenizer's have "
                 f"{tokenizer.quantizer.codebooks.shape[2]}; {TRAIN}"
             )
         self._tokenizer = tokenizer
@@ -255,15 +228,7 @@ def write_turns(path: str | os.PathLike[str], config: TurnConfig, network: TurnN
     Raises:
         OutputError: the file cannot be written.
     """
-    metadata = {
-        "format": FORMAT,
-        "speechtok": __version__,
-        "tokenizer": fingerprint,
-        "config": json.dumps(to_mapping(config)),
-    }
-    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in network.state_dict().items()}
-    with replacing(path) as file:
-        file.write(safetensors.torch.save(tensors, metadata))
+    write_companion(path, KIND, config, network.state_dict(), fingerprint)
 
 
 @torch.no_grad()
@@ -281,59 +246,14 @@ def read_turns(path: str | os.PathLike[str]) -> tuple[TurnConfig, TurnNetwork, s
         MissingFileError: the file does not exist.
         CheckpointError: the file is damaged, or of a later version.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"there is no file {path}; expected a turn detector, {FILE_NAME}: {TRAIN}")
-    try:
-        data = path.read_bytes()
-        tensors = safetensors.torch.load(data)
-        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata: Mapping[str, Any] = header.get("__metadata__") or {}
-    except (safetensors.SafetensorError, ParseError, OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error!s:.200}); fetch or train it again") from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} has the format {quoted(metadata.get('format'))}; expected {FORMAT!r}, a turn detector: upgrade "
-            "speechtok, or pass the right file"
-        )
-    fingerprint = metadata.get("tokenizer")
-    if not isinstance(fingerprint, str) or len(fingerprint) > MAX_FINGERPRINT:
-        raise CheckpointError(f"{path} does not say which tokenizer it belongs to; fetch or train it again")
-    try:
-        config = from_mapping(TurnConfig, parse_json(str(metadata.get("config")).encode()))
-    except (ParseError, ConfigError) as error:
-        raise CheckpointError(f"{path} does not describe a turn detector ({error}); fetch or train it again") from error
-    if len(tensors) < 6 * config.depth:  # before layers are made for a small file
-        raise CheckpointError(f"{path} holds {len(tensors)} tensors for {config.depth} blocks; fetch or train it again")
+    companion = read_companion(path, KIND)
+    return *_make(companion), companion.fingerprint
+
+
+def _make(companion: Companion) -> tuple[TurnConfig, TurnNetwork]:
+    config: TurnConfig = companion.config(TurnConfig)
+    companion.check_number(6 * config.depth)
     with torch.device("meta"), SkipInit():
         network = config.make()
-    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    network.load_state_dict(check_weights(expected, tensors, path, "cpu"), assign=True)
-    return config, network.eval().requires_grad_(False), fingerprint
-
-
-@contextmanager
-def _open_file(tokenizer: CodesOwner, path: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """The given file, or the one that the package has for a tokenizer."""
-    if path is not None:
-        yield Path(path)
-        return
-    quantizer: Any = getattr(tokenizer, "quantizer", None)
-    if not isinstance(quantizer, ResidualQuantizer):
-        raise FingerprintError(
-            f"{type(tokenizer).__name__} has no turn detector; expected speechtok's own tokenizer, speechtok.load()"
-        )
-    names = []
-    for name, folder in NAMED_TOKENIZERS.items():
-        with resources.as_file(resources.files("speechtok") / "assets" / folder / FILE_NAME) as file:
-            if not file.is_file():
-                continue
-            _, _, fingerprint = read_turns(file)
-            if tokenizer.made(fingerprint):
-                yield file
-                return
-            names.append(f"{name} ({fingerprint})")
-    raise FingerprintError(
-        f"there is no turn detector for tokenizer {tokenizer.fingerprint}; expected {' or '.join(names) or 'none'}: "
-        f"{TRAIN}"
-    )
+    companion.load_into(network)
+    return config, network.eval().requires_grad_(False)

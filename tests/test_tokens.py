@@ -498,3 +498,20 @@ def test_the_library_of_the_format_reads_tokens_files_and_writes_ones_that_load(
     assert torch.equal(tensors["codes"].long(), tokens.codes)
     forge(path, tensors, metadata)  # as versions before 0.3 wrote files
     assert_equal(SpeechTokens.load(path), tokens)
+
+
+def test_the_model_that_generated_tokens_is_told_by_all_that_is_made_of_them():
+    tokens = make()
+    generated = tokens.marked("a voice model")
+    assert generated[0].generated_by == generated.crop(0, 1).generated_by == "a voice model"
+    assert SpeechTokens.from_bytes(generated.to_bytes()).generated_by == "a voice model"
+    recorded, made = tokens[0].crop(0, 1), generated[0].crop(0, 1)
+    assert SpeechTokens.join([recorded, made, made]).generated_by == "a voice model"
+    assert SpeechTokens.join([made, made.marked("another")]).generated_by == "a voice model, another"
+    assert generated.marked("").to_bytes() == tokens.to_bytes()
+
+
+@pytest.mark.parametrize("name", [None, 3, "x" * 2_000])
+def test_a_bad_name_of_a_model_is_an_error(name):
+    with pytest.raises(TokensError, match="generated_by"):
+        make().marked(name)

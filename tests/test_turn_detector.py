@@ -204,7 +204,7 @@ def test_a_detector_is_refused_after_the_weights_of_its_tokenizer_changed(tok, p
     changed.load_turn_detector(path)
     with torch.no_grad():
         changed.encoder.project.bias += 1.0
-    with pytest.raises(FingerprintError, match="detects turns in the codes of"):
+    with pytest.raises(FingerprintError, match="turn detector for the codes of"):
         _ = changed.turn_detector()
 
 
@@ -225,7 +225,7 @@ def test_damaged_and_missing_files_say_what_is_wrong(tiny, path, tmp_path):
         (data[: len(data) // 2], "is damaged"),
         (b"", "is damaged"),
         (data.replace(b"speechtok-turns-1", b"speechtok-turns-9"), "upgrade"),
-        (data.replace(b'\\"depth\\": 2', b'\\"depth\\": 9'), "tensors for 9 blocks"),
+        (data.replace(b'\\"depth\\": 2', b'\\"depth\\": 9'), "its config asks for 54 or more"),
         (data.replace(b'\\"dim\\": 12', b'\\"dim\\": 13'), "shape"),
         (data.replace(b'\\"dim\\": 12', b'\\"dim\\": -2'), "dim is -2"),
     ]:

@@ -1,0 +1,262 @@
+import copy
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechtok import SpeechTokens
+from speechtok.errors import CheckpointError, FingerprintError, InputError, MissingFileError, StreamError, TokensError
+from speechtok.voice.config import VoiceConfig
+from speechtok.voice.generation import Generator, Sampling
+from speechtok.voice.latents import AcousticLatents, statistics
+from speechtok.voice.model import VoiceModel, write_voice
+from speechtok.voice.network import PROMPT, TARGET, Sequence, VoiceNetwork
+
+LOOKAHEAD = 3
+WINDOW = 6
+
+
+def make_network(tokenizer):
+    count, size, dim = tokenizer.quantizer.codebooks.shape
+    config = VoiceConfig(
+        codebook_size=size,
+        latent_dim=dim - tokenizer.quantizer.semantic_dim,
+        num_codebooks=count,
+        dim=24,
+        depth=2,
+        heads=2,
+        head_depth=2,
+        window=WINDOW,
+        history=2,
+        lookahead=LOOKAHEAD,
+        embedding_dim=8,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = VoiceNetwork(config)
+        for parameter in network.parameters():  # layers that start at 0 would hide faults
+            parameter.data.add_(torch.randn_like(parameter) * 0.1)
+        codes = torch.randint(0, size, (count, 500))
+    mean, deviation = statistics(tokenizer.quantizer, codes)
+    network.mean.copy_(mean)
+    network.deviation.copy_(deviation)
+    return config, network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def file(tiny, tmp_path_factory):
+    path = tmp_path_factory.mktemp("voice") / "voice.safetensors"
+    write_voice(path, *make_network(tiny), tiny.fingerprint)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tiny, file):
+    return VoiceModel(tiny, file)
+
+
+@pytest.fixture(scope="module")
+def said(tiny, speech):
+    return tiny.encode(speech(0.7, seed=1), 16_000)
+
+
+@pytest.fixture(scope="module")
+def prompt(tiny, speech):
+    return tiny.encode(speech(0.6, seed=2), 16_000)
+
+
+def make_generator(model, prompts, sampling):
+    styles = torch.zeros(len(prompts), 4, dtype=torch.int64)
+    return Generator(model.network, model.latents, sampling, prompts, styles, list(range(len(prompts))))
+
+
+def test_completed_tokens_say_the_same_and_have_all_codebooks(model, said, prompt):
+    completed = model.complete(said, prompt)
+    assert torch.equal(completed.semantic, said.semantic)
+    assert completed.codes.shape == said.codes.shape
+    assert torch.equal(completed.num_samples, said.num_samples)
+    assert not torch.equal(completed.acoustic, said.acoustic)
+
+
+def test_codebook_0_alone_is_enough(model, said, prompt):
+    alone = dataclasses.replace(said, codes=said.codes[:, :1])
+    assert torch.equal(model.complete(alone, prompt).codes, model.complete(said, prompt).codes)
+
+
+def test_completed_tokens_say_what_generated_them_and_so_does_their_file(model, said, prompt, tmp_path):
+    completed = model.complete(said, prompt)
+    assert completed.generated_by.startswith("speechtok-voice")
+    completed.save(tmp_path / "a.tokens")
+    assert SpeechTokens.load(tmp_path / "a.tokens").generated_by == completed.generated_by
+
+
+def test_the_same_seed_gives_the_same_codes_and_another_one_others(model, said, prompt):
+    first, again, other = (model.complete(said, prompt, seed=seed).codes for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_prompt_decides_how_it_sounds(model, tiny, speech, said, prompt):
+    other = tiny.encode(speech(0.6, seed=9), 16_000)
+    assert not torch.equal(model.complete(said, prompt).codes, model.complete(said, other).codes)
+
+
+def test_the_style_and_the_contour_decide_how_it_sounds(model, said, prompt):
+    plain = model.complete(said, prompt).codes
+    styled = model.complete(said, prompt, style="a very high, soft voice").codes
+    assert not torch.equal(plain, styled)
+    assert torch.equal(styled, model.complete(said, prompt, style={"pitch": "very high", "energy": "soft"}).codes)
+    contour = torch.zeros(said.codes.shape[2], 2)
+    assert not torch.equal(plain, model.complete(said, prompt, contour=contour).codes)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=8), st.sampled_from([1.0, 2.0]))
+def test_a_stream_gives_the_codes_of_the_whole(model, said, prompt, sizes, guidance):
+    sampling = Sampling(steps=2, guidance=guidance)
+    whole = model.complete(said, prompt, seed=2, sampling=sampling)
+    stream = model.stream(prompt, seed=2, sampling=sampling)
+    pieces, at = [], 0
+    for size in [*sizes, said.codes.shape[2]]:
+        pieces.append(stream.push(said.semantic[:, at : at + size]))
+        at = min(at + size, said.codes.shape[2])
+        assert sum(piece.shape[2] for piece in pieces) == max(0, at - LOOKAHEAD)
+    pieces.append(stream.flush())
+    assert torch.equal(torch.cat(pieces, 2), whole.codes)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 30))
+def test_a_code_changes_no_frame_that_is_earlier_than_its_lookahead(model, said, prompt, place):
+    codes = said.codes.clone()
+    codes[:, 0, place] = (codes[:, 0, place] + 1) % said.codebook_size
+    before, after = (
+        model.complete(tokens, prompt, sampling=Sampling(steps=2)).acoustic
+        for tokens in (said, dataclasses.replace(said, codes=codes))
+    )
+    free = max(0, place - LOOKAHEAD)
+    assert torch.equal(before[:, :, :free], after[:, :, :free])
+
+
+@pytest.mark.parametrize("style", [0, 3])
+def test_generation_computes_what_training_does(model, said, prompt, style, monkeypatch):
+    """Frame by frame with a sliding cache, or all frames at once with a mask: the head gets the same conditions."""
+    sampling = Sampling(steps=2, guidance=1.0)
+    generator = make_generator(model, [prompt.codes[0]], sampling)
+    generator._styles[:] = style
+    seen = []
+    draw = generator._draw
+    monkeypatch.setattr(generator, "_draw", lambda condition: (seen.append(condition), draw(condition))[1])
+    sizes = model.network.history, model.network.lookahead
+    windows = F.pad(said.semantic, sizes, value=model.network.no_code).unfold(1, sum(sizes) + 1, 1)
+    contour = torch.rand(1, windows.shape[1], 3)
+    acoustic = generator.run(windows, contour)
+
+    codes = torch.cat([prompt.codes, torch.cat([said.semantic[:, None], acoustic], 1)], 2)
+    count = prompt.codes.shape[2]
+    kinds = torch.cat([torch.full((1, count), PROMPT), torch.full((1, windows.shape[1]), TARGET)], 1)
+    assert kinds.shape[1] > 4 * WINDOW
+    contours = torch.cat([torch.zeros(1, count, 3), contour], 1)
+    sequence = Sequence(codes[:, 0], model.latents.of(codes), kinds, torch.full((1, 4), style), contours)
+    whole = model.network(sequence)[0, count:]
+    torch.testing.assert_close(torch.cat(seen), whole, atol=1e-4, rtol=1e-3)
+
+
+def test_guidance_starts_from_a_network_that_hears_no_prompt(model, said, prompt, monkeypatch):
+    """The row without a prompt gets the conditions of frames that stand alone in training."""
+    generator = make_generator(model, [prompt.codes[0]], Sampling(steps=2, guidance=2.0))
+    seen = []
+    draw = generator._draw
+    monkeypatch.setattr(generator, "_draw", lambda condition: (seen.append(condition[1:]), draw(condition))[1])
+    sizes = model.network.history, model.network.lookahead
+    windows = F.pad(said.semantic, sizes, value=model.network.no_code).unfold(1, sum(sizes) + 1, 1)
+    codes = torch.cat([said.semantic[:, None], generator.run(windows)], 1)
+    kinds, style = torch.full((1, codes.shape[2]), PROMPT), torch.zeros(1, 4, dtype=torch.int64)
+    contour = torch.zeros(1, codes.shape[2], 3)
+    alone = model.network(Sequence(codes[:, 0], model.latents.of(codes), kinds, style, contour))[0]
+    torch.testing.assert_close(torch.cat(seen), alone, atol=1e-4, rtol=1e-3)
+
+
+def test_utterances_of_a_batch_have_prompts_and_ends_of_their_own(model, tiny, speech, prompt):
+    waveform = torch.stack([torch.as_tensor(speech(0.7, seed=seed)) for seed in (1, 2)])
+    both = tiny.encode(waveform, 16_000, lengths=[11_200, 6_400])
+    prompts = tiny.encode(waveform.flip(0)[:, :9_600], 16_000)
+    found = model.complete(both, prompts, seed=7)
+    for row in range(2):
+        alone = model.complete(both[row], prompts[row], seed=7 + row)
+        assert torch.equal(alone.lengths, found[row].lengths)
+        # sums in another order may choose another code now and then
+        assert (alone.codes == found[row].codes).float().mean() > 0.5
+        assert not found.codes[row, :, int(both.lengths[row]) :].any()
+
+
+def test_latents_of_codes_give_the_codes_again(tiny, said):
+    latents = AcousticLatents(tiny.quantizer, torch.tensor(0.0), torch.tensor(1.0))
+    codes = latents.to_codes(latents.of(said.codes)[0])
+    again = latents.of(torch.cat([said.codes[0, :1], codes.t()])[None])
+    nearest = (latents.of(said.codes) - again).square().sum(2)
+    assert float(nearest.max()) <= float(latents.of(said.codes).square().sum(2).max())
+
+
+def test_bad_prompts_are_named(model, tiny, said, prompt, speech, new_tokenizer):
+    with pytest.raises(TokensError, match=r"expected .* s of speech"):
+        model.complete(said, prompt.crop(0, 10))
+    with pytest.raises(TokensError, match="codebooks"):
+        model.complete(said, tiny.encode(speech(0.6), 16_000, num_codebooks=1))
+    other = new_tokenizer(seed=4)
+    with pytest.raises(FingerprintError, match="prompt was made by tokenizer"):
+        model.complete(said, other.encode(speech(0.6), 16_000))
+    with pytest.raises(FingerprintError, match="semantic was made by tokenizer"):
+        model.complete(other.encode(speech(0.6), 16_000), prompt)
+    with pytest.raises(TokensError, match="SpeechTokens"):
+        model.complete(said.codes, prompt)
+    with pytest.raises(InputError, match="expected 1 or 1"):
+        model.complete(said, tiny.encode(torch.zeros(2, 16_000), 16_000))
+
+
+def test_a_silent_prompt_is_named(model, said, prompt, monkeypatch):
+    monkeypatch.setattr(type(model.tokenizer), "decode", lambda self, tokens: torch.zeros(1, int(tokens.num_samples)))
+    with pytest.raises(TokensError, match="silent"):
+        model.complete(said, prompt)
+
+
+def test_bad_styles_and_codes_are_named(model, said, prompt):
+    with pytest.raises(InputError, match="'high'"):
+        model.complete(said, prompt, style="a hihg voice")
+    with pytest.raises(InputError, match="contour has shape"):
+        model.complete(said, prompt, contour=torch.zeros(3, 2))
+    stream = model.stream(prompt)
+    with pytest.raises(TokensError, match="expected 0 to"):
+        stream.push(torch.full((1, 3), said.codebook_size))
+    with pytest.raises(TokensError, match=r"expected \(B, T\)"):
+        stream.push(said.codes)
+    with pytest.raises(TokensError, match="2 rows"):
+        stream.push(torch.zeros(2, 3, dtype=torch.int64))
+    stream.flush()
+    with pytest.raises(StreamError, match="ended"):
+        stream.push(said.semantic)
+
+
+def test_a_model_of_another_tokenizer_and_damaged_files_are_refused(tiny, file, new_tokenizer, tmp_path):
+    with pytest.raises(FingerprintError, match="voice model for the codes of"):
+        VoiceModel(new_tokenizer(seed=4), file)
+    with pytest.raises(FingerprintError, match="no voice model for tokenizer"):
+        VoiceModel(tiny)
+    with pytest.raises(MissingFileError, match="no file"):
+        VoiceModel(tiny, tmp_path / "none.safetensors")
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match="damaged"):
+        VoiceModel(tiny, damaged)
+
+
+def test_a_model_with_other_sizes_than_the_tokenizer_is_refused(tiny, tmp_path):
+    config, network = make_network(tiny)
+    other = dataclasses.replace(config, num_codebooks=config.num_codebooks + 1)
+    path = tmp_path / "voice.safetensors"
+    write_voice(path, other, copy.deepcopy(network), tiny.fingerprint)
+    with pytest.raises(CheckpointError, match="the tokenizer has"):
+        VoiceModel(tiny, path)
