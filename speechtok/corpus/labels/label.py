@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from speechtok.corpus.labels.frames import Frames, analyse
+from speechtok.speech_frames import Frames, analyse
 from speechtok.tokenizer import Tokenizer
 
 

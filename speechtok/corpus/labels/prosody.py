@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from speechtok.corpus.labels.frames import STEP, Frames, count_near
 from speechtok.corpus.labels.label import Clip, Label
+from speechtok.speech_frames import STEP, Frames, count_near
 
 _MIN_VOICED = 5
 """Voiced frames below which there is no pitch."""

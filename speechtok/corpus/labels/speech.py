@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from speechtok.corpus.labels.frames import fill_gaps, runs
 from speechtok.corpus.labels.label import Clip, Label
 from speechtok.errors import InputError
 from speechtok.resampling import resample
+from speechtok.speech_frames import fill_gaps, runs
 from speechtok.tokenizer import Tokenizer
 
 _SILERO_RATE = 16_000
