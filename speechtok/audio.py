@@ -224,10 +224,11 @@ def read_audio(source: Any, max_seconds: float | None = None) -> tuple[Tensor, i
     return torch.from_numpy(mono.clip(-1.0, 1.0, out=mono)), sample_rate
 
 
-def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -> None:
+def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int, comment: str = "") -> None:
     """Write a mono waveform, ``(S,)`` or ``(1, S)``. The suffix chooses the format; WAV and FLAC have 16 bits.
 
-    The file appears under its name only when it is complete.
+    The file appears under its name only when it is complete. A comment goes to its metadata where the format has one,
+    as WAV, FLAC, Ogg and MP3 have: say there what generated the speech.
 
     Raises:
         AudioError: the waveform cannot be used, or no format with this suffix can be written at this rate.
@@ -238,6 +239,6 @@ def write_audio(path: str | os.PathLike[str], waveform: Any, sample_rate: int) -
     if x.shape[0] != 1:
         raise AudioError(f"waveform has shape {tuple(x.shape)}; expected one row: write each row to its own file")
     sample_rate = check_sample_rate(sample_rate)
-    encoded = encode_file(shown(path), path.suffix, x[0].cpu().numpy(), sample_rate)
+    encoded = encode_file(shown(path), path.suffix, x[0].cpu().numpy(), sample_rate, comment)
     with replacing(path) as file:
         file.write(encoded)

@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Callable
 
-from speechtok.cli import completion, convert, corpus, decode, encode, export, info, roundtrip, serve
+from speechtok.cli import completion, convert, convert_voice, corpus, decode, encode, export, info, roundtrip, serve
 from speechtok.errors import SpeechtokError, printable
 from speechtok.version import __version__
 
-COMMANDS = encode, decode, roundtrip, convert, info, export, corpus, serve, completion
+COMMANDS = encode, decode, roundtrip, convert, convert_voice, info, export, corpus, serve, completion
 
 
 def main(argv: list[str] | None = None) -> int:

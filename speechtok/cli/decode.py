@@ -13,7 +13,7 @@ from speechtok.cli.arguments import TOKENS_SUFFIX, Commands, add_file_arguments,
 from speechtok.cli.batch import process_files
 from speechtok.cli.chunks import Replacing, Work
 from speechtok.cli.sources import Job
-from speechtok.cli.text import duration, path_text
+from speechtok.cli.text import duration, generated_comment, path_text
 from speechtok.errors import TokensError
 from speechtok.media.writer import encode_file
 from speechtok.tokenizer import Tokenizer
@@ -61,7 +61,8 @@ class _Decode(Work):
     def write(self, tokenizer: Tokenizer, job: Job, result: Any, replacing: Replacing) -> str:
         tokens, waveform = result
         source, target = path_text(job.source), path_text(job.target)
-        encoded = encode_file(target, job.target.suffix, waveform.cpu().numpy(), tokenizer.sample_rate)
+        comment = generated_comment(tokens)
+        encoded = encode_file(target, job.target.suffix, waveform.cpu().numpy(), tokenizer.sample_rate, comment)
         with replacing(job.target) as file:
             file.write(encoded)
         return f"{source} -> {target}: {duration(tokens)} at {tokens.sample_rate} Hz"

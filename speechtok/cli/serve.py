@@ -42,6 +42,17 @@ def add_parser(commands: Commands) -> None:
         type=non_empty,
         help=f"file with the token that clients must send (default: the variable {TOKEN_VARIABLE}, or no check)",
     )
+    parser.add_argument(
+        "--share-weights",
+        action="store_true",
+        help="let browsers load the tokenizer of --model, to make the codes themselves; the embedded one is always "
+        "shared",
+    )
+    parser.add_argument(
+        "--moshi",
+        action="store_true",
+        help="speak with clients of Moshi: callers that ask for nothing else send and get Opus in Ogg, without events",
+    )
     parser.add_argument("--certificate", metavar="FILE", type=non_empty, help="certificate chain for HTTPS, PEM")
     parser.add_argument("--key", metavar="FILE", type=non_empty, help="private key of the certificate, PEM")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of PyTorch (default: 1)")
@@ -66,7 +77,13 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error(
             f"--certificate and --key cannot be used: {problem if args.certificate else 'no certificate'}"
         )
-    config = ServerConfig(max_callers=args.max_callers, origins=tuple(args.origin), token=_read_token(args.token_file))
+    config = ServerConfig(
+        max_callers=args.max_callers,
+        origins=tuple(args.origin),
+        token=_read_token(args.token_file),
+        moshi=args.moshi,
+        share_weights=args.share_weights,
+    )
     torch.set_num_threads(args.threads)
     live = LiveServer(load(args.model), config, args.agent)
     server = make_server(live, args.host, args.port, args.certificate, args.key)

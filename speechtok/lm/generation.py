@@ -11,6 +11,7 @@ from speechtok.errors import InputError, VocabularyError
 from speechtok.lm.parser import Parser
 from speechtok.lm.vocabulary import AudioVocabulary
 from speechtok.tokenizer import Tokenizer
+from speechtok.voice.model import VoiceStream
 
 
 class SpeechLogitsProcessor(LogitsProcessor):
@@ -67,6 +68,8 @@ class AudioStreamer(BaseStreamer):
         vocabulary: vocabulary with the offset that it has in the text tokenizer.
         tokenizer: speech tokenizer that makes the codes.
         play: called with each chunk of audio, float32 ``(S,)`` on the CPU.
+        voice: opens a stream of a voice model, such as ``lambda: model.stream(prompt)``, for a vocabulary of semantic
+            codes alone: the voice model generates the other codebooks, and audio comes later by its lookahead.
         joined: whether the generated utterances are pieces of one utterance, with text between them (see
             :meth:`speechtok.SpeechTokens.join`). They are then played without a seam, like the joined pieces. Complete
             utterances of the prompt are not among them.
@@ -74,6 +77,7 @@ class AudioStreamer(BaseStreamer):
     Raises:
         FingerprintError: the vocabulary belongs to another tokenizer.
         StreamError: the tokenizer cannot stream.
+        VocabularyError: there is a voice model, and the vocabulary has acoustic codes already.
     """
 
     def __init__(
@@ -82,8 +86,15 @@ class AudioStreamer(BaseStreamer):
         tokenizer: Tokenizer,
         play: Callable[[Tensor], object],
         joined: bool = False,
+        voice: Callable[[], VoiceStream] | None = None,
     ) -> None:
         vocabulary.check_tokenizer(tokenizer)
+        if voice is not None and vocabulary.num_codebooks != 1:
+            raise VocabularyError(
+                f"the vocabulary has {vocabulary.num_codebooks} codebooks; expected codebook 0 alone for a voice "
+                "model, or no voice"
+            )
+        self._open_voice, self._voice = voice, None if voice is None else voice()
         self._vocabulary = vocabulary
         self._play = play
         self._joined = joined
@@ -163,6 +174,9 @@ class AudioStreamer(BaseStreamer):
             self._decode(codes)
             self._needs_drain = True
         if self._needs_drain and drain:
+            if self._voice is not None and self._open_voice is not None:
+                self._play_codes(self._voice.flush())
+                self._voice = self._open_voice()
             self._emit(self._stream.drain())
             self._stream.reset()
             self._muted_samples = 0
@@ -171,7 +185,12 @@ class AudioStreamer(BaseStreamer):
     def _decode(self, codes: Tensor) -> None:
         """``codes``: ``(Q, T)``."""
         if codes.shape[1]:
-            self._emit(self._stream.decode(codes[None]))
+            self._play_codes(codes[None] if self._voice is None else self._voice.push(codes))
+
+    def _play_codes(self, codes: Tensor) -> None:
+        """``codes``: ``(1, Q, T)``."""
+        if codes.shape[2]:
+            self._emit(self._stream.decode(codes))
 
     def _emit(self, audio: Tensor) -> None:
         """Play ``(1, S)``, without the samples of the prompt."""

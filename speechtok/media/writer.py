@@ -24,8 +24,8 @@ _BLOCK = 65_536
 """Samples per call of libsndfile, whose Vorbis encoder overflows the stack on long arrays."""
 
 
-def encode_file(name: str, suffix: str, samples: np.ndarray, sample_rate: int) -> bytes:
-    """Encode float32 samples, ``(S,)``, in the format of ``suffix``.
+def encode_file(name: str, suffix: str, samples: np.ndarray, sample_rate: int, comment: str = "") -> bytes:
+    """Encode float32 samples, ``(S,)``, in the format of ``suffix``, with a comment in its metadata.
 
     Raises:
         AudioError: no format has this suffix, or it cannot hold the rate.
@@ -38,6 +38,8 @@ def encode_file(name: str, suffix: str, samples: np.ndarray, sample_rate: int) -
     encoded = io.BytesIO()  # in memory first: libsndfile does not report a disk that fills up
     try:
         with soundfile.SoundFile(encoded, "w", sample_rate, 1, subtype, format=kind) as file:
+            if comment:
+                file.comment = comment
             for start in range(0, len(samples), _BLOCK):
                 file.write(samples[start : start + _BLOCK])
     except soundfile.LibsndfileError as error:

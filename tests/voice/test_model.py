@@ -9,41 +9,11 @@ from hypothesis import strategies as st
 
 from speechtok import SpeechTokens
 from speechtok.errors import CheckpointError, FingerprintError, InputError, MissingFileError, StreamError, TokensError
-from speechtok.voice.config import VoiceConfig
 from speechtok.voice.generation import Generator, Sampling
-from speechtok.voice.latents import AcousticLatents, statistics
+from speechtok.voice.latents import AcousticLatents
 from speechtok.voice.model import VoiceModel, write_voice
-from speechtok.voice.network import PROMPT, TARGET, Sequence, VoiceNetwork
-
-LOOKAHEAD = 3
-WINDOW = 6
-
-
-def make_network(tokenizer):
-    count, size, dim = tokenizer.quantizer.codebooks.shape
-    config = VoiceConfig(
-        codebook_size=size,
-        latent_dim=dim - tokenizer.quantizer.semantic_dim,
-        num_codebooks=count,
-        dim=24,
-        depth=2,
-        heads=2,
-        head_depth=2,
-        window=WINDOW,
-        history=2,
-        lookahead=LOOKAHEAD,
-        embedding_dim=8,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        network = VoiceNetwork(config)
-        for parameter in network.parameters():  # layers that start at 0 would hide faults
-            parameter.data.add_(torch.randn_like(parameter) * 0.1)
-        codes = torch.randint(0, size, (count, 500))
-    mean, deviation = statistics(tokenizer.quantizer, codes)
-    network.mean.copy_(mean)
-    network.deviation.copy_(deviation)
-    return config, network.eval().requires_grad_(False)
+from speechtok.voice.network import PROMPT, TARGET, Sequence
+from tests.voice.networks import LOOKAHEAD, WINDOW, make_network
 
 
 @pytest.fixture(scope="module")
