@@ -27,7 +27,7 @@ from speechtok.files import make_folder, replacing
 from training.events.config import EventsConfig
 from training.events.scenes import SceneConfig, SceneSampler, Turn
 from training.events.splits import Split, load_test_split
-from training.events.train import load_tokenizer
+from training.tokenizer import load_tokenizer
 
 SNRS = (20.0, 10.0, 0.0)
 DELAYS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

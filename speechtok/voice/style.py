@@ -110,8 +110,7 @@ class Style:
             AudioError: the waveform or its rate cannot be used.
         """
         prosody = speech if isinstance(speech, Prosody) else Prosody.of(speech, sample_rate)  # type: ignore[arg-type]
-        measured = {name: value for name, value in measured_values(prosody).items() if not math.isnan(value)}
-        return cls(**{name: WORDS[name][bisect.bisect_right(BOUNDS[name], v)] for name, v in measured.items()})
+        return cls.from_steps(steps_of(measured_values(prosody).values()))
 
     @classmethod
     def parse(cls, text: str) -> "Style":
@@ -221,6 +220,14 @@ def measured_values(prosody: Prosody) -> dict[str, float]:
     """What :data:`BOUNDS` divide into steps, for each of :data:`QUANTITIES`; NaN where it cannot be measured."""
     values = prosody.median_pitch, prosody.pitch_range, prosody.energy, prosody.brightness
     return dict(zip(QUANTITIES, values, strict=True))
+
+
+def steps_of(values: Iterable[float]) -> list[int]:
+    """Steps of measured values of all :data:`QUANTITIES`, as of :meth:`Style.steps`; 0 for NaN."""
+    return [
+        0 if math.isnan(value) else 1 + bisect.bisect_right(BOUNDS[name], value)
+        for name, value in zip(QUANTITIES, values, strict=True)
+    ]
 
 
 def _ask(asked: dict[str, str], name: str, word: str) -> None:

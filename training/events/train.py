@@ -4,9 +4,7 @@ import copy
 import dataclasses
 from pathlib import Path
 
-import speechtok
 from speechtok.convnext import ConvNeXtTokenizer
-from speechtok.errors import ConfigError
 from speechtok.turn_detector import FILE_NAME, round_weights, write_turns
 from training.checkpoints import make_folder
 from training.dataset import Corpus
@@ -19,6 +17,7 @@ from training.events.validation import validate
 from training.harness import Run, fit, resume
 from training.logs import Report
 from training.results import Export
+from training.tokenizer import load_tokenizer
 
 
 def train_events(config: EventsConfig) -> Path:
@@ -64,21 +63,6 @@ def train_events(config: EventsConfig) -> Path:
     if stopped:
         raise KeyboardInterrupt
     return path
-
-
-def load_tokenizer(name: str) -> ConvNeXtTokenizer:
-    """The tokenizer whose codes are listened to.
-
-    Raises:
-        ConfigError: it is not of the ``convnext`` family, the only one that streams.
-    """
-    tokenizer = speechtok.load(name or None)
-    if not isinstance(tokenizer, ConvNeXtTokenizer):
-        raise ConfigError(
-            f"tokenizer is {name!r}, a {type(tokenizer).__name__}; expected one of speechtok's own family, convnext, "
-            "whose codes come without lookahead"
-        )
-    return tokenizer
 
 
 def encode_split(

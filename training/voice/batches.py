@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechtok.voice.network import PADDING, PROMPT, TARGET
+from speechtok.voice.network import PADDING, PROMPT, TARGET, contour_inputs
+from speechtok.voice.prosody import pitch_contour
+from speechtok.voice.style import QUANTITIES, steps_of
 from training.voice.config import VoiceTrainingConfig
 from training.voice.encoding import EncodedVoices
 
@@ -19,12 +21,30 @@ class Batch(NamedTuple):
     Attributes:
         codes: int64 ``(B, Q, T)``.
         kinds: of the frames, int64 ``(B, T)``; see :class:`speechtok.voice.network.Sequence`.
+        style: int64 ``(B, 4)``.
+        contour: float32 ``(B, T, 3)``.
         seed: of the noise of the step.
     """
 
     codes: Tensor
     kinds: Tensor
+    style: Tensor
+    contour: Tensor
     seed: int
+
+
+class Crop(NamedTuple):
+    """Frames of an encoded utterance.
+
+    Attributes:
+        index: of the utterance.
+        start: first frame, counted from the start of the utterance.
+        frames: number of frames.
+    """
+
+    index: int
+    start: int
+    frames: int
 
 
 class SequenceSampler:
@@ -69,39 +89,50 @@ class SequenceSampler:
             ]
         )
         self.cumulative = np.cumsum(weights / weights.sum())
+        self.steps = np.array([steps_of(values) for values in voices.prosody])
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
-        rng = np.random.default_rng((self.config.seed, step))
-        rows = [self._row(rng) for _ in range(self.config.batch_size)]
-        codes = np.zeros((len(rows), len(self.voices.codes), self.frames), np.int64)
-        kinds = np.full((len(rows), self.frames), PADDING, np.int64)
-        for i, (prompt, target) in enumerate(rows):
-            at = prompt.shape[1]
-            codes[i, :, :at], kinds[i, :at] = prompt, PROMPT
-            end = at + target.shape[1]
-            codes[i, :, at:end], kinds[i, at:end] = target, TARGET
-        longest = int((kinds != PADDING).sum(1).max())
-        return Batch(
-            torch.from_numpy(codes[..., :longest]),
-            torch.from_numpy(kinds[:, :longest]),
-            int(rng.integers(2**62)),
-        )
+        c, rng = self.config, np.random.default_rng((self.config.seed, step))
+        rows = [self._row(rng) for _ in range(c.batch_size)]
+        shape = len(rows), max(sum(crop.frames for crop in row) for row in rows)
+        codes = np.zeros((len(rows), len(self.voices.codes), shape[1]), np.int64)
+        kinds = np.full(shape, PADDING, np.int64)
+        style, contour = np.zeros((len(rows), len(QUANTITIES)), np.int64), np.zeros((*shape, 3), np.float32)
+        for i, row in enumerate(rows):
+            at = 0
+            for crop, kind in zip(row, (PROMPT, TARGET), strict=False):
+                end = at + crop.frames
+                codes[i, :, at:end], kinds[i, at:end] = self._codes(crop), kind
+                at, last = end, at
+            if len(row) == 2:
+                if rng.random() < c.style_share:
+                    style[i] = self.steps[crop.index] * (rng.random(len(QUANTITIES)) < 0.5)
+                if rng.random() < c.contour_share:
+                    contour[i, last:end] = self._contour(crop)
+        tensors = (torch.from_numpy(array) for array in (codes, kinds, style, contour))
+        return Batch(*tensors, int(rng.integers(2**62)))
 
-    def _row(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _row(self, rng: np.random.Generator) -> list[Crop]:
+        """The prompt, and what follows it if there is another utterance of the voice."""
         index = min(int(np.searchsorted(self.cumulative, rng.random(), side="right")), len(self.voices) - 1)
         voice = self.voice_of[index]
         others = self.same_voice[voice] if voice else []
-        target = self.voices[index]
         if len(others) < 2:
-            return self._crop(target, self.frames, rng), target[:, :0]
-        prompt = self._crop(self.voices[self._other(others, index, rng)], int(rng.integers(*self.prompt_frames)), rng)
-        return prompt, self._crop(target, self.frames - prompt.shape[1], rng)
-
-    def _other(self, others: list[int], index: int, rng: np.random.Generator) -> int:
+            return [self._crop(index, self.frames, rng)]
         drawn = others[int(rng.integers(len(others) - 1))]
-        return others[-1] if drawn == index else drawn
+        prompt = self._crop(others[-1] if drawn == index else drawn, int(rng.integers(*self.prompt_frames)), rng)
+        return [prompt, self._crop(index, self.frames - prompt.frames, rng)]
 
-    def _crop(self, codes: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarray:
-        start = int(rng.integers(0, max(1, codes.shape[1] - frames + 1)))
-        return codes[:, start : start + frames]
+    def _crop(self, index: int, frames: int, rng: np.random.Generator) -> Crop:
+        length = int(self.voices.offsets[index + 1] - self.voices.offsets[index])
+        return Crop(index, int(rng.integers(0, max(1, length - frames + 1))), min(frames, length))
+
+    def _codes(self, crop: Crop) -> np.ndarray:
+        return self.voices[crop.index][:, crop.start : crop.start + crop.frames]
+
+    def _contour(self, crop: Crop) -> np.ndarray:
+        """Of the crop relative to the whole utterance, ``(T, 3)``."""
+        begin, end = self.voices.offsets[crop.index : crop.index + 2]
+        whole = contour_inputs(pitch_contour(torch.from_numpy(self.voices.pitch[begin:end].astype(np.float32))))
+        return whole[crop.start : crop.start + crop.frames].numpy()

@@ -1,4 +1,4 @@
-"""Codes of the utterances at several speeds, made once and kept on the disk, piece by piece."""
+"""Codes and prosody of the utterances at several speeds, made once and kept on the disk, piece by piece."""
 
 import hashlib
 import json
@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from speechtok import Tokenizer
 from speechtok.files import make_folder, replacing
+from speechtok.voice.prosody import Prosody
+from speechtok.voice.style import measured_values
 from training.dataset import Corpus
 
 _PIECE = 250
@@ -31,12 +33,16 @@ class EncodedVoices:
     Attributes:
         codes: of all, one after the other, int16 ``(Q, T)``.
         offsets: first frame of each, and the end of the last one.
+        pitch: of all frames in hertz, 0 where there is no voice, float16 ``(T,)``.
+        prosody: what a style measures of each, NaN where it cannot, float32 ``(N, 4)``.
         utterances: index of the utterance in the corpus.
         speeds: index of its speed.
     """
 
     codes: np.ndarray
     offsets: np.ndarray
+    pitch: np.ndarray
+    prosody: np.ndarray
     utterances: np.ndarray
     speeds: np.ndarray
 
@@ -71,8 +77,7 @@ def encode_voices(
     """
     identity = [len(corpus), corpus.size, *corpus.samples[:: max(1, corpus.size // 64)].tolist()]
     make_folder(directory)
-    codes: list[np.ndarray] = []
-    lengths: list[int] = []
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("codes", "lengths", "pitch", "prosody")}
     utterances: list[int] = []
     numbers: list[int] = []
     pieces = [(s, first) for s in range(len(speeds)) for first in range(0, len(corpus), _PIECE)]
@@ -84,13 +89,14 @@ def encode_voices(
             with replacing(path) as file:
                 np.savez(file, **_encode(tokenizer, corpus, indices, speeds[speed]))
         with np.load(path) as piece:
-            codes.append(piece["codes"])
-            lengths += piece["lengths"].tolist()
+            for name, arrays in parts.items():
+                arrays.append(piece[name])
         utterances += indices
         numbers += [speed] * len(indices)
-    return EncodedVoices(
-        np.concatenate(codes, axis=1), np.cumsum([0, *lengths]), np.array(utterances), np.array(numbers)
-    )
+    codes = np.concatenate(parts.pop("codes"), axis=1)
+    lengths, pitch, prosody = (np.concatenate(arrays) for arrays in parts.values())
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return EncodedVoices(codes, offsets, pitch, prosody, np.array(utterances), np.array(numbers))
 
 
 def _encode(tokenizer: Tokenizer, corpus: Corpus, indices: range, speed: float) -> dict[str, np.ndarray]:
@@ -104,7 +110,13 @@ def _encode(tokenizer: Tokenizer, corpus: Corpus, indices: range, speed: float) 
         frames = tokens.lengths.tolist()
         for i, row, count in zip(order[first:], tokens.codes.to(torch.int16).numpy(), frames, strict=False):
             codes[i] = row[:, :count]
-    return {"codes": np.concatenate(codes, axis=1), "lengths": np.array([c.shape[1] for c in codes])}
+    measured = [Prosody.of(waveform, tokenizer.sample_rate, tokenizer) for waveform in waveforms]
+    return {
+        "codes": np.concatenate(codes, axis=1),
+        "lengths": np.array([c.shape[1] for c in codes]),
+        "pitch": np.concatenate([prosody.pitch.numpy().astype(np.float16) for prosody in measured]),
+        "prosody": np.array([list(measured_values(prosody).values()) for prosody in measured], np.float32),
+    }
 
 
 def _at_speed(waveform: Tensor, speed: float) -> Tensor:

@@ -12,11 +12,11 @@ from speechtok.voice.model import FILE_NAME, write_voice
 from speechtok.voice.network import VoiceNetwork
 from training.checkpoints import make_folder
 from training.dataset import pack
-from training.events.train import load_tokenizer
 from training.harness import Run, fit, resume
 from training.logs import Report
 from training.manifest import Utterance, find_utterances
 from training.results import Export
+from training.tokenizer import load_tokenizer
 from training.voice.batches import SequenceSampler
 from training.voice.config import VoiceTrainingConfig
 from training.voice.encoding import EncodedVoices, encode_voices

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from speechtok.nn.quantizer import ResidualQuantizer
-from speechtok.voice import network as net
 from speechtok.voice.latents import AcousticLatents
-from speechtok.voice.network import PADDING, VoiceNetwork
+from speechtok.voice.network import PADDING, Sequence, VoiceNetwork
 from training.autocast import autocast
 from training.distributed import World
 from training.optimizers import learning_rate_factor, muon_and_adamw
@@ -88,10 +87,8 @@ class VoiceTrainer:
         if network.training and c.latent_noise:
             level = torch.rand(len(acoustic), 1, 1, generator=generator) * c.latent_noise
             heard = acoustic + level * torch.randn(acoustic.shape, generator=generator)
-        contour = torch.zeros(*batch.kinds.shape, 3)
-        style = torch.zeros(len(acoustic), 4, dtype=torch.int64)
         with autocast(self.device, c.bfloat16):
-            condition = network(net.Sequence(batch.codes[:, 0], heard, batch.kinds, style, contour))
+            condition = network(Sequence(batch.codes[:, 0], heard, batch.kinds, batch.style, batch.contour))
             frames = batch.kinds != PADDING if kind is None else batch.kinds == kind
             condition, latent = condition[frames], acoustic[frames]
             condition, latent = (x.repeat(c.flow_samples, 1) for x in (condition, latent))
