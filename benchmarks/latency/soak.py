@@ -102,7 +102,7 @@ async def vanish(server: ServerProcess, rng: random.Random) -> None:
 
 async def garbage(server: ServerProcess, rng: random.Random) -> None:
     """Send messages without meaning, until the server has enough."""
-    formats = rng.choice(("pcm", "float", "opus", "codes"))
+    formats = rng.choice(("pcm", "float", "opus", "ogg", "codes"))
     async with connect(server.url(audio=formats, sequenced=rng.randrange(2)), proxy=None, compression=None) as client:
         for _ in range(200):
             kind = rng.choice((b"", *(bytes([n]) for n in range(9))))

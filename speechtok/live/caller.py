@@ -29,6 +29,18 @@ from speechtok.live.wire import Control, MessageError, MessageType
 PROBABILITIES_EVERY = 5
 """Frames of one message with probabilities."""
 
+OGG_BYTES_PER_SECOND = 100_000
+"""Messages of Ogg count as at least so much audio, as their pages may hold none. Opus has at most 64 000 bytes a
+second."""
+
+MOSHI_OPTIONS = frozenset(
+    (
+        *("audio_seed", "audio_temperature", "audio_topk", "email", "pad_mult", "repetition_penalty"),
+        *("repetition_penalty_context", "text_seed", "text_temperature", "text_topk", "worker_auth_id"),
+    )
+)
+"""What Moshi's clients ask for: settings of its model."""
+
 
 class CallEndedError(Exception):
     """The server ends a connection.
@@ -57,6 +69,7 @@ class CallOptions:
         agent: who answers.
         sequenced: whether its audio and codes have timestamps.
         probabilities: whether it gets the probabilities of frames.
+        events: whether it gets events.
         echo: whether its microphone may hear the agent.
     """
 
@@ -68,17 +81,31 @@ class CallOptions:
     agent: str = "none"
     sequenced: bool = False
     probabilities: bool = False
+    events: bool = True
     echo: bool = True
 
     @classmethod
-    def parse(cls, query: Mapping[str, str], agents: Agents, sample_rate: int, num_codebooks: int) -> "CallOptions":
+    def parse(
+        cls, query: Mapping[str, str], agents: Agents, sample_rate: int, num_codebooks: int, moshi: bool = False
+    ) -> "CallOptions":
         """Read the query of an address.
+
+        Args:
+            query: of the address.
+            agents: who may answer.
+            sample_rate: of the tokenizer.
+            num_codebooks: of the tokenizer.
+            moshi: whether those who ask for nothing else get what Moshi's clients understand.
 
         Raises:
             InputError: an option is unknown or out of range.
         """
         given: dict[str, Any] = {"sample_rate": sample_rate, "codebooks": num_codebooks, "agent": agents.default}
+        if moshi:
+            given |= {"audio": "ogg", "out": "ogg", "codes": False, "events": False}
         for name, text in query.items():
+            if moshi and name in MOSHI_OPTIONS:
+                continue
             if name not in cls.__dataclass_fields__:
                 raise InputError(f"option {quoted(name)} is unknown; expected {', '.join(cls.__dataclass_fields__)}")
             if name in ("audio", "out", "agent"):
@@ -97,6 +124,8 @@ class CallOptions:
         # one type of messages cannot have both the user's codes and the agent's
         if given.get("out") == "codes" and given.setdefault("codes", False):
             raise InputError("out is 'codes' and codes is 1; expected codes=0: the codes are those of the agent")
+        if given.get("audio") == "ogg" and given.get("sequenced"):
+            raise InputError("audio is 'ogg' and sequenced is 1; expected sequenced=0: pages of Ogg are in order")
         options = cls(**given)
         check_sample_rate(options.sample_rate)
         if not 1 <= options.codebooks <= num_codebooks:
@@ -106,11 +135,23 @@ class CallOptions:
 
 @dataclass
 class Played:
-    """What a client has said about its loudspeaker."""
+    """What a client has said about its loudspeaker, in samples.
+
+    Attributes:
+        sent: to the client; counted in the engine's thread.
+        cleared: of these, in the client's buffer when it was emptied: they will never be played.
+        told: what the client says that it has played.
+        waiting: interruptions, and what was sent before them.
+    """
 
     sent: int = 0
+    cleared: int = 0
     told: int = 0
-    waiting: list[tuple[Interruption, int]] = field(default_factory=list)
+    waiting: deque[tuple[Interruption, int]] = field(default_factory=deque)
+
+    def unheard(self, sent: int) -> int:
+        """How much of what was sent by then was not played; 0 if the client never tells."""
+        return max(0, sent - self.cleared - self.told) if self.told else 0
 
 
 class Caller:
@@ -159,6 +200,7 @@ class Caller:
         self._probabilities: list[list[float]] = []
         self._probability_frame = 0
         self._last: np.ndarray | None = None  # codes, for those that are lost
+        self._spoken_codebooks = tok.num_codebooks
 
     @property
     def counts(self) -> PacketCounts | None:
@@ -171,7 +213,8 @@ class Caller:
         if row is None:
             raise CallEndedError("full", 1013, "all lines are busy; try again later")
         self._send(wire.pack_handshake(0))
-        self._send(wire.pack_metadata(self._description()))
+        for message in self._metadata(self._description()):
+            self._send(message)
         self._converse(row)
         tasks = [asyncio.create_task(self._receive(row)), asyncio.create_task(self._transmit())]
         try:
@@ -227,13 +270,14 @@ class Caller:
             tok,
             speaker,
             self._config.policy,
-            cancel_echo=options.echo and not loops and options.agent != "none",
+            # codes have no sound from which the echo could be taken away
+            cancel_echo=options.echo and not loops and options.agent != "none" and self._reader is not None,
             interrupt_after=None if loops else 0.04,
             lead=lead,
             fade=False,
         )
         conversation.on_change(row.wake)
-        row.lead = lead
+        row.lead, row.gapless = lead, options.out == "ogg"
         row.agent = None if options.agent == "none" else self._agents.make(options.agent, conversation)
         row.conversation = conversation
 
@@ -282,12 +326,13 @@ class Caller:
         timestamp = 0
         if self._order is not None:
             timestamp, payload = wire.split_timestamp(payload)
+        least = len(payload) / OGG_BYTES_PER_SECOND if self._options.audio == "ogg" else 0.0
+        self._budget -= least
         media = self._packing.unpack(payload) if self._reader is None else self._reader.read(payload)
         if not media.shape[-1]:
             return
-        self._budget -= media.shape[-1] / (
-            self._tokenizer.frame_rate if self._reader is None else self._reader.sample_rate
-        )
+        seconds = media.shape[-1] / (self._tokenizer.frame_rate if self._reader is None else self._reader.sample_rate)
+        self._budget -= max(0.0, seconds - least)
         if self._order is None:
             self._forward(row, media)
             return
@@ -334,10 +379,14 @@ class Caller:
             count = _whole(fields, "codebooks", 1, self._tokenizer.num_codebooks)
             row.send("call", lambda output: None if row.agent is None else row.agent.set_codebooks(count))
         elif kind == "output_audio_buffer.played":
-            self._played.told = _whole(fields, "samples", 0, self._played.sent)
+            self._played.told = _whole(fields, "samples", 0, self._played.sent - self._played.cleared)
         elif kind == "output_audio_buffer.cleared":
-            self._played.told = _whole(fields, "samples", 0, self._played.sent)
-            self._settle()
+            self._played.told = _whole(fields, "samples", 0, self._played.sent - self._played.cleared)
+            if self._played.waiting:
+                interruption, sent = self._played.waiting.popleft()
+                unheard = self._played.unheard(sent)
+                self._truncate(interruption, unheard)
+                self._played.cleared += unheard
         else:
             raise MessageError(f"metadata has type {quoted(kind)}; expected session.update, response.create, …")
 
@@ -390,27 +439,47 @@ class Caller:
                     "frame": self._probability_frame,
                     "probabilities": self._probabilities,
                 }
-                messages.append(wire.pack_metadata(fields))
+                messages += self._metadata(fields)
                 self._probability_frame += len(self._probabilities)
                 self._probabilities = []
         after = [event for event in output.events if event.type == "agent_stopped"]  # the last of its audio
-        messages += [wire.pack_metadata(_event_fields(event)) for event in output.events if event not in after]
+        for event in output.events:
+            messages += self._metadata(_event_fields(event)) if event not in after else []
+        for interruption in output.interruptions:  # of what was sent before; what follows is new
+            messages += self._metadata({"type": "output_audio_buffer.cleared"})
+            self._played.waiting.append((interruption, self._played.sent))
+        if output.text:
+            messages.append(wire.pack(MessageType.TEXT, output.text.encode()))
         if options.out == "codes":
-            for codes in output.spoken:
-                full = np.zeros((self._tokenizer.num_codebooks, codes.shape[1]), np.int64)
-                full[: len(codes)] = codes.numpy()
-                messages.append(wire.pack(MessageType.CODES, self._all_codebooks.pack(full)))
+            messages += self._spoken_messages(output.spoken)
         if self._writer is not None:
             for audio in output.audio:
                 messages += [wire.pack(MessageType.AUDIO, payload) for payload in self._writer.write(audio)]
-        messages += [wire.pack_metadata(_event_fields(event)) for event in after]
+        for event in after:
+            messages += self._metadata(_event_fields(event))
         self._played.sent += sum(map(len, output.audio))
-        for interruption in output.interruptions:
-            messages.append(wire.pack_metadata({"type": "output_audio_buffer.cleared"}))
-            self._played.waiting.append((interruption, self._played.sent))
         if output.ended:
-            messages.append(wire.pack_metadata({"type": "input_audio_buffer.ended"}))
+            messages += self._metadata({"type": "input_audio_buffer.ended"})
         return messages
+
+    def _spoken_messages(self, spoken: list[torch.Tensor | None]) -> list[bytes]:
+        """Messages of the agent's codes, of the number of codebooks where it changes, and of ends of utterances."""
+        messages: list[bytes] = []
+        for codes in spoken:
+            if codes is None:
+                messages += self._metadata({"type": "response.output_audio.done"})
+                continue
+            if len(codes) != self._spoken_codebooks:
+                self._spoken_codebooks = len(codes)
+                messages += self._metadata({"type": "output_audio_buffer.codebooks", "codebooks": len(codes)})
+            full = np.zeros((self._tokenizer.num_codebooks, codes.shape[1]), np.int64)
+            full[: len(codes)] = codes.numpy()
+            messages.append(wire.pack(MessageType.CODES, self._all_codebooks.pack(full)))
+        return messages
+
+    def _metadata(self, fields: dict[str, Any]) -> list[bytes]:
+        """A message, for a client that understands it."""
+        return [wire.pack_metadata(fields)] if self._options.events else []
 
     def _collect(self, output: Output, messages: list[bytes]) -> None:
         metrics = self._metrics
@@ -424,29 +493,32 @@ class Caller:
             self._send(wire.pack(MessageType.ERROR, f"the agent failed: {type(error).__name__}".encode()))
         for message in messages:
             self._send(message)
-        if output.interruptions:
+        for interruption in output.interruptions:
             # clients that told what they play will tell how much of it they played; others never answer
-            self._loop.call_later(5.0 if self._played.told else 0.5, self._settle)
+            self._loop.call_later(5.0 if self._played.told else 0.5, self._settle, interruption)
         self._drained.set()
 
-    def _settle(self) -> None:
-        """Say what was heard of what was interrupted, as far as the client has told it."""
-        waiting, self._played.waiting = self._played.waiting, []
-        for interruption, sent in waiting:
-            unheard = max(0, sent - self._played.told) if self._played.told else 0
-            for heard in interruption.heard[:1]:
-                samples = max(0, heard.samples - unheard)
-                self._send(
-                    wire.pack_metadata(
-                        {
-                            "type": "conversation.item.truncated",
-                            "frames": samples // self._tokenizer.hop_length,
-                            "samples": samples,
-                            "audio_end_ms": round(1000 * samples / self._rate),
-                            "text": heard.utterance.text(samples // self._tokenizer.hop_length),
-                        }
-                    )
-                )
+    def _settle(self, interruption: Interruption) -> None:
+        """Say what was heard of what was interrupted, if the client has not told it by now."""
+        for place, (waiting, sent) in enumerate(list(self._played.waiting)):
+            if waiting is interruption:
+                del self._played.waiting[place]  # the engine's thread only appends
+                self._truncate(interruption, self._played.unheard(sent))
+                return
+
+    def _truncate(self, interruption: Interruption, unheard: int) -> None:
+        """Say what was heard of what was interrupted."""
+        for heard in interruption.heard[:1]:
+            samples = max(0, heard.samples - unheard)
+            fields = {
+                "type": "conversation.item.truncated",
+                "frames": samples // self._tokenizer.hop_length,
+                "samples": samples,
+                "audio_end_ms": round(1000 * samples / self._rate),
+                "text": heard.utterance.text(samples // self._tokenizer.hop_length),
+            }
+            for message in self._metadata(fields):
+                self._send(message)
 
     def _send(self, message: bytes) -> None:
         self._outbox.append(message)

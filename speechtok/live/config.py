@@ -19,13 +19,15 @@ class ServerConfig:
         burst: seconds of audio that may come at once.
         max_outbox: bytes that may wait for a caller who does not read, before the connection ends.
         idle_timeout: seconds without a message before the connection ends.
-        header_timeout: seconds that a client has for the headers of a request.
+        header_timeout: seconds that a client has for the headers of a request, and to read what waits of the answer.
         close_timeout: seconds after which a connection that was closed is cut.
         max_seconds: longest conversation, in seconds.
         lead: seconds that the agent's audio may be sent ahead of the user's clock.
         origins: origins of web pages that may connect, beside the server's own; ``*`` for all.
         token: that clients must send, or ``None`` for no check.
         policy: of turn events.
+        moshi: whether callers who ask for nothing else get what Moshi's clients understand.
+        share_weights: whether browsers may load a tokenizer other than the default, to make the codes themselves.
     """
 
     max_callers: int = 64
@@ -43,6 +45,8 @@ class ServerConfig:
     origins: tuple[str, ...] = ()
     token: str | None = None
     policy: TurnPolicy = field(default_factory=TurnPolicy)
+    moshi: bool = False
+    share_weights: bool = False
 
     def __post_init__(self) -> None:
         """Raise :class:`~speechtok.errors.InputError` for values out of range."""

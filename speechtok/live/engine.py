@@ -42,7 +42,8 @@ class Output:
         turns: that ended.
         interruptions: by the user or by a command.
         audio: of the agent, float32 ``(S,)``.
-        spoken: codes of the agent's audio, before it is decoded.
+        spoken: codes of the agent's audio, before it is decoded; ``None`` where an utterance ends.
+        text: of the agent, with its audio.
         ended: whether the user's utterance ended with these codes.
         received: when the samples that completed the newest of the frames came.
         failures: exceptions of models.
@@ -55,7 +56,8 @@ class Output:
     turns: list[Turn] = field(default_factory=list)
     interruptions: list[Interruption] = field(default_factory=list)
     audio: list[np.ndarray] = field(default_factory=list)
-    spoken: list[Tensor] = field(default_factory=list)
+    spoken: list[Tensor | None] = field(default_factory=list)
+    text: str = ""
     ended: bool = False
     received: float = 0.0
     failures: list[Exception] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Row:
         self.conversation: Conversation | None = None
         self.agent: Agent | None = None
         self.lead = 0
+        self.gapless = False  # whether the agent's silence is delivered, too
         self.inbox: deque[tuple[str, Any, float]] = deque()
         self.resampler = Resampler(sample_rate, engine.tokenizer.sample_rate)
         self.samples: deque[np.ndarray] = deque()  # at the tokenizer's rate
@@ -376,7 +379,11 @@ class Engine:
                 output.events += events
             behind = conversation.frame * self.hop - conversation.playback.clock
             if behind > 0:
-                output.events += conversation.play(behind)[2]
+                audio, _, events = conversation.play(behind)
+                output.events += events
+                if row.gapless:
+                    output.audio.append(audio)
+            output.text += conversation.playback.take_text()
 
     def _decode(
         self, rows: Sequence[Row], requests: dict[int, DecoderInput | None], outputs: dict[int, Output]
@@ -392,7 +399,8 @@ class Engine:
             codes = torch.full(size, NO_CODE)
             for row, request in given:
                 codes[row.index, :, : request.codes.shape[1]] = request.codes
-                outputs[row.index].spoken.append(request.codes)
+                if request.codes.shape[1]:
+                    outputs[row.index].spoken.append(request.codes)
             audio = self._decoder.decode(codes)
             lengths = self._decoder.audio_lengths.tolist()
             for row, _ in given:
@@ -406,6 +414,8 @@ class Engine:
             self._decoder.reset(rows=ending)
         for row, request in given:
             assert row.conversation is not None
+            if request.ends:
+                outputs[row.index].spoken.append(None)
             row.conversation.playback.give(request, np.concatenate([np.zeros(0, np.float32), *parts[row.index]]))
 
 

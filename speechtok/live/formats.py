@@ -1,4 +1,4 @@
-"""Formats of audio in messages: PCM, and Opus with FFmpeg's bindings."""
+"""Formats of audio in messages: PCM, and Opus with FFmpeg's bindings, in packets or in Ogg."""
 
 from abc import ABC, abstractmethod
 from fractions import Fraction
@@ -8,15 +8,19 @@ import numpy as np
 
 from speechtok.errors import InputError
 from speechtok.extras import install_hint
+from speechtok.live.ogg import OggReader, OggWriter
 from speechtok.live.wire import MessageError
 
-FORMATS = "pcm", "float", "opus", "codes"
-"""``pcm``: 16 bits; ``float``: 32 bits; ``opus``: one packet a message; ``codes``: see ``wire.CodePacking``."""
+FORMATS = "pcm", "float", "opus", "ogg", "codes"
+"""``pcm``: 16 bits; ``float``: 32 bits; ``opus``: one packet a message; ``ogg``: Opus in pages of Ogg, as Moshi's
+clients send it; ``codes``: see ``wire.CodePacking``."""
 
 OPUS_RATES = 8_000, 12_000, 16_000, 24_000, 48_000
 _OPUS_DECODED_RATE = 48_000
 MAX_OPUS_SECONDS = 0.12
 """Longest Opus packet."""
+MAX_OGG_SECONDS = 5.0
+"""Audio of one message of Ogg. A packet of one byte may stand for 60 ms: a message of them would be half an hour."""
 
 
 class AudioReader(ABC):
@@ -82,6 +86,37 @@ class OpusReader(AudioReader):
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
+class OggOpusReader(AudioReader):
+    """Opus in a stream of Ogg, whose bytes may be cut anywhere."""
+
+    sample_rate = _OPUS_DECODED_RATE
+
+    def __init__(self) -> None:
+        self._ogg = OggReader()
+        self._opus = OpusReader()
+        self._skip, self._gain, self._decoded = 0, 1.0, 0
+
+    def read(self, payload: memoryview) -> np.ndarray:  # noqa: D102
+        parts: list[np.ndarray] = []
+        seconds = 0.0
+        for packet in self._ogg.read(payload):
+            if packet.head is not None:
+                self._opus = OpusReader()
+                self._skip, self._gain, self._decoded = packet.head.pre_skip, packet.head.gain, 0
+            samples = self._opus.read(memoryview(packet.data))
+            seconds += len(samples) / self.sample_rate
+            if seconds > MAX_OGG_SECONDS:
+                raise MessageError(f"audio is longer than {MAX_OGG_SECONDS:g} s in one message; expected less")
+            self._decoded += len(samples)
+            if packet.end is not None:  # the last packet is completed with what is not to be heard
+                samples = samples[: max(0, len(samples) - max(0, self._decoded - packet.end))]
+            skipped = min(self._skip, len(samples))
+            self._skip -= skipped
+            samples = samples[skipped:]
+            parts.append(samples if self._gain == 1 else (samples * np.float32(self._gain)).clip(-1, 1))
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
 class AudioWriter(ABC):
     """Samples at the tokenizer's rate to payloads."""
 
@@ -120,9 +155,15 @@ class OpusWriter(AudioWriter):
         self._codec.bit_rate = 24_000
         self._codec.time_base = Fraction(1, sample_rate)
         self._codec.options = {"application": "voip", "frame_duration": "20"}
+        self._codec.open()
         self._size = sample_rate // 50
         self._waiting = np.zeros(0, np.float32)
         self._time = 0
+
+    @property
+    def head(self) -> bytes:
+        """The packet ``OpusHead``, which begins a stream in a container."""
+        return bytes(self._codec.extradata)
 
     def write(self, samples: np.ndarray) -> list[bytes]:  # noqa: D102
         self._waiting = np.concatenate([self._waiting, samples.astype(np.float32)])
@@ -139,14 +180,35 @@ class OpusWriter(AudioWriter):
         return self.write(np.zeros(-len(self._waiting) % self._size, np.float32))
 
 
+class OggOpusWriter(AudioWriter):
+    """Opus in a stream of Ogg: a page with each packet of 20 ms."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._opus = OpusWriter(sample_rate)
+        self._ogg = OggWriter(self._opus.head)
+
+    def write(self, samples: np.ndarray) -> list[bytes]:  # noqa: D102
+        return self._pages(self._opus.write(samples))
+
+    def finish(self) -> list[bytes]:  # noqa: D102
+        return self._pages(self._opus.finish())
+
+    def _pages(self, packets: list[bytes]) -> list[bytes]:
+        return [page for packet in packets for page in self._ogg.write(packet, _OPUS_DECODED_RATE // 50)]
+
+
 def make_reader(name: str, sample_rate: int) -> AudioReader:
     """The reader of a format of :data:`FORMATS` other than codes."""
-    return OpusReader() if name == "opus" else PcmReader(sample_rate, _DTYPES[name])
+    if name in _DTYPES:
+        return PcmReader(sample_rate, _DTYPES[name])
+    return OpusReader() if name == "opus" else OggOpusReader()
 
 
 def make_writer(name: str, sample_rate: int) -> AudioWriter:
     """The writer of a format of :data:`FORMATS` other than codes."""
-    return OpusWriter(sample_rate) if name == "opus" else PcmWriter(_DTYPES[name])
+    if name in _DTYPES:
+        return PcmWriter(_DTYPES[name])
+    return OpusWriter(sample_rate) if name == "opus" else OggOpusWriter(sample_rate)
 
 
 def import_av() -> Any:

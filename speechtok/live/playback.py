@@ -30,7 +30,7 @@ class Utterance:
         self._condition = threading.Condition()
         self._codes: list[Tensor] = []  # (Q, T) each
         self._texts: list[tuple[int, str]] = []
-        self._frames = self._taken = 0
+        self._frames = self._taken = self._texts_heard = 0
         self._ended = self._cancelled = False
         self.samples_played = 0
         """Samples that went out, at the tokenizer's rate."""
@@ -64,6 +64,13 @@ class Utterance:
     def text(self, frames: int | None = None) -> str:
         """The text that was put in before frame ``frames``; all by default."""
         return "".join(text for place, text in self._texts if frames is None or place < frames)
+
+    def take_text(self, frames: int) -> str:
+        """The text that was put in before frame ``frames``, without what was taken before."""
+        begin = self._texts_heard
+        while self._texts_heard < len(self._texts) and self._texts[self._texts_heard][0] < frames:
+            self._texts_heard += 1
+        return "".join(text for _, text in self._texts[begin : self._texts_heard])
 
     def put(self, codes: Tensor, timeout: float | None = None, limit: int | None = None) -> bool:
         """Add codes ``(Q, T)``.
@@ -195,6 +202,7 @@ class Playback:
         self._history = round(HISTORY_SECONDS * sample_rate)
         self._num_runs = 0
         self._decoding = False  # whether the decoder's state holds a frame
+        self._text = ""
         self.clock = 0
         """Samples that went out since the start."""
 
@@ -248,12 +256,18 @@ class Playback:
             else:
                 self._ready[0] = utterance, part[n:]
             utterance.samples_played += n
+            self._text += utterance.take_text(-(-utterance.samples_played // self._hop))
             self._remember(utterance, n)
             place += n
         self._num_ready -= place
         self._remember(None, samples - place)
         self.clock += samples
         return audio, place
+
+    def take_text(self) -> str:
+        """The text of what went out since the last call."""
+        text, self._text = self._text, ""
+        return text
 
     def peek(self, samples: int) -> np.ndarray:
         """The next samples that are ready, without taking them out; at most ``samples``."""

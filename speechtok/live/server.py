@@ -6,7 +6,6 @@ import hmac
 import logging
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -18,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from speechtok.errors import InputError
 from speechtok.live.agents import Agents
+from speechtok.live.browser import BrowserFiles
 from speechtok.live.caller import CallEndedError, Caller, CallOptions
 from speechtok.live.config import ServerConfig
 from speechtok.live.engine import Engine
@@ -30,21 +30,6 @@ PATH = "/api/chat"
 SUBPROTOCOL = "speechtok"
 TOKEN_PREFIX = "speechtok.token."
 """A browser cannot set headers: it sends the token as a second subprotocol with this prefix."""
-
-PAGE = Path(__file__).parent / "page"
-_PAGE_FILES = {
-    "/": ("index.html", "text/html"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/worklet.js": ("worklet.js", "text/javascript"),
-    "/page.css": ("page.css", "text/css"),
-}
-_PAGE_HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
-    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 logger = logging.getLogger("speechtok.live")
 
@@ -65,7 +50,7 @@ class LiveServer:
         self._callers: set[Caller] = set()
         self._began = time.monotonic()
         routes = [
-            *(Route(path, self._page, methods=["GET"]) for path in _PAGE_FILES),
+            *BrowserFiles(tokenizer, self.config.share_weights, self._refusal).routes,
             Route("/health", self._health, methods=["GET"]),
             Route("/metrics", self._metrics, methods=["GET"]),
             WebSocketRoute(PATH, self._talk),
@@ -105,10 +90,6 @@ class LiveServer:
                 elif not self.engine.alive:
                     caller.end(CallEndedError("failed", 1011, "the server has failed"))
 
-    async def _page(self, request: Request) -> Response:
-        name, kind = _PAGE_FILES[request.url.path]
-        return Response((PAGE / name).read_bytes(), media_type=kind, headers=_PAGE_HEADERS)
-
     async def _health(self, request: Request) -> Response:
         body = {
             "status": "ok" if self.engine.alive else "failed",
@@ -121,10 +102,16 @@ class LiveServer:
         return JSONResponse(body, 200 if self.engine.alive else 503)
 
     async def _metrics(self, request: Request) -> Response:
-        if not self._is_authorized(request.headers, []):
-            self.metrics.refused.labels("token").inc()
-            return PlainTextResponse("a bearer token is needed\n", 401, {"WWW-Authenticate": "Bearer"})
+        if refusal := self._refusal(request):
+            return refusal
         return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    def _refusal(self, request: Request) -> Response | None:
+        """The answer to a request without the token; ``None`` if it has it."""
+        if self._is_authorized(request.headers, []):
+            return None
+        self.metrics.refused.labels("token").inc()
+        return PlainTextResponse("a bearer token is needed\n", 401, {"WWW-Authenticate": "Bearer"})
 
     async def _talk(self, websocket: WebSocket) -> None:
         """One connection, from its request to its end."""
@@ -170,7 +157,11 @@ class LiveServer:
             return ("token", 401, "a bearer token is needed"), None
         try:
             options = CallOptions.parse(
-                websocket.query_params, self.agents, self.tokenizer.sample_rate, self.tokenizer.num_codebooks
+                websocket.query_params,
+                self.agents,
+                self.tokenizer.sample_rate,
+                self.tokenizer.num_codebooks,
+                self.config.moshi,
             )
         except InputError as error:
             return ("options", 400, str(error)), None

@@ -7,6 +7,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from speechtok.live.config import ServerConfig
@@ -52,7 +53,9 @@ def make_server(
 
 def _http_protocol(live: LiveServer) -> type[H11Protocol]:
     class Protocol(H11Protocol):
-        """Cuts connections whose request does not come."""
+        """Cuts connections whose request does not come, and those whose answer is not read."""
+
+        _stalled: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -60,7 +63,24 @@ def _http_protocol(live: LiveServer) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._deadline.cancel()
+            self._cancel_stalled()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._stalled = self.loop.call_later(live.config.header_timeout, self._cut_unread)
+
+        def resume_writing(self) -> None:
+            self._cancel_stalled()
+            super().resume_writing()
+
+        def _cancel_stalled(self) -> None:
+            if self._stalled is not None:
+                self._stalled.cancel()
+
+        def _cut_unread(self) -> None:
+            live.metrics.refused.labels("unread").inc()
+            self.transport.abort()
 
         def _cut(self) -> None:
             if self.cycle is None and self.transport.get_protocol() is self:
@@ -83,6 +103,11 @@ def _websocket_protocol(config: ServerConfig) -> type[WebSocketsSansIOProtocol]:
                 await super().run_asgi()
             finally:
                 self.loop.call_later(config.close_timeout, self._cut)
+
+        async def send(self, message: Any) -> None:
+            if message["type"] == "websocket.send" and self.transport.is_closing():
+                raise ClientDisconnected  # asyncio would complain of each write
+            await super().send(message)
 
         def _cut(self) -> None:
             if not self.disconnected:

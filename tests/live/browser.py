@@ -61,9 +61,15 @@ class Page:
             assert time.monotonic() < deadline, f"{expression} did not become true; console: {self.console}"
             time.sleep(0.2)
 
+    def resize(self, width: int, height: int) -> None:
+        """Change the size of the window."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+
     def screenshot(self, path: Path) -> None:
         """Write a picture."""
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
 
 
 @contextlib.contextmanager

@@ -198,6 +198,49 @@ def test_an_agent_repeats_a_turn_and_the_user_interrupts_another(server, speech)
         assert truncated["frames"] == truncated["samples"] // HOP
 
 
+def test_what_was_heard_is_right_at_each_interruption(server):
+    """What waited in the client's buffer at one interruption must not count at the next."""
+    silence, played = np.zeros(0, "<i2"), 0
+    with server.connect(agent="scripted", echo=0) as client:
+        for unplayed in (700, 100, 0):
+            client.send(wire.pack_metadata({"type": "response.create"}))
+            _, before = speak_until(client, silence, "output_audio_buffer.started")
+            client.send(wire.pack_metadata({"type": "response.cancel"}))
+            _, after = speak_until(client, silence, "output_audio_buffer.cleared")
+            played += before + after - unplayed
+            client.send(wire.pack_metadata({"type": "output_audio_buffer.cleared", "samples": played}))
+            fields, _ = speak_until(client, silence, "conversation.item.truncated")
+            assert fields[-1]["samples"] == before + after - unplayed
+
+
+def test_codes_of_the_agent_tell_their_codebooks_and_the_end_of_an_utterance(serve):
+    server = serve(agent="tests.live.agent:few")
+    with server.connect(out="codes", echo=0) as client:
+        client.send(wire.pack_metadata({"type": "response.create"}))
+        for _ in range(10):
+            client.send(audio_message(np.zeros(HOP, "<i2")))
+        result = collect(client, until="output_audio_buffer.stopped")
+    assert unpack_codes(result[MessageType.CODES]).shape[1] == 5
+    fields = [field for field in result[MessageType.METADATA] if field["type"] != "vad.inference_done"]
+    assert {"type": "output_audio_buffer.codebooks", "codebooks": 2} in fields
+    assert [field["type"] for field in fields][-2:] == ["response.output_audio.done", "output_audio_buffer.stopped"]
+
+
+def test_text_of_the_agent_comes_with_its_audio(serve):
+    server = serve(agent="tests.live.agent:say")
+    with server.connect(echo=0) as client:
+        client.send(wire.pack_metadata({"type": "response.create"}))
+        for _ in range(10):
+            client.send(audio_message(np.zeros(HOP, "<i2")))
+        result = collect(client, until="output_audio_buffer.started")
+    assert result[MessageType.TEXT] in ([], [b"Hello."])  # the event may come first
+    with server.connect(echo=0) as client:
+        for _ in range(10):
+            client.send(audio_message(np.zeros(HOP, "<i2")))
+        end_turn(client)
+        assert not collect(client)[MessageType.TEXT]
+
+
 def test_the_agent_of_a_user_may_be_any_function(serve, speech):
     server = serve(agent="tests.live.agent:answer")
     with server.connect(echo=0) as client:

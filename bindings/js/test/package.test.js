@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import { promisify } from "node:util";
+import { PAGE, pageFiles } from "../scripts/page.js";
 import { PACKAGE, SUITE } from "./support.js";
 import { fileURLToPath } from "node:url";
 
@@ -33,4 +34,10 @@ test("npm pack installs in an empty folder, and the README's snippet runs there"
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+test("the page of speechtok serve has the files of this build; npm run page copies them", async () => {
+  const files = pageFiles();
+  assert.deepEqual((await readdir(PAGE)).sort(), [...files.keys()]);
+  for (const [name, content] of files) assert.ok(content.equals(await readFile(join(PAGE, name))), `${name} differs`);
 });

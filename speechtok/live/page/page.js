@@ -1,10 +1,16 @@
 // The page of a speechtok server: microphone, tokens, events, and an agent.
-// Options in the address, after #: token=…, mode=…, start=1 (start at once), raw=1 (no processing by the browser).
+// Options in the address, after #: token=…, mode=…, send=codes, start=1 (start at once), raw=1 (no processing by the
+// browser).
+
+import { Decoder, Encoder, loadTokenizer, packCodes, unpackCodes } from "./codes.js";
 
 const TYPE = { handshake: 0, audio: 1, text: 2, control: 3, metadata: 4, error: 5, ping: 6, codes: 7 };
 const END_TURN = 1;
 const options = new URLSearchParams(location.hash.slice(1));
 const $ = (id) => document.getElementById(id);
+
+const info = await (await fetch("tokenizer.json")).json();
+const MAX_WAITING = 250; // blocks of 20 ms, before a device is too slow to make codes
 
 let call = null; // the running call
 
@@ -27,61 +33,52 @@ function message(type, payload = new Uint8Array()) {
 
 const metadata = (fields) => message(TYPE.metadata, new TextEncoder().encode(JSON.stringify(fields)));
 
-function unpackCodes(bytes, session) {
-  const bits = Math.max(1, Math.ceil(Math.log2(session.codebook_size)));
-  const size = Math.ceil((session.codebooks * bits) / 8);
-  const frames = [];
-  for (let start = 0; start + size <= bytes.length; start += size) {
-    const codes = [];
-    for (let q = 0; q < session.codebooks; q++) {
-      let code = 0;
-      for (let b = 0; b < bits; b++) {
-        const place = q * bits + b;
-        code |= ((bytes[start + (place >> 3)] >> (place & 7)) & 1) << b;
-      }
-      codes.push(code);
-    }
-    frames.push(codes);
-  }
-  return frames;
-}
-
 // --- a call
 
 class Call {
-  constructor(mode) {
+  constructor(mode, sendsCodes) {
     this.mode = mode;
+    this.sendsCodes = sendsCodes;
     this.sent = []; // times at which the last sample of a frame went out
     this.samples = 0;
     this.bytesIn = this.bytesOut = 0;
     this.session = null;
-    this.keep = options.get("keep") === "1" ? [] : null; // samples that were sent, for tests
+    if (options.get("keep") === "1") this.keep = { sent: [], heard: [], agent: [] }; // for tests
   }
 
   async start() {
     const raw = options.get("raw") === "1";
+    if (this.sendsCodes) {
+      const loaded = await loadTokenizer(info, token());
+      this.encoder = await Encoder.open(loaded, info.sample_rate, (frames) => this.sendCodes(frames));
+      if (this.mode !== "none") this.decoder = await Decoder.open(loaded, (samples) => this.play(samples));
+    }
     this.stream = await navigator.mediaDevices.getUserMedia({
       audio: { channelCount: 1, echoCancellation: !raw && this.mode !== "loopback", noiseSuppression: false, autoGainControl: false },
     });
-    this.context = new AudioContext({ sampleRate: 16000 });
+    this.context = new AudioContext({ sampleRate: info.sample_rate });
     await this.context.audioWorklet.addModule("worklet.js");
     await this.context.resume();
     await this.connect();
     this.microphone = new AudioWorkletNode(this.context, "microphone", { numberOfOutputs: 0 });
-    this.microphone.port.onmessage = ({ data }) => this.send(data);
+    this.microphone.port.onmessage = ({ data }) => this.send(data).catch((error) => stop(error.message));
     this.player = new AudioWorkletNode(this.context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
     this.player.port.onmessage = ({ data }) => {
       if ("played" in data) this.socket.send(metadata({ type: "output_audio_buffer.played", samples: data.played }));
       if ("cleared" in data) this.socket.send(metadata({ type: "output_audio_buffer.cleared", samples: data.cleared }));
-      $("heard").textContent = `${((data.played ?? data.cleared) / 16000).toFixed(2)} s`;
+      $("heard").textContent = `${((data.played ?? data.cleared) / info.sample_rate).toFixed(2)} s`;
     };
     this.player.connect(this.context.destination);
     this.context.createMediaStreamSource(this.stream).connect(this.microphone);
+    let [time, sent, received] = [performance.now(), this.bytesOut, this.bytesIn];
     this.pinger = setInterval(() => {
-      this.pinged = performance.now();
+      const now = performance.now();
+      const rate = (bytes) => `${Math.round((1000 * bytes) / (now - time)).toLocaleString("en")} B/s`;
+      $("sent").textContent = rate(this.bytesOut - sent);
+      $("received").textContent = rate(this.bytesIn - received);
+      [time, sent, received, this.pinged] = [now, this.bytesOut, this.bytesIn, now];
       this.socket.send(message(TYPE.ping));
     }, 1000);
-    this.began = performance.now();
   }
 
   connect() {
@@ -89,10 +86,11 @@ class Call {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     url.hash = "";
     url.search = new URLSearchParams({
-      agent: this.mode, probabilities: 1, sample_rate: this.context.sampleRate, out: this.mode === "none" ? "none" : "pcm",
+      agent: this.mode, probabilities: 1,
+      ...(this.sendsCodes ? { audio: "codes", codes: 0 } : { sample_rate: this.context.sampleRate }),
+      out: this.mode === "none" ? "none" : this.sendsCodes ? "codes" : "pcm",
     });
-    const token = $("token").value || options.get("token");
-    this.socket = new WebSocket(url, token ? ["speechtok", `speechtok.token.${token}`] : ["speechtok"]);
+    this.socket = new WebSocket(url, token() ? ["speechtok", `speechtok.token.${token()}`] : ["speechtok"]);
     this.socket.binaryType = "arraybuffer";
     return new Promise((resolve, reject) => {
       this.socket.onmessage = ({ data }) => {
@@ -106,23 +104,52 @@ class Call {
     });
   }
 
-  send(block) {
+  get isOpen() {
+    return !this.stopped && this.socket.readyState === WebSocket.OPEN;
+  }
+
+  async send(block) {
+    if (!this.isOpen || this.socket.bufferedAmount > 64000) return;
+    if (!this.sendsCodes) return this.sendAudio(block);
+    if (this.encoder.blocks.length > MAX_WAITING) return stop("this device is too slow to make codes: send audio");
+    this.keep?.sent.push(block);
+    this.count(block.length);
+    await this.encoder.push(block);
+  }
+
+  /** Take note of when the last sample of each frame came. */
+  count(samples) {
+    const now = performance.now();
+    const before = Math.floor(this.samples / info.hop_length);
+    this.samples += samples;
+    for (let f = before; f < Math.floor(this.samples / info.hop_length); f++) this.sent[f % 1000] = now;
+  }
+
+  sendCodes(frames) {
+    if (!frames.length || this.socket.readyState !== WebSocket.OPEN) return;
+    this.transmit(TYPE.codes, packCodes(frames, info));
+    this.takeCodes(frames);
+  }
+
+  transmit(type, payload) {
+    this.bytesOut += payload.byteLength + 1;
+    this.socket.send(message(type, payload));
+  }
+
+  sendAudio(block) {
     const pcm = new Int16Array(block.length);
     for (let i = 0; i < block.length; i++) pcm[i] = Math.max(-32768, Math.min(32767, Math.round(block[i] * 32768)));
-    if (this.stopped || this.socket.readyState !== WebSocket.OPEN || this.socket.bufferedAmount > 64000) return;
-    this.keep?.push(pcm);
-    const now = performance.now();
-    const before = Math.floor(this.samples / this.session.hop_length);
-    this.samples += pcm.length;
-    for (let f = before; f < Math.floor(this.samples / this.session.hop_length); f++) this.sent[f % 1000] = now;
-    this.bytesOut += pcm.byteLength + 1;
-    this.socket.send(message(TYPE.audio, pcm));
+    this.keep?.sent.push(pcm);
+    this.count(pcm.length);
+    this.transmit(TYPE.audio, pcm);
   }
 
   take(bytes) {
+    if (call && call !== this) return this.socket.close(); // another call has begun
     this.bytesIn += bytes.length;
     const payload = bytes.subarray(1);
-    if (bytes[0] === TYPE.codes) this.takeCodes(unpackCodes(payload, this.session));
+    if (bytes[0] === TYPE.codes && this.sendsCodes) this.takeAgentCodes(unpackCodes(payload, info, info.num_codebooks));
+    else if (bytes[0] === TYPE.codes) this.takeCodes(unpackCodes(payload, info, this.session.codebooks));
     else if (bytes[0] === TYPE.audio) this.takeAudio(payload);
     else if (bytes[0] === TYPE.metadata) this.takeMetadata(JSON.parse(new TextDecoder().decode(payload)));
     else if (bytes[0] === TYPE.error) addEvent(`error: ${new TextDecoder().decode(payload)}`);
@@ -139,12 +166,24 @@ class Call {
     }
   }
 
+  takeAgentCodes(frames) {
+    if (this.stopped) return;
+    this.keep?.agent.push(...frames);
+    this.agentHeard = true;
+    this.decoder.decode(frames);
+  }
+
+  play(samples) {
+    this.keep?.heard.push(samples.slice());
+    this.player?.port.postMessage(samples, [samples.buffer]);
+  }
+
   takeAudio(payload) {
     const pcm = new Int16Array(payload.slice().buffer);
     const samples = new Float32Array(pcm.length);
     for (let i = 0; i < pcm.length; i++) samples[i] = pcm[i] / 32768;
     this.agentHeard = true;
-    this.player?.port.postMessage(samples, [samples.buffer]);
+    this.play(samples);
   }
 
   takeMetadata(fields) {
@@ -152,17 +191,26 @@ class Call {
       this.session = fields;
     } else if (fields.type === "vad.inference_done") {
       shown.speech.push(...fields.probabilities);
+    } else if (fields.type === "output_audio_buffer.codebooks") {
+      if (this.decoder) this.decoder.numCodebooks = fields.codebooks;
+    } else if (fields.type === "response.output_audio.done") {
+      if (!this.stopped) this.decoder?.end();
     } else {
       if (fields.type === "input_audio_buffer.ended") this.socket.close(); // after the last codes
-      if (fields.type === "output_audio_buffer.cleared") this.player?.port.postMessage("clear");
+      if (fields.type === "output_audio_buffer.cleared") {
+        if (!this.stopped) this.decoder?.clear();
+        this.player?.port.postMessage("clear");
+      }
       addEvent(describe(fields), fields);
     }
   }
 
-  stop() {
+  async stop() {
     this.stopped = true;
     clearInterval(this.pinger);
     this.stream?.getTracks().forEach((track) => track.stop());
+    await this.encoder?.finish();
+    this.decoder?.close();
     if (this.socket?.readyState === WebSocket.OPEN) {
       this.socket.send(message(TYPE.control, Uint8Array.of(END_TURN)));
       setTimeout(() => this.socket.close(), 30000); // if the server does not answer
@@ -223,7 +271,7 @@ function draw() {
   const first = Math.max(0, drawn - FRAMES);
   const grid = $("grid").getContext("2d");
   const width = $("grid").width / FRAMES;
-  const height = $("grid").height / call.session.num_codebooks;
+  const height = $("grid").height / info.num_codebooks;
   grid.clearRect(0, 0, $("grid").width, $("grid").height);
   for (let f = first; f < drawn; f++) {
     shown.frames[f].forEach((code, q) => {
@@ -255,8 +303,7 @@ function draw() {
   if (drawn % 10 === 0 || drawn < 10) {
     $("latency").textContent = `${percentile(shown.latencies, 0.5).toFixed(1)} ms`;
     $("latency95").textContent = `${percentile(shown.latencies, 0.95).toFixed(1)} ms`;
-    const seconds = (performance.now() - call.began) / 1000;
-    $("rate").textContent = `${drawn}, ${Math.round(call.bytesOut / seconds)} out, ${Math.round(call.bytesIn / seconds)} in`;
+    $("frames").textContent = drawn.toLocaleString("en");
   }
 }
 
@@ -266,17 +313,19 @@ async function start() {
   $("start").disabled = true;
   Object.values(shown).forEach((list) => (list.length = 0));
   $("events").replaceChildren();
-  $("status").textContent = "connecting";
-  call = new Call($("mode").value);
+  const sendsCodes = $("send").value === "codes";
+  $("status").textContent = sendsCodes ? "loading the tokenizer" : "connecting";
+  const mine = (call = new Call($("mode").value, sendsCodes));
   try {
-    await call.start();
+    await mine.start();
+    if (call !== mine) return void mine.stop(); // stopped meanwhile
     $("status").textContent = `connected to tokenizer ${call.session.fingerprint}`;
     $("stop").disabled = false;
     $("speak").disabled = call.mode !== "scripted";
     setCodebooks();
     if (call.mode === "scripted") speak();
   } catch (error) {
-    stop(`${error.name === "NotAllowedError" ? "the microphone is not allowed" : error.message}`);
+    if (call === mine) stop(error.name === "NotAllowedError" ? "the microphone is not allowed" : error.message);
   }
 }
 
@@ -295,6 +344,16 @@ function setCodebooks() {
   if (call?.session && call.socket.readyState === WebSocket.OPEN) call.socket.send(metadata({ type: "session.update", codebooks: count }));
 }
 
+function describeSwitch() {
+  for (const option of $("send").options) {
+    const rate = info.bytes_per_second[option.value];
+    option.text = `${option.value === "codes" ? "codes made here" : "audio sent"}: ${rate < 1000 ? `${rate} B/s` : `${rate / 1000} kB/s`}`;
+  }
+  if (!info.weights) $("send").disabled = true;
+  else if (options.get("send") === "codes") $("send").value = "codes";
+}
+
+const token = () => $("token").value || options.get("token");
 const speak = () => call?.socket.send(metadata({ type: "response.create" }));
 
 $("controls").onsubmit = (event) => event.preventDefault();
@@ -302,7 +361,10 @@ $("start").onclick = start;
 $("stop").onclick = stop;
 $("speak").onclick = speak;
 $("codebooks").oninput = setCodebooks;
-$("mode").onchange = () => call && (stop(), start());
+$("mode").onchange = $("send").onchange = () => call && (stop(), start());
+$("codebooks").max = $("codebooks").value = info.num_codebooks;
+$("codebooks-shown").textContent = info.num_codebooks;
+describeSwitch();
 if (options.has("mode")) $("mode").value = options.get("mode");
 draw();
 if (options.get("start") === "1") start();
