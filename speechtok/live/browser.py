@@ -26,6 +26,7 @@ _TYPES = {
     ".js": "text/javascript",
     ".css": "text/css",
     ".wasm": "application/wasm",
+    ".txt": "text/plain",
 }
 _HEADERS = {
     "Cache-Control": "no-cache",

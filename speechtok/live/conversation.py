@@ -1,5 +1,6 @@
 """A conversation of two rows, user and agent, on one clock; without a codec, so that many share one batch."""
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -107,7 +108,7 @@ class Conversation:
         self._fading = np.zeros(0, np.float32)
         self._impatience = 0
         self._audible = False
-        self._heard: deque[Tensor] = deque()
+        self._heard: deque[np.ndarray] = deque()  # (Q,) each
         self._turn_start: int | None = None
         self._ended_turns: list[Turn] = []
         self._interruptions: list[Interruption] = []
@@ -140,7 +141,8 @@ class Conversation:
                 near = 1 / (1 + math.exp(min(50.0, (NEAR_END_DB - echo.near_end_db) / 1.5)))
         found = self._detector.push(codes[None], audio) if given is None else given
         self.probabilities = FrameProbabilities(found.speech * near, found.end_of_turn, found.overlap * near)
-        self._heard.append(codes)
+        # a copy: the tensor is a part of those of all callers, and would keep them in memory
+        self._heard.append(codes[:, 0].cpu().numpy().astype(np.int32))
         if len(self._heard) > self._max_turn:
             self._heard.popleft()
         events = self.turns.push(self.probabilities)
@@ -258,7 +260,8 @@ class Conversation:
         first_kept = self.frame - len(self._heard)  # TurnEvents has counted the frame that was heard last
         start = max(first_kept, self._turn_start or 0)
         self._turn_start = None
-        codes = torch.cat(list(self._heard)[start - first_kept :], 1)[None]
+        heard = list(itertools.islice(self._heard, start - first_kept, None))
+        codes = torch.from_numpy(np.stack(heard, 1).astype(np.int64))[None]
         frames = torch.tensor([codes.shape[2]])
         t = self._tokenizer
         tokens = SpeechTokens(

@@ -1,5 +1,6 @@
 """A duplex session: codes of the user, what was heard of the agent, interruptions, echo."""
 
+import sys
 import threading
 
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 import speechtok
 from speechtok.errors import InputError, StreamError, TokensError
 from speechtok.live import DuplexSession, TurnPolicy
+from speechtok.live.conversation import Conversation
+from speechtok.live.speaking import Speaker
 
 HOP = 320
 
@@ -249,3 +252,11 @@ def test_a_policy_checks_its_fields():
         TurnPolicy(stop=0.9)
     with pytest.raises(InputError, match="seconds"):
         TurnPolicy(min_speech=-1)
+
+
+def test_a_conversation_does_not_keep_the_codes_of_other_callers(tiny):
+    conversation = Conversation(tiny, Speaker(tiny.num_codebooks, tiny.codebook_size, tiny.made))
+    batch = np.zeros((64, tiny.num_codebooks, 1), np.int64)
+    references = sys.getrefcount(batch)
+    conversation.hear(torch.from_numpy(batch)[3], np.zeros(HOP, np.float32))
+    assert sys.getrefcount(batch) == references
