@@ -21,7 +21,7 @@ from speechtok.voice.generation import Generator, Sampling, windows_of
 from speechtok.voice.latents import AcousticLatents
 from speechtok.voice.network import VoiceNetwork, contour_inputs
 from speechtok.voice.prosody import check_contour
-from speechtok.voice.style import Style
+from speechtok.voice.style import Style, as_style
 
 FILE_NAME = "voice.safetensors"
 """Name of the file of a voice model, beside the weights of its tokenizer."""
@@ -176,8 +176,8 @@ class VoiceModel:
     def _styles(self, style: AnyStyle, batch: int) -> Tensor:
         """Steps of the styles, ``(B, 4)``."""
         if style is None or isinstance(style, (Style, str, Mapping)):
-            return _style(style).steps().expand(batch, -1)
-        styles = [_style(some).steps() for some in style]
+            return as_style(style).steps().expand(batch, -1)
+        styles = [as_style(some).steps() for some in style]
         if len(styles) != batch:
             raise InputError(f"style has {len(styles)} styles for {batch} utterances; expected one for each")
         return torch.stack(styles)
@@ -264,11 +264,3 @@ def _make(companion: Companion) -> tuple[VoiceConfig, VoiceNetwork]:
         network = VoiceNetwork(config)
     companion.load_into(network)
     return config, network.eval().requires_grad_(False)
-
-
-def _style(style: Style | Mapping[str, str] | str | None) -> Style:
-    if style is None:
-        return Style()
-    if isinstance(style, Style):
-        return style
-    return Style.parse(style) if isinstance(style, str) else Style.from_dict(style)
