@@ -84,7 +84,8 @@ class Row:
         self.agent: Agent | None = None
         self.lead = 0
         self.gapless = False  # whether the agent's silence is delivered, too
-        self.inbox: deque[tuple[str, Any, float]] = deque()
+        self.inbox: deque[tuple[str, Any, float, int]] = deque()
+        self._sent = self.taken = 0  # frames of what went into the inbox, and out of it: a thread writes each
         self.resampler = Resampler(sample_rate, engine.tokenizer.sample_rate)
         self.samples: deque[np.ndarray] = deque()  # at the tokenizer's rate
         self.num_samples = 0
@@ -96,12 +97,19 @@ class Row:
 
     @property
     def backlog(self) -> int:
-        """Messages that wait, and frames that wait."""
-        return len(self.inbox) + self.num_samples // self._engine.hop + len(self.codes)
+        """Frames that wait. A message without any counts as one."""
+        return self._sent - self.taken + self.num_samples // self._engine.hop + len(self.codes)
 
     def send(self, kind: str, value: Any = None) -> None:
         """Hand something to the engine's thread: ``audio``, ``codes``, ``end`` or ``call`` with a function."""
-        self.inbox.append((kind, value, time.perf_counter()))
+        frames = 1
+        if kind == "codes":
+            frames = max(1, value.shape[1])
+        elif kind == "audio":
+            tokenizer = self._engine.tokenizer
+            frames = max(1, round(len(value) * tokenizer.frame_rate / self.sample_rate))
+        self._sent += frames
+        self.inbox.append((kind, value, time.perf_counter(), frames))
         self._engine.wake(self)
 
     def wake(self) -> None:
@@ -219,8 +227,8 @@ class Engine:
             self._close(row)
             return
         while row.inbox and row.num_samples < MAX_FRAMES * self.hop and len(row.codes) < MAX_FRAMES and not row.ending:
-            kind, value, received = row.inbox.popleft()
-            row.received = received
+            kind, value, row.received, frames = row.inbox.popleft()
+            row.taken += frames
             if kind == "audio":
                 self._append(row, row.resampler.push(torch.from_numpy(value)[None])[0].numpy())
             elif kind == "codes":

@@ -349,8 +349,10 @@ function describeSwitch() {
     const rate = info.bytes_per_second[option.value];
     option.text = `${option.value === "codes" ? "codes made here" : "audio sent"}: ${rate < 1000 ? `${rate} B/s` : `${rate / 1000} kB/s`}`;
   }
-  if (!info.weights) $("send").disabled = true;
-  else if (options.get("send") === "codes") $("send").value = "codes";
+  if (!info.weights) {
+    $("send").disabled = true;
+    $("send").title = "the server does not give out its tokenizer, or it does not run in browsers";
+  } else if (options.get("send") === "codes") $("send").value = "codes";
 }
 
 const token = () => $("token").value || options.get("token");
