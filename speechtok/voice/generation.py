@@ -65,8 +65,7 @@ class Generator:
         self._acoustic: Tensor | None = None
         none = torch.zeros_like(styles)
         self._styles = torch.cat([styles, none]) if self.guided else styles
-        times = torch.linspace(0, 1, sampling.steps + 1)
-        self._times = times
+        self._time_modulation = network.head.time_modulation(torch.arange(sampling.steps) / sampling.steps)
 
     def _read(self, prompts: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Keys and values of the prompts, ``(L, 2, B, H, P, C)``, and the bias of each of their frames."""
@@ -146,13 +145,14 @@ class Generator:
         s = self.sampling
         shape = 1, self.latents.dim
         x = torch.cat([torch.randn(shape, generator=generator) for generator in self.noise]) * s.temperature
-        for start, end in zip(self._times[:-1], self._times[1:], strict=True):
+        modulation = self.network.head.modulation(condition)
+        for time_modulation in self._time_modulation:
             twice = torch.cat([x, x]) if self.guided else x
-            velocity = self.network.head(twice, start.expand(len(twice)), condition)
+            velocity = self.network.head(twice, modulation + time_modulation)
             if self.guided:
                 told, untold = velocity.chunk(2)
                 velocity = untold + s.guidance * (told - untold)
-            x = x + (end - start) * velocity
+            x = x + velocity / s.steps
         codes = self.latents.to_codes(x)
         vectors = sum_vectors(self.latents.vectors, codes[:, :, None])[:, 0]
         self._acoustic = (vectors - self.latents.mean) / self.latents.deviation

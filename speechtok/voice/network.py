@@ -24,6 +24,7 @@ CONTOUR_SIZE = 3
 """Numbers that give the pitch of a frame; see :class:`Sequence`."""
 TIME_FREQUENCIES = 32
 """Frequencies that tell the flow its time."""
+TIME_HIDDEN = 128
 
 
 class Sequence(NamedTuple):
@@ -90,42 +91,48 @@ class Block(nn.Module):
 class FlowHead(nn.Module):
     """Velocity of the flow from noise to the acoustic latent of one frame.
 
+    Layers are modulated by the condition and by the time, as in diffusion transformers (Peebles and Xie 2023, arXiv
+    2212.09748). Both are added: that of the condition is computed once a frame, that of the times of all steps once.
+
     Args:
         latent_dim: width ``A`` of the latent.
-        dim: width of the condition, and of the layers.
+        dim: width ``D`` of the condition and of the layers.
         depth: number of layers.
     """
 
     def __init__(self, latent_dim: int, dim: int, depth: int) -> None:
         super().__init__()
-        self.time = nn.Sequential(nn.Linear(2 * TIME_FREQUENCIES, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.enter = nn.Linear(latent_dim, dim)
-        self.modulate = nn.ModuleList(nn.Linear(dim, 3 * dim) for _ in range(depth))
+        self.modulate = nn.Linear(dim, (3 * depth + 2) * dim)
+        last = nn.Linear(TIME_HIDDEN, (3 * depth + 2) * dim)
+        self.time = nn.Sequential(nn.Linear(2 * TIME_FREQUENCIES, TIME_HIDDEN), nn.SiLU(), last)
         self.expand = nn.ModuleList(nn.Linear(dim, 2 * dim, bias=False) for _ in range(depth))
         self.contract = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(depth))
-        self.modulate_last = nn.Linear(dim, 2 * dim)
         self.leave = nn.Linear(dim, latent_dim)
-        for layer in [*self.modulate, self.modulate_last, self.leave]:  # starts as the identity, with velocity 0
+        for layer in (self.modulate, last, self.leave):  # starts as the identity, with velocity 0
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, time: Tensor, condition: Tensor) -> Tensor:
-        """Velocity ``(N, A)``.
+    def modulation(self, condition: Tensor) -> Tensor:
+        """What the condition ``(N, D)`` of a frame does to the layers, ``(N, M)``."""
+        result: Tensor = self.modulate(F.silu(condition))
+        return result
 
-        Args:
-            x: ``(N, A)``.
-            time: from 0, noise, to 1, a latent, ``(N,)``.
-            condition: ``(N, D)``.
-        """
+    def time_modulation(self, time: Tensor) -> Tensor:
+        """What the time does to the layers: from 0, noise, to 1, a latent, ``(N,)`` to ``(N, M)``."""
         angles = time[:, None] * torch.logspace(0, 3, TIME_FREQUENCIES, device=time.device)
-        condition = F.silu(condition + self.time(torch.cat([angles.sin(), angles.cos()], dim=1)))
+        result: Tensor = self.time(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return result
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """``x``: ``(N, A)``; ``modulation``: the sum of both, ``(N, M)``. Returns the velocity ``(N, A)``."""
+        parts = modulation.chunk(3 * len(self.expand) + 2, dim=1)
         x = self.enter(x)
-        for modulate, expand, contract in zip(self.modulate, self.expand, self.contract, strict=True):
-            shift, scale, gate = modulate(condition).chunk(3, dim=1)
+        for index, (expand, contract) in enumerate(zip(self.expand, self.contract, strict=True)):
+            shift, scale, gate = parts[3 * index : 3 * index + 3]
             value, gated = expand(_norm(x) * (1 + scale) + shift).chunk(2, dim=1)
             x = x + gate * contract(value * F.silu(gated))
-        shift, scale = self.modulate_last(condition).chunk(2, dim=1)
-        velocity: Tensor = self.leave(_norm(x) * (1 + scale) + shift)
+        velocity: Tensor = self.leave(_norm(x) * (1 + parts[-1]) + parts[-2])
         return velocity
 
 

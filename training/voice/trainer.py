@@ -91,11 +91,12 @@ class VoiceTrainer:
             condition = network(Sequence(batch.codes[:, 0], heard, batch.kinds, batch.style, batch.contour))
             frames = batch.kinds != PADDING if kind is None else batch.kinds == kind
             condition, latent = condition[frames], acoustic[frames]
-            condition, latent = (x.repeat(c.flow_samples, 1) for x in (condition, latent))
+            modulation = network.head.modulation(condition).repeat(c.flow_samples, 1)
+            latent = latent.repeat(c.flow_samples, 1)
             noise = torch.randn(latent.shape, generator=generator)
             time = torch.sigmoid(torch.randn(len(latent), generator=generator))
             x = torch.lerp(noise, latent, time[:, None])
-            velocity = network.head(x, time, condition)
+            velocity = network.head(x, modulation + network.head.time_modulation(time))
         return (velocity.float() - (latent - noise)).square().mean()
 
     def scalars(self, terms: dict[str, Tensor]) -> dict[str, float]:
