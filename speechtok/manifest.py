@@ -53,6 +53,7 @@ class Utterance:
         phones: forced alignment, at least one row; ``None`` if the utterance is not aligned.
         speaker: name of the speaker, if known.
         lang: language tag such as ``"en"``, if known.
+        gender: of the speaker, if known.
     """
 
     audio: Path
@@ -62,6 +63,7 @@ class Utterance:
     phones: tuple[Phone, ...] | None = None
     speaker: str | None = None
     lang: str | None = None
+    gender: str | None = None
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[Utterance]:
@@ -119,6 +121,7 @@ def parse_utterance(row: Any, folder: Path) -> Utterance:
         _phones(row.get("phones")),
         _text(row, "speaker"),
         _text(row, "lang"),
+        _text(row, "gender"),
     )
 
 

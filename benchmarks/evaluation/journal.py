@@ -30,13 +30,13 @@ def _describe(utterance: Utterance) -> list[Any]:
     return [utterance.id, path, status.st_size, status.st_mtime_ns, utterance.text, utterance.lang]
 
 
-def hash_sources() -> str:
-    """Hash of the source code that scores depend on."""
+def hash_sources(*further: Path) -> str:
+    """Hash of the source code that scores depend on, and of further files."""
     benchmarks, package = Path(__file__).parents[1], Path(str(speechtok.__file__)).parent
     files = [file for part in ("codecs", "evaluation", "metrics") for file in sorted((benchmarks / part).glob("*.py"))]
     for pattern in ("*.py", "codecs/*.py", "media/**/*.py", "nn/**/*.py", "nn/**/*.c"):
         files += sorted(package.glob(pattern))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return hashlib.sha256(b"".join(file.read_bytes() for file in [*files, *further])).hexdigest()
 
 
 def read_journal(journal: Path | None) -> dict[str, Result]:

@@ -46,25 +46,31 @@ def page(
     amount, *further = facts(report)
     body = [f"<h1>{TITLE}</h1>", f"<p>{_inline(amount)}.</p>"]
     if examples:
-        body += ["<h2>Listen</h2>", *_listen(examples)]
+        body += ["<h2>Listen</h2>", *listen(examples)]
     for heading, text in sections(report, semantics):
-        body.append(f"<h2>{html.escape(heading)}</h2>\n{_blocks(text)}")
+        body.append(f"<h2>{html.escape(heading)}</h2>\n{blocks(text)}")
         if heading == SUMMARY:
             body += [f'<p><img alt="{name}" src="{_data_url("image/png", content)}"></p>' for name, content in plots]
         if heading == EXTREMES and extremes:
-            body.append(f"<details><summary>Listen to them</summary>{''.join(_listen(extremes))}</details>")
-    single = [f"<h2>{html.escape(heading)}</h2>\n{_blocks(text)}" for heading, text in speakers(report)]
+            body.append(f"<details><summary>Listen to them</summary>{''.join(listen(extremes))}</details>")
+    single = [f"<h2>{html.escape(heading)}</h2>\n{blocks(text)}" for heading, text in speakers(report)]
     if single:
         body.append(f"<details><summary>{len(single)} speakers</summary>{''.join(single)}</details>")
     body += ["<h2>Run</h2>", "<ul>", *(f"<li>{_inline(fact)}</li>" for fact in further), "</ul>"]
+    return document(TITLE, body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A page with elements as its body."""
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
         f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
 
 
-def _listen(examples: Sequence[Example]) -> list[str]:
+def listen(examples: Sequence[Example]) -> list[str]:
+    """Elements with a heading for each example, and its waveforms with spectrograms."""
     lines = []
     for example in examples:
         short = short_specs([name for name, _ in example.waveforms])
@@ -85,7 +91,7 @@ def _data_url(media_type: str, content: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
-def _blocks(text: str) -> str:
+def blocks(text: str) -> str:
     """Convert the Markdown of :func:`benchmarks.report.markdown.sections`: tables, lists and paragraphs."""
     return "\n".join(_block(block.splitlines()) for block in text.strip().split("\n\n"))
 

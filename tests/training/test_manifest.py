@@ -16,14 +16,14 @@ def write(path: Path, *rows: dict) -> Path:
 def test_a_line_becomes_an_utterance(tmp_path):
     row = {"audio": "a.flac", "id": "one", "seconds": 2, "text": "good morning", "speaker": "s", "lang": "en"}
     phones = [["SIL", 0, 0.1], ["AH", 0.1, 0.3], ["+NOISE+", 0.3, 0.5]]
-    manifest = write(tmp_path / "m.jsonl", row | {"phones": phones, "other": [1, 2]})
+    manifest = write(tmp_path / "m.jsonl", row | {"phones": phones, "gender": "f", "other": [1, 2]})
     aligned = (Phone("SIL", 0, 0.1), Phone("AH", 0.1, 0.3), Phone("SIL", 0.3, 0.5))
-    expected = Utterance(tmp_path / "a.flac", "one", 2.0, "good morning", aligned, "s", "en")
+    expected = Utterance(tmp_path / "a.flac", "one", 2.0, "good morning", aligned, "s", "en", "f")
     assert read_manifest(manifest) == [expected]
 
 
 def test_only_the_audio_is_required_and_null_means_absent(tmp_path):
-    fields = ("id", "seconds", "text", "phones", "speaker", "lang")
+    fields = ("id", "seconds", "text", "phones", "speaker", "lang", "gender")
     manifest = write(
         tmp_path / "m.jsonl",
         {"audio": "b/a.flac"},
