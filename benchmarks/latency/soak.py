@@ -170,11 +170,19 @@ MISCHIEFS: tuple[Callable[[ServerProcess, random.Random], Awaitable[None]], ...]
 )
 
 
+async def _load(server: ServerProcess) -> None:
+    """Have the server load what it loads once, so that it does not look like a leak: FFmpeg, and the agents' speech."""
+    for agent in sorted({*AGENTS} - {"none"}):
+        async with connect(server.url(audio="opus", out="opus", agent=agent), proxy=None, compression=None) as client:
+            await client.recv()
+
+
 async def soak(server: ServerProcess, seconds: float, good: int, bad: int, seed: int) -> SoakResult:
     """Let callers talk and misbehave for some time."""
     result, end, began = SoakResult(), time.monotonic() + seconds, time.monotonic()
     tok = speechtok.load()
     samples = speech_samples(8.0)
+    await _load(server)
 
     async def talk(index: int) -> None:
         rng = random.Random(seed * 1_000 + index)

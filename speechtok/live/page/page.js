@@ -41,6 +41,7 @@ class Call {
     this.sendsCodes = sendsCodes;
     this.sent = []; // times at which the last sample of a frame went out
     this.samples = 0;
+    this.agentFrames = 0; // of the agent, which came and are not shown yet
     this.bytesIn = this.bytesOut = 0;
     this.session = null;
     if (options.get("keep") === "1") this.keep = { sent: [], heard: [], agent: [] }; // for tests
@@ -160,16 +161,16 @@ class Call {
     for (const codes of frames) {
       shown.latencies.push(performance.now() - this.sent[shown.frames.length % 1000]);
       if (shown.latencies.length > 500) shown.latencies.shift();
-      shown.agent[shown.frames.length] = this.agentHeard;
+      shown.agent[shown.frames.length] = this.agentFrames > 0;
+      this.agentFrames = Math.max(0, this.agentFrames - 1);
       shown.frames.push(codes);
-      this.agentHeard = false;
     }
   }
 
   takeAgentCodes(frames) {
     if (this.stopped) return;
     this.keep?.agent.push(...frames);
-    this.agentHeard = true;
+    this.agentFrames += frames.length;
     this.decoder.decode(frames);
   }
 
@@ -182,7 +183,7 @@ class Call {
     const pcm = new Int16Array(payload.slice().buffer);
     const samples = new Float32Array(pcm.length);
     for (let i = 0; i < pcm.length; i++) samples[i] = pcm[i] / 32768;
-    this.agentHeard = true;
+    this.agentFrames += samples.length / info.hop_length;
     this.play(samples);
   }
 
@@ -198,6 +199,7 @@ class Call {
     } else {
       if (fields.type === "input_audio_buffer.ended") this.socket.close(); // after the last codes
       if (fields.type === "output_audio_buffer.cleared") {
+        this.agentFrames = 0;
         if (!this.stopped) this.decoder?.clear();
         this.player?.port.postMessage("clear");
       }
