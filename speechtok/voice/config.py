@@ -12,11 +12,12 @@ _LARGEST = {
     "depth": 64,
     "heads": 64,
     "head_depth": 64,
-    "window": 4_096,
+    "window": 512,
     "history": 64,
     "lookahead": 64,
     "embedding_dim": 1_024,
 }
+_MAX_HEAD_DIM = 1_024
 _MAY_BE_ZERO = {"history", "lookahead"}
 
 
@@ -55,7 +56,10 @@ class VoiceConfig:
             value, low = getattr(self, name), 0 if name in _MAY_BE_ZERO else 1
             if type(value) is not int or not low <= value <= maximum:
                 raise ConfigError(f"{name} is {quoted(value)}; expected a whole number from {low} to {maximum}")
-        if self.dim % self.heads:
-            raise ConfigError(f"dim is {self.dim} and heads {self.heads}; expected dim to be a multiple of heads")
+        if self.dim % self.heads or self.dim // self.heads > _MAX_HEAD_DIM:
+            raise ConfigError(
+                f"dim is {self.dim} and heads {self.heads}; expected dim to be a multiple of heads, at most "
+                f"{_MAX_HEAD_DIM} times as large"
+            )
         if self.num_codebooks < 2:
             raise ConfigError(f"num_codebooks is {self.num_codebooks}; expected at least 2, one of them acoustic")

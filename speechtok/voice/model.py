@@ -21,6 +21,7 @@ from speechtok.voice.generation import Generator, Sampling, windows_of
 from speechtok.voice.latents import AcousticLatents
 from speechtok.voice.network import VoiceNetwork, contour_inputs
 from speechtok.voice.prosody import check_contour
+from speechtok.voice.steps import ExactSteps
 from speechtok.voice.style import Style, as_style
 
 FILE_NAME = "voice.safetensors"
@@ -62,6 +63,7 @@ class VoiceModel:
         companion = find_companion(tokenizer, KIND, path)
         self.tokenizer = tokenizer
         self.config, self.network = _make(companion)
+        self.steps = ExactSteps(self.network)
         self.latents = AcousticLatents(tokenizer.quantizer, self.network.mean, self.network.deviation)
         count, size, dim = self.latents.shape
         c = self.config
@@ -126,7 +128,7 @@ class VoiceModel:
         The codes are those of :meth:`complete`, and come :attr:`lookahead` frames late.
         """
         generator = Generator(
-            self.network,
+            self.steps,
             self.latents,
             sampling or Sampling(),
             self._prompts(prompt, batch_size),
@@ -254,12 +256,13 @@ def write_voice(path: str | os.PathLike[str], config: VoiceConfig, network: Voic
     Raises:
         OutputError: the file cannot be written.
     """
+    network.tabulate()
     write_companion(path, KIND, config, network.state_dict(), fingerprint)
 
 
 def _make(companion: Companion) -> tuple[VoiceConfig, VoiceNetwork]:
     config: VoiceConfig = companion.config(VoiceConfig)
-    companion.check_number(9 * config.depth + 4 * config.head_depth)
+    companion.check_number(5 * config.depth + 2 * config.head_depth)
     with torch.device("meta"), SkipInit():
         network = VoiceNetwork(config)
     companion.load_into(network)

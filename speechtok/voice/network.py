@@ -25,6 +25,8 @@ CONTOUR_SIZE = 3
 TIME_FREQUENCIES = 32
 """Frequencies that tell the flow its time."""
 TIME_HIDDEN = 128
+TIME_STEPS = 32
+"""Steps of the flow for which the modulation by the time is kept: a flow takes a power of 2 of them."""
 
 
 class Sequence(NamedTuple):
@@ -56,18 +58,15 @@ class Attention(nn.Module):
         self.leave = nn.Linear(dim, dim, bias=False)
         self.query_gain = nn.Parameter(torch.full((heads, 1, 1), math.log(8.0)))
 
-    def forward(self, x: Tensor, bias: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """``x``: ``(B, T, D)``; ``bias``: ``(B, H, T, T_past + T)``; ``past``: keys and values, ``(2, B, H, T, C)``.
-
-        Returns the output and the keys and values of these frames.
-        """
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """``x``: ``(B, T, D)``; ``bias``: ``(B, H, T, T)``. Returns ``(B, T, D)``."""
         batch, frames, _ = x.shape
         query, key, value = self.enter(x).view(batch, frames, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key = F.normalize(query, dim=-1) * self.query_gain.exp(), F.normalize(key, dim=-1)
-        now = torch.stack([key.to(value.dtype), value])
-        keys, values = now if past is None else torch.cat([past, now], dim=3)
-        weights = torch.softmax((query.to(value.dtype) @ keys.transpose(2, 3)).float() + bias, dim=-1)
-        return self.leave((weights.to(value.dtype) @ values).transpose(1, 2).flatten(2)), now
+        scores = query.to(value.dtype) @ key.to(value.dtype).transpose(2, 3)
+        weights = torch.softmax(scores.float() + bias, dim=-1)
+        result: Tensor = self.leave((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2))
+        return result
 
 
 class Block(nn.Module):
@@ -75,17 +74,16 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.attend_norm, self.feed_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attention = Attention(dim, heads)
         self.expand = nn.Linear(dim, 2 * hidden, bias=False)
         self.contract = nn.Linear(hidden, dim, bias=False)
 
-    def forward(self, x: Tensor, bias: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """See :meth:`Attention.forward`."""
-        attended, now = self.attention(self.attend_norm(x), bias, past)
-        x = x + attended
-        value, gate = self.expand(self.feed_norm(x)).chunk(2, dim=-1)
-        return x + self.contract(value * F.silu(gate)), now
+        x = x + self.attention(rms_norm(x), bias)
+        value, gate = self.expand(rms_norm(x)).chunk(2, dim=-1)
+        result: Tensor = x + self.contract(value * F.hardswish(gate))
+        return result
 
 
 class FlowHead(nn.Module):
@@ -115,7 +113,7 @@ class FlowHead(nn.Module):
 
     def modulation(self, condition: Tensor) -> Tensor:
         """What the condition ``(N, D)`` of a frame does to the layers, ``(N, M)``."""
-        result: Tensor = self.modulate(F.silu(condition))
+        result: Tensor = self.modulate(rms_norm(condition))
         return result
 
     def time_modulation(self, time: Tensor) -> Tensor:
@@ -130,9 +128,9 @@ class FlowHead(nn.Module):
         x = self.enter(x)
         for index, (expand, contract) in enumerate(zip(self.expand, self.contract, strict=True)):
             shift, scale, gate = parts[3 * index : 3 * index + 3]
-            value, gated = expand(_norm(x) * (1 + scale) + shift).chunk(2, dim=1)
-            x = x + gate * contract(value * F.silu(gated))
-        velocity: Tensor = self.leave(_norm(x) * (1 + parts[-1]) + parts[-2])
+            value, gated = expand(rms_norm(x) * (1 + scale) + shift).chunk(2, dim=1)
+            x = x + gate * contract(value * F.hardswish(gated))
+        velocity: Tensor = self.leave(rms_norm(x) * (1 + parts[-1]) + parts[-2])
         return velocity
 
 
@@ -142,10 +140,12 @@ class VoiceNetwork(nn.Module):
     Attributes:
         mean: of the acoustic latents, ``(A,)``.
         deviation: standard deviation of the acoustic latents, ``(A,)``: the network hears and writes normalized ones.
+        time_table: modulation by the times ``n / TIME_STEPS``, ``(TIME_STEPS, M)``; see :meth:`tabulate`.
     """
 
     mean: Tensor
     deviation: Tensor
+    time_table: Tensor
 
     def __init__(self, config: VoiceConfig) -> None:
         super().__init__()
@@ -169,8 +169,8 @@ class VoiceNetwork(nn.Module):
         self.prompt_bias = nn.Parameter(torch.zeros(c.heads))
         blocks = [Block(dim, c.heads, round(dim / 12) * 32) for _ in range(c.depth)]
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(dim)
         self.head = FlowHead(c.latent_dim, dim, c.head_depth)
+        self.register_buffer("time_table", torch.zeros(TIME_STEPS, len(self.head.modulate.weight)))
         nn.init.normal_(self.embed.weight, std=c.embedding_dim**-0.5)
         nn.init.zeros_(self.style.weight)
         nn.init.zeros_(self.contour.weight)
@@ -180,6 +180,11 @@ class VoiceNetwork(nn.Module):
             for block in blocks:  # the sum of the branches starts as loud as the input
                 for layer in (block.contract, block.attention.leave):
                     layer.weight.mul_((2 * c.depth) ** -0.5)
+
+    @torch.no_grad()
+    def tabulate(self) -> None:
+        """Compute the table of times from the weights, so that no machine computes its sines and cosines again."""
+        self.time_table.copy_(self.head.time_modulation(torch.arange(TIME_STEPS) / TIME_STEPS))
 
     @property
     def no_code(self) -> int:
@@ -193,9 +198,8 @@ class VoiceNetwork(nn.Module):
         x = x + (kinds == TARGET)[..., None] * self.styled(style, contour)
         bias = self.bias(kinds)
         for block in self.blocks:
-            x, _ = block(x, bias)
-        result: Tensor = self.norm(x)
-        return result
+            x = block(x, bias)
+        return x
 
     def embed_frames(self, semantic: Tensor, acoustic: Tensor, kinds: Tensor) -> Tensor:
         """Input of each frame without its style, ``(B, T, D)``; see :class:`Sequence`."""
@@ -234,8 +238,9 @@ class VoiceNetwork(nn.Module):
         return torch.where(own, bias, other)
 
 
-def _norm(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:])
+def rms_norm(x: Tensor) -> Tensor:
+    """Divide by the root mean square of the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467)."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-12)
 
 
 def contour_inputs(contour: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from speechtok import SpeechTokens
 from speechtok.errors import CheckpointError, FingerprintError, InputError, MissingFileError, StreamError, TokensError
 from speechtok.voice.generation import Generator, Sampling
-from speechtok.voice.latents import AcousticLatents
 from speechtok.voice.model import VoiceModel, write_voice
 from speechtok.voice.network import PROMPT, TARGET, Sequence
 from tests.voice.networks import LOOKAHEAD, WINDOW, make_network
@@ -40,7 +39,12 @@ def prompt(tiny, speech):
 
 def make_generator(model, prompts, sampling):
     styles = torch.zeros(len(prompts), 4, dtype=torch.int64)
-    return Generator(model.network, model.latents, sampling, prompts, styles, list(range(len(prompts))))
+    return Generator(model.steps, model.latents, sampling, prompts, styles, list(range(len(prompts))))
+
+
+def relative_error(found, expected):
+    """What the rounding of weights, inputs, keys and values makes of results."""
+    return float((found - expected).norm() / expected.norm())
 
 
 def test_completed_tokens_say_the_same_and_have_all_codebooks(model, said, prompt):
@@ -116,7 +120,7 @@ def test_generation_computes_what_training_does(model, said, prompt, style, monk
     """Frame by frame with a sliding cache, or all frames at once with a mask: the head gets the same conditions."""
     sampling = Sampling(steps=2, guidance=1.0)
     generator = make_generator(model, [prompt.codes[0]], sampling)
-    generator._styles[:] = style
+    generator._styles = model.steps.style(torch.full((1, 4), style))
     seen = []
     draw = generator._draw
     monkeypatch.setattr(generator, "_draw", lambda condition: (seen.append(condition), draw(condition))[1])
@@ -132,7 +136,7 @@ def test_generation_computes_what_training_does(model, said, prompt, style, monk
     contours = torch.cat([torch.zeros(1, count, 3), contour], 1)
     sequence = Sequence(codes[:, 0], model.latents.of(codes), kinds, torch.full((1, 4), style), contours)
     whole = model.network(sequence)[0, count:]
-    torch.testing.assert_close(torch.cat(seen), whole, atol=1e-4, rtol=1e-3)
+    assert relative_error(torch.cat(seen), whole) < 0.05
 
 
 def test_guidance_starts_from_a_network_that_hears_no_prompt(model, said, prompt, monkeypatch):
@@ -147,7 +151,7 @@ def test_guidance_starts_from_a_network_that_hears_no_prompt(model, said, prompt
     kinds, style = torch.full((1, codes.shape[2]), PROMPT), torch.zeros(1, 4, dtype=torch.int64)
     contour = torch.zeros(1, codes.shape[2], 3)
     alone = model.network(Sequence(codes[:, 0], model.latents.of(codes), kinds, style, contour))[0]
-    torch.testing.assert_close(torch.cat(seen), alone, atol=1e-4, rtol=1e-3)
+    assert relative_error(torch.cat(seen), alone) < 0.05
 
 
 def test_utterances_of_a_batch_have_prompts_and_ends_of_their_own(model, tiny, speech, prompt):
@@ -163,12 +167,12 @@ def test_utterances_of_a_batch_have_prompts_and_ends_of_their_own(model, tiny, s
         assert not found.codes[row, :, int(both.lengths[row]) :].any()
 
 
-def test_latents_of_codes_give_the_codes_again(tiny, said):
-    latents = AcousticLatents(tiny.quantizer, torch.tensor(0.0), torch.tensor(1.0))
-    codes = latents.to_codes(latents.of(said.codes)[0])
-    again = latents.of(torch.cat([said.codes[0, :1], codes.t()])[None])
-    nearest = (latents.of(said.codes) - again).square().sum(2)
-    assert float(nearest.max()) <= float(latents.of(said.codes).square().sum(2).max())
+def test_latents_of_codes_are_quantized_to_codes_of_nearly_these_latents(model, said):
+    latents = model.latents.of(said.codes)[0]
+    codes, found = model.latents.quantize(latents)
+    again = model.latents.of(torch.cat([said.codes[0, :1], codes.t()])[None])[0]
+    assert torch.equal(again, found)
+    assert relative_error(found, latents) < 0.8  # random codebooks are coarse
 
 
 def test_bad_prompts_are_named(model, tiny, said, prompt, speech, new_tokenizer):
