@@ -16,7 +16,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     rows = [
         {"audio": u.audio.name, "id": u.id, "speaker": u.speaker, "gender": u.gender, "lang": u.lang, "text": u.text}
-        for u in make_utterances(folder, 3)
+        for u in make_utterances(folder, 3, 0.6)
     ]
     rows.append({"audio": rows[0]["audio"], "id": "lonely", "speaker": "eve"})
     (folder / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -66,24 +66,34 @@ def test_everything_is_measured_once_and_written(folder, tmp_path, capsys, monke
     assert len(list((tmp_path / "audio").glob("1-*.flac"))) == 8
     assert (tmp_path / "voice.html").read_text().count("<audio") == 8
     monkeypatch.setattr(tasks.Bench, "__call__", lambda *_: pytest.fail("measured again"))
-    assert main(given) == 0
+    parts = [word for part in ("resynthesis", "conversion", "style") for word in ("--measure", part)]
+    assert main([*given, *parts, "--examples", "0"]) == 0
     again = json.loads((tmp_path / "results.json").read_text())
     for part in ("resynthesis", "conversion", "style"):
         assert again[part] == found[part]
 
 
 @pytest.mark.slow
-def test_processes_find_what_one_process_finds_and_an_interrupted_run_continues(folder, tmp_path, monkeypatch):
+def test_other_processes_find_what_this_one_finds(folder, tmp_path):
+    found = []
+    for workers in ("1", "2"):
+        out = tmp_path / workers
+        assert main(arguments(folder, out, *FEW, "--examples", "0", "--measure", "style", "--workers", workers)) == 0
+        found.append(json.loads((out / "results.json").read_text())["style"])
+    assert found[0] == found[1]
+
+
+def test_an_interrupted_run_continues(folder, tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(
+        tasks.measures, "style", lambda _, case: measured.append(case.source.id) or {"pitch: 1": (1.0, 1.0)}
+    )
     given = arguments(folder, tmp_path, *FEW, "--styles", "2", "--examples", "0", "--measure", "style")
-    assert main([*given, "--workers", "2"]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
+    assert main(given) == 0
     lines = (tmp_path / "results.jsonl").read_text()
     (tmp_path / "results.jsonl").write_text(lines[: len(lines) - 20])
-    measured, style = [], tasks.measures.style
-    monkeypatch.setattr(tasks.measures, "style", lambda *given: measured.append(given) or style(*given))
     assert main(given) == 0
-    assert len(measured) == 1
-    assert json.loads((tmp_path / "results.json").read_text())["style"] == found["style"]
+    assert measured == ["ann-0", "bea-0", "bea-0"]
 
 
 def test_a_seed_or_a_step_more_is_measured_anew(folder, tmp_path, monkeypatch):
