@@ -5,7 +5,7 @@
 #include "model.h"
 
 /* Frames of one piece, over all rows: memory stays bounded, and caches stay warm. */
-enum { PIECE_FRAMES = 512 };
+enum { PIECE_FRAMES = 32 };
 
 struct speechtok_tokenizer {
     Config config;

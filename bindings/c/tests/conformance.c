@@ -174,14 +174,20 @@ int main(int argc, char **argv) {
     for (int64_t kernel = speechtok_num_kernels() - 1; kernel >= 0; kernel--) {
         char name[64];
         if (speechtok_use_kernel(tokenizer, kernel)) die("kernel");
-        double start = now();
-        if (speechtok_encode(tokenizer, x, SAMPLES, 0, codes)) die("encode");
-        const double encoded = now() - start;
-        if (speechtok_decode(tokenizer, codes, golden.codebooks, golden.frames, SAMPLES, audio)) die("decode");
+        double encoding = 1e9, decoding = 1e9, start; /* the least of several: the first pays for its memory */
+        for (int i = 0; i < (kernel ? 4 : 1); i++) {
+            start = now();
+            if (speechtok_encode(tokenizer, x, SAMPLES, 0, codes)) die("encode");
+            const double encoded = now();
+            if (speechtok_decode(tokenizer, codes, golden.codebooks, golden.frames, SAMPLES, audio)) die("decode");
+            const double decoded = now() - encoded;
+            encoding = encoded - start < encoding ? encoded - start : encoding;
+            decoding = decoded < decoding ? decoded : decoding;
+        }
         snprintf(name, sizeof name, "kernel %d, whole", (int)kernel);
-        wrong += compare(&golden, codes, audio, name, now() - start);
-        printf("    encode %.0f, decode %.0f times real time\n", SAMPLES / 16000.0 / encoded,
-               SAMPLES / 16000.0 / (now() - start - encoded));
+        wrong += compare(&golden, codes, audio, name, encoding + decoding);
+        printf("    encode %.0f, decode %.0f times real time\n", SAMPLES / 16000.0 / encoding,
+               SAMPLES / 16000.0 / decoding);
         for (int i = 3; i < argc && kernel == speechtok_num_kernels() - 1; i++) {
             memset(codes, 0, sizeof *codes * (size_t)(golden.frames * golden.codebooks));
             memset(audio, 0, sizeof *audio * SAMPLES);
