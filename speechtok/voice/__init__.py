@@ -11,12 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from speechtok.voice.generation import Sampling
     from speechtok.voice.model import VoiceModel, VoiceStream
     from speechtok.voice.prosody import Prosody, pitch_contour
     from speechtok.voice.style import STYLE_TOKENS, Style
 
 _MODULES = {
     "STYLE_TOKENS": "style",
+    "Sampling": "generation",
     "Prosody": "prosody",
     "Style": "style",
     "VoiceModel": "model",
@@ -24,7 +26,7 @@ _MODULES = {
     "pitch_contour": "prosody",
 }
 
-__all__ = ["STYLE_TOKENS", "Prosody", "Style", "VoiceModel", "VoiceStream", "pitch_contour"]
+__all__ = ["STYLE_TOKENS", "Prosody", "Sampling", "Style", "VoiceModel", "VoiceStream", "pitch_contour"]
 
 
 def __getattr__(name: str) -> Any:
