@@ -7,7 +7,7 @@ store provides. The driver holds names and sums alone; codes go from the actors 
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class RayEngine(Engine):
     """
 
     name = "ray"
+    actor: Callable[..., Any]
+    """Class of the actors, which is set below; a simulation has another one."""
 
     def __init__(self, encoder: PartEncoder, address: str | None = None, actors: int | None = None) -> None:
         # processes of Ray inherit the environment; these only print, or send figures of use elsewhere
@@ -88,7 +90,7 @@ class RayEngine(Engine):
         layout, settings = self._encoder.layout, self._encoder.settings
         device = str(self._encoder.tokenizer.device)
         encoded = self._ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            _Actor,
+            self.actor,
             fn_constructor_args=(str(self._model), settings, str(layout.folder.absolute()), os.getcwd(), device),
             batch_size=1,
             compute=self._ray.data.ActorPoolStrategy(size=actors),
@@ -147,6 +149,9 @@ class _Actor:
             names.append(_name(task))
             results.append(json.dumps({"rows": done.rows, "seconds": done.seconds, "faults": dict(done.faults)}))
         return {"name": names, "done": results}
+
+
+RayEngine.actor = _Actor
 
 
 def _name(task: Task) -> str:
