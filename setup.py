@@ -19,6 +19,8 @@ else:
 native = Extension(
     "speechtok.nn.native._native",
     ["speechtok/nn/native/native.c"],
+    depends=["speechtok/nn/native/voice.h"],
+    define_macros=[("SPEECHTOK_VOICE", "1")],
     extra_compile_args=compile_args,
     extra_link_args=link_args,
     optional=True,

@@ -95,21 +95,10 @@ class Generator:
             x = x + self.steps.enter_contour(contour)
         if self._guided:  # without a prompt, the network knows frames of prompts
             x = torch.cat([x, self.steps.embed(window, self._before, PROMPT)])
-        condition = self.steps.advance(x, self._state, self._prompt, self._heard)
-        return self._draw(condition)
-
-    def _draw(self, condition: Tensor) -> Tensor:
-        """Acoustic codes ``(B, Q - 1)``; keeps their latents for the next frame."""
         s, dim = self.sampling, self.latents.dim
-        x = torch.stack([normal_noise(seed, self._frame, dim) for seed in self.seeds]) * s.temperature
-        modulation = self.steps.modulate(condition)
-        for time in self._times:
-            velocity = self.steps.velocity(torch.cat([x, x]) if self._guided else x, modulation + time)
-            if self._guided:
-                told, untold = velocity.chunk(2)
-                velocity = untold + (told - untold) * s.guidance
-            x = x + velocity * (1 / s.steps)
-        codes, self._before = self.latents.quantize(x)
+        noise = torch.stack([normal_noise(seed, self._frame, dim) for seed in self.seeds]) * s.temperature
+        latent = self.steps.frame(x, self._state, self._prompt, self._heard, noise, self._times, s.guidance)
+        codes, self._before = self.latents.quantize(latent)
         self._frame += 1
         return codes
 
@@ -136,7 +125,7 @@ def _read_one(steps: ExactSteps, latents: AcousticLatents, prompt: Tensor, frame
     state = steps.initial_state(1, frames)
     for t in range(prompt.shape[1]):
         before = acoustic[:, t - 1] if t else None
-        steps.advance(steps.embed(windows[:, t], before, PROMPT), state, None, None)
+        steps.frame(steps.embed(windows[:, t], before, PROMPT), state)
     return state
 
 

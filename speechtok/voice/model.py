@@ -13,12 +13,14 @@ from speechtok.companions import Companion, Kind, find_companion, write_companio
 from speechtok.convnext import ConvNeXtTokenizer
 from speechtok.errors import CheckpointError, FingerprintError, InputError, StreamError, TokensError
 from speechtok.nn.inference import inference
+from speechtok.nn.native.library import current_isa, load_library
 from speechtok.nn.skip_init import SkipInit
 from speechtok.tokens import SpeechTokens, check_codes
 from speechtok.version import __version__
 from speechtok.voice.config import VoiceConfig
 from speechtok.voice.generation import Generator, Sampling, windows_of
 from speechtok.voice.latents import AcousticLatents
+from speechtok.voice.native import NativeSteps
 from speechtok.voice.network import VoiceNetwork, contour_inputs
 from speechtok.voice.prosody import check_contour
 from speechtok.voice.steps import ExactSteps
@@ -63,7 +65,9 @@ class VoiceModel:
         companion = find_companion(tokenizer, KIND, path)
         self.tokenizer = tokenizer
         self.config, self.network = _make(companion)
-        self.steps = ExactSteps(self.network)
+        self._exact = ExactSteps(self.network)
+        compiled = load_library()
+        self._native = None if compiled is None else NativeSteps(self.network, compiled)
         self.latents = AcousticLatents(tokenizer.quantizer, self.network.mean, self.network.deviation)
         count, size, dim = self.latents.shape
         c = self.config
@@ -136,6 +140,11 @@ class VoiceModel:
             [seed + row for row in range(batch_size)],
         )
         return VoiceStream(self, generator)
+
+    @property
+    def steps(self) -> ExactSteps:
+        """What computes: compiled code where there is some."""
+        return self._exact if self._native is None or current_isa() < 0 else self._native
 
     @property
     def lookahead(self) -> int:

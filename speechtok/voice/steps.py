@@ -65,6 +65,9 @@ class ExactSteps:
         network: in float32.
     """
 
+    vector_type = torch.float32
+    """Of the levels of keys and values."""
+
     def __init__(self, network: VoiceNetwork) -> None:
         n = network
         self.network, self.heads, self.window = n, len(n.prompt_bias), n.window
@@ -82,7 +85,8 @@ class ExactSteps:
         """State before the first frame, with room for ``frames`` frames."""
         shape = len(self.blocks), rows, self.heads, frames
         vectors = *shape, len(self.enter.weight) // self.heads
-        return State(torch.zeros(vectors), torch.zeros(shape), torch.zeros(vectors), torch.zeros(shape))
+        keys, values = (torch.zeros(vectors, dtype=self.vector_type) for _ in range(2))
+        return State(keys, torch.zeros(shape), values, torch.zeros(shape))
 
     def style(self, styles: Tensor) -> Tensor:
         """What styles ``(B, S)`` add to the input of each frame, ``(B, D)``."""
@@ -106,6 +110,44 @@ class ExactSteps:
         past: Tensor = n.start[kind] if before is None else self.enter_acoustic(before)
         result: Tensor = x + past + n.kind[kind]
         return result
+
+    def frame(
+        self,
+        x: Tensor,
+        state: State,
+        prompt: State | None = None,
+        heard: Tensor | None = None,
+        noise: Tensor | None = None,
+        times: Tensor | None = None,
+        guidance: float = 1.0,
+    ) -> Tensor:
+        """Compute one frame, and append it to the state.
+
+        Args:
+            x: its input, ``(R, D)``.
+            state: of the segment.
+            prompt: state of the prompt, if the rows have one.
+            heard: which frames of the prompt each row hears, bool ``(R, P)``.
+            noise: from which the flow starts, ``(B, A)``, for as many rows, or for half of them: then row ``B + b`` is
+                row ``b`` without its prompt. Without noise, the frame is only read.
+            times: modulation by the time of each step of the flow, ``(S, M)``.
+            guidance: see :class:`~speechtok.voice.generation.Sampling`.
+
+        Returns:
+            Acoustic latents ``(B, A)``.
+        """
+        condition = self.advance(x, state, prompt, heard)
+        if noise is None or times is None:
+            return x.new_zeros(0, len(self.head_leave.weight))
+        modulation, latent = self.modulate(condition), noise
+        for time in times:
+            rows = latent if len(noise) == len(x) else torch.cat([latent, latent])
+            velocity = self.velocity(rows, modulation + time)
+            if len(noise) < len(x):
+                told, untold = velocity.chunk(2)
+                velocity = untold + (told - untold) * guidance
+            latent = latent + velocity * (1 / len(times))
+        return latent
 
     def advance(self, x: Tensor, state: State, prompt: State | None, heard: Tensor | None) -> Tensor:
         """Compute the condition of the head for one frame, ``(R, D)``, and append the frame to the state.

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from speechtok import SpeechTokens
 from speechtok.errors import CheckpointError, FingerprintError, InputError, MissingFileError, StreamError, TokensError
-from speechtok.voice.generation import Generator, Sampling
+from speechtok.nn.native import use_isa
+from speechtok.nn.native.library import available_isas
+from speechtok.voice.generation import Generator, Sampling, windows_of
 from speechtok.voice.model import VoiceModel, write_voice
 from speechtok.voice.network import PROMPT, TARGET, Sequence
 from tests.voice.networks import LOOKAHEAD, WINDOW, make_network
@@ -37,9 +39,16 @@ def prompt(tiny, speech):
     return tiny.encode(speech(0.6, seed=2), 16_000)
 
 
-def make_generator(model, prompts, sampling):
-    styles = torch.zeros(len(prompts), 4, dtype=torch.int64)
-    return Generator(model.steps, model.latents, sampling, prompts, styles, list(range(len(prompts))))
+def make_generator(steps, model, prompts, sampling, style=0):
+    styles = torch.full((len(prompts), 4), style)
+    return Generator(steps, model.latents, sampling, prompts, styles, list(range(len(prompts))))
+
+
+def record_conditions(steps, monkeypatch):
+    """The conditions of all frames that ``steps`` computes from now on."""
+    seen, advance = [], steps.advance
+    monkeypatch.setattr(steps, "advance", lambda *given: (seen.append(advance(*given)), seen[-1])[1])
+    return seen
 
 
 def relative_error(found, expected):
@@ -119,11 +128,10 @@ def test_a_code_changes_no_frame_that_is_earlier_than_its_lookahead(model, said,
 def test_generation_computes_what_training_does(model, said, prompt, style, monkeypatch):
     """Frame by frame with a sliding cache, or all frames at once with a mask: the head gets the same conditions."""
     sampling = Sampling(steps=2, guidance=1.0)
-    generator = make_generator(model, [prompt.codes[0]], sampling)
-    generator._styles = model.steps.style(torch.full((1, 4), style))
-    seen = []
-    draw = generator._draw
-    monkeypatch.setattr(generator, "_draw", lambda condition: (seen.append(condition), draw(condition))[1])
+    with use_isa(None):
+        steps = model.steps
+    generator = make_generator(steps, model, [prompt.codes[0]], sampling, style)
+    seen = record_conditions(steps, monkeypatch)
     sizes = model.network.history, model.network.lookahead
     windows = F.pad(said.semantic, sizes, value=model.network.no_code).unfold(1, sum(sizes) + 1, 1)
     contour = torch.rand(1, windows.shape[1], 3)
@@ -141,17 +149,50 @@ def test_generation_computes_what_training_does(model, said, prompt, style, monk
 
 def test_guidance_starts_from_a_network_that_hears_no_prompt(model, said, prompt, monkeypatch):
     """The row without a prompt gets the conditions of frames that stand alone in training."""
-    generator = make_generator(model, [prompt.codes[0]], Sampling(steps=2, guidance=2.0))
-    seen = []
-    draw = generator._draw
-    monkeypatch.setattr(generator, "_draw", lambda condition: (seen.append(condition[1:]), draw(condition))[1])
+    with use_isa(None):
+        steps = model.steps
+    generator = make_generator(steps, model, [prompt.codes[0]], Sampling(steps=2, guidance=2.0))
+    seen = record_conditions(steps, monkeypatch)
     sizes = model.network.history, model.network.lookahead
     windows = F.pad(said.semantic, sizes, value=model.network.no_code).unfold(1, sum(sizes) + 1, 1)
     codes = torch.cat([said.semantic[:, None], generator.run(windows)], 1)
     kinds, style = torch.full((1, codes.shape[2]), PROMPT), torch.zeros(1, 4, dtype=torch.int64)
     contour = torch.zeros(1, codes.shape[2], 3)
     alone = model.network(Sequence(codes[:, 0], model.latents.of(codes), kinds, style, contour))[0]
-    assert relative_error(torch.cat(seen), alone) < 0.05
+    assert relative_error(torch.cat([condition[1:] for condition in seen]), alone) < 0.05
+
+
+@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("guidance", [1.0, 1.7])
+def test_compiled_code_gives_the_same_bits(model, tiny, speech, prompt, isa, guidance):
+    both = tiny.encode(torch.stack([torch.as_tensor(speech(0.5, seed=seed)) for seed in (1, 2)]), 16_000)
+    sampling, contour = Sampling(steps=4, guidance=guidance), torch.rand(1, both.codes.shape[2], 3)
+    prompts = [prompt.codes[0, :, :30], prompt.codes[0, :, :9]]
+    windows = windows_of(both.semantic, model.network)
+    found = []
+    for name in (None, isa):
+        with use_isa(name):
+            generator = make_generator(model.steps, model, prompts, sampling, 2)
+            codes = generator.run(windows, contour)
+            found.append((codes, generator._before, *(tensor.float() for tensor in generator._state.tensors)))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_compiled_code_refuses_sizes_that_do_not_fit(model):
+    if not available_isas():
+        pytest.skip("there is no compiled code")
+    steps = model.steps
+    dim, latent = len(steps.enter.weight), len(steps.head_leave.weight)
+    for x, rows, noise, times in (
+        (torch.zeros(2, dim), 1, torch.zeros(2, latent), model.network.time_table),
+        (torch.zeros(1, dim - 1), 1, torch.zeros(1, latent), model.network.time_table),
+        (torch.zeros(1, dim), 1, torch.zeros(1, latent - 1), model.network.time_table),
+        (torch.zeros(1, dim), 1, torch.zeros(1, latent), model.network.time_table[:, :-1]),
+        (torch.zeros(4, dim), 4, torch.zeros(3, latent), model.network.time_table),
+    ):
+        with pytest.raises(InputError, match="compiled code refused"):
+            steps.frame(x, steps.initial_state(rows, 8), noise=noise, times=times)
 
 
 def test_utterances_of_a_batch_have_prompts_and_ends_of_their_own(model, tiny, speech, prompt):

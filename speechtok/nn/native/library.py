@@ -146,15 +146,70 @@ class Decoder(ctypes.Structure):
     )
 
 
+class VoiceBlock(ctypes.Structure):
+    """A block of the transformer of a voice model."""
+
+    _fields_ = (("enter", Linear), ("leave", Linear), ("expand", Linear), ("contract", Linear), ("gain", Floats))
+
+
+class VoiceLayer(ctypes.Structure):
+    """A layer of the head of a voice model."""
+
+    _fields_ = (("expand", Linear), ("contract", Linear))
+
+
+class Voice(ctypes.Structure):
+    """The network of a voice model, behind the embedding of a frame."""
+
+    _fields_ = (
+        ("dim", _Int),
+        ("depth", _Int),
+        ("heads", _Int),
+        ("window", _Int),
+        ("latent_dim", _Int),
+        ("head_depth", _Int),
+        ("blocks", _Pointer),
+        ("distance_bias", Floats),
+        ("prompt_bias", Floats),
+        ("modulate", Linear),
+        ("head_enter", Linear),
+        ("head_leave", Linear),
+        ("layers", _Pointer),
+    )
+
+
+class VoicePast(ctypes.Structure):
+    """Keys and values of some frames."""
+
+    _fields_ = (
+        ("keys", _Pointer),
+        ("values", _Pointer),
+        ("key_factors", _Pointer),
+        ("value_factors", _Pointer),
+        ("vectors_size", _Int),
+        ("factors_size", _Int),
+        ("room", _Int),
+        ("frames", _Int),
+    )
+
+
 NO_MEMORY, CODE_OUT_OF_RANGE, BAD_MODEL, BAD_CALL = -1, -2, -3, -4
 """Errors that the functions return; 0 is success."""
 
 _STRUCTURES: tuple[type[ctypes.Structure], ...] = (Linear, Block, Codebook, Encoder, Decoder)
+_VOICE_STRUCTURES: tuple[type[ctypes.Structure], ...] = (VoiceBlock, VoiceLayer, Voice, VoicePast)
 _ARRAY = _Pointer, _Int
 _CALL = _Int, _Pointer, *[_Int] * 4
 _STATES = *_ARRAY, *_ARRAY
 _ENCODE: tuple[Any, ...] = (*_CALL, *_ARRAY, _Int, _Int, *_STATES, *_ARRAY, _Pointer)
 _DECODE: tuple[Any, ...] = (*_CALL, *_ARRAY, _Pointer, _Int, _Int, *_ARRAY, *_STATES, *_ARRAY, _Int)
+
+_VOICE: tuple[Any, ...] = (
+    *(_Int, _Pointer, _Int, _Int),
+    *(*_ARRAY, _Pointer, _Pointer),
+    *(*_ARRAY, *_ARRAY, *_ARRAY),
+    *(_Int, _Float),
+)
 
 _forced_isa: int | None = None
 
@@ -164,14 +219,17 @@ class Library(NamedTuple):
 
     Attributes:
         encode, decode: ``speechtok_encode`` and ``speechtok_decode``.
-        check_encoder, check_decoder: ``speechtok_check_encoder`` and ``speechtok_check_decoder``.
+        voice: ``speechtok_voice``.
+        check_encoder, check_decoder, check_voice: ``speechtok_check_encoder`` and so on.
         isas: names of the instruction sets that this processor has, from the slowest to the fastest.
     """
 
     encode: Any
     decode: Any
+    voice: Any
     check_encoder: Any
     check_decoder: Any
+    check_voice: Any
     isas: tuple[str, ...]
 
 
@@ -183,18 +241,24 @@ def load_library() -> Library | None:
         if path.exists():
             try:
                 compiled = ctypes.CDLL(str(path))
-                encode, decode = compiled.speechtok_encode, compiled.speechtok_decode
-                encode.argtypes, decode.argtypes = _ENCODE, _DECODE
-                checks = compiled.speechtok_check_encoder, compiled.speechtok_check_decoder
+                encode, decode, voice = compiled.speechtok_encode, compiled.speechtok_decode, compiled.speechtok_voice
+                encode.argtypes, decode.argtypes, voice.argtypes = _ENCODE, _DECODE, _VOICE
+                checks = (
+                    compiled.speechtok_check_encoder,
+                    compiled.speechtok_check_decoder,
+                    compiled.speechtok_check_voice,
+                )
                 for check in checks:
                     check.argtypes = (_Pointer,)
                 compiled.speechtok_num_isas.restype = _Int
-                sizes = (_Int * len(_STRUCTURES))()
+                sizes, voice_sizes = (_Int * len(_STRUCTURES))(), (_Int * len(_VOICE_STRUCTURES))()
                 compiled.speechtok_sizes(sizes)
+                compiled.speechtok_voice_sizes(voice_sizes)
             except (OSError, AttributeError):  # compiled for another system, or from another version
                 continue
-            if list(sizes) == [ctypes.sizeof(structure) for structure in _STRUCTURES]:
-                return Library(encode, decode, *checks, ISAS[: compiled.speechtok_num_isas()])
+            structures = (*_STRUCTURES, *_VOICE_STRUCTURES)
+            if [*sizes, *voice_sizes] == [ctypes.sizeof(structure) for structure in structures]:
+                return Library(encode, decode, voice, *checks, ISAS[: compiled.speechtok_num_isas()])
     warn_if_shadowing("speechtok.nn.native._native")
     return None
 

@@ -1061,5 +1061,9 @@ EXPORT int speechtok_decode(int64_t isa, DECODE_ARGUMENTS) {
     return decode_generic(DECODE_VALUES);
 }
 
+#ifdef SPEECHTOK_VOICE
+#include "voice.h"
+#endif
+
 /* setuptools builds the library as a Python extension, for which some linkers require this symbol; ctypes loads it. */
 EXPORT void *PyInit__native(void) { return 0; }

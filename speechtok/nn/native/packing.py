@@ -64,7 +64,7 @@ def pack_encoder(encoder: ConvNeXtEncoder, quantizer: ResidualQuantizer) -> Pack
     Raises:
         InputError: the shapes of the weights do not fit each other.
     """
-    c, pack = encoder, _Packer()
+    c, pack = encoder, Packer()
     patch_length, window_length, patches = _whole(c.patch_length, c.window_length, c.patches_per_frame)
     _check(patch_length <= window_length, "the encoder's patches")
     patch_dim, frame_dim, codebooks = _outputs(c.embed), _outputs(c.merge), pack.quantizer(quantizer)
@@ -103,7 +103,7 @@ def pack_decoder(quantizer: ResidualQuantizer, decoder: ConvNeXtDecoder) -> Pack
     Raises:
         InputError: the shapes of the weights do not fit each other.
     """
-    c, pack, noise = decoder, _Packer(), decoder.noise
+    c, pack, noise = decoder, Packer(), decoder.noise
     patch_length, patches = _whole(c.patch_length, c.patches_per_frame)
     frame_dim, patch_dim, codebooks = _outputs(c.project), _inputs(c.head), pack.dequantizer(quantizer)
     patch_blocks, frame_blocks = pack.blocks(c.patch_blocks, patch_dim), pack.blocks(c.frame_blocks, frame_dim)
@@ -144,7 +144,7 @@ def pack_turns(quantizer: ResidualQuantizer, network: TurnNetwork) -> Packed:
     Raises:
         InputError: the shapes of the weights do not fit each other.
     """
-    c, pack = network, _Packer()
+    c, pack = network, Packer()
     dim, codebooks = _outputs(c.project), pack.dequantizer(quantizer)
     blocks, head = pack.blocks(c.blocks, dim), _with_outputs(c.head, 2 * OUTPUTS + 1)
     head.bias[2 * OUTPUTS] = 1.0
@@ -187,16 +187,18 @@ def _with_outputs(linear: ExactLinear, outputs: int) -> ExactLinear:
     return wider
 
 
-class _Packer:
+class Packer:
     """Fills the structures of ``native.c``, and keeps the memory that they point to."""
 
     def __init__(self) -> None:
         self.memory: list[Any] = []
 
     def floats(self, tensor: Tensor) -> library.Floats:
+        """A copy of a tensor."""
         return library.Floats(*self._copy(tensor, torch.float32))
 
     def linear(self, linear: ExactLinear, inputs: int, outputs: int) -> library.Linear:
+        """A layer, which must have these inputs and outputs."""
         _check(linear.weight.ndim == 2 and linear.bias.ndim == 1, f"a layer of {inputs} inputs and {outputs} outputs")
         levels, scale, bias = linear.levels()
         shapes = levels.shape, scale.shape, bias.shape
@@ -212,6 +214,7 @@ class _Packer:
         )
 
     def blocks(self, stack: BlockStack, dim: int) -> _Stack:
+        """The blocks of a stack."""
         structures: list[library.Block] = []
         past = 0
         for module in stack.blocks:
@@ -225,9 +228,10 @@ class _Packer:
             expand, contract = self.linear(block.expand, dim, hidden), self.linear(block.contract, hidden, dim)
             structures.append(library.Block(dim, kernel_size, self.floats(weight), self.floats(bias), expand, contract))
             past += kernel_size - 1
-        return _Stack(self._array(structures), len(structures), past * dim, past)
+        return _Stack(self.array(structures), len(structures), past * dim, past)
 
     def quantizer(self, quantizer: ResidualQuantizer) -> library.Quantizer:
+        """Codebooks, for encoding."""
         semantic_dim, hold = quantizer.semantic_dim, quantizer.hold
         num_codebooks, codebook_size, dim = _codebooks_shape(quantizer.codebooks, semantic_dim)
         structures: list[library.Codebook] = []
@@ -239,13 +243,15 @@ class _Packer:
                 library.Codebook(self._matrix(levels), scale.item(), self.floats(squared_norms), self.floats(vectors))
             )
         _check(len(structures) == num_codebooks, "the codebooks")
-        return library.Quantizer(num_codebooks, codebook_size, dim, semantic_dim, self._array(structures), hold)
+        return library.Quantizer(num_codebooks, codebook_size, dim, semantic_dim, self.array(structures), hold)
 
     def dequantizer(self, quantizer: ResidualQuantizer) -> library.Dequantizer:
+        """Codebooks, for decoding."""
         codebooks = quantizer.codebooks
         return library.Dequantizer(*_codebooks_shape(codebooks, quantizer.semantic_dim), self.floats(codebooks))
 
     def noise(self, noise: BandNoise, patch_length: int) -> library.Noise:
+        """The noise of a decoder."""
         table = noise.table()
         bands = len(table)
         _check(bands > 0 and table.shape == (bands, PERIOD, patch_length), f"the noise of {bands} bands")
@@ -267,7 +273,8 @@ class _Packer:
         self.memory.append(tensor)
         return tensor.data_ptr(), tensor.numel()
 
-    def _array(self, structures: Sequence[ctypes.Structure]) -> int | None:
+    def array(self, structures: Sequence[ctypes.Structure]) -> int | None:
+        """Address of an array of structures; ``None`` if there are none."""
         if not structures:
             return None
         array = (type(structures[0]) * len(structures))(*structures)
