@@ -11,7 +11,7 @@ from torch import Tensor
 
 from speechtok.companions import Companion, Kind, find_companion, write_companion
 from speechtok.convnext import ConvNeXtTokenizer
-from speechtok.errors import CheckpointError, FingerprintError, InputError, StreamError, TokensError
+from speechtok.errors import CheckpointError, FingerprintError, InputError, StreamError, TokensError, quoted
 from speechtok.nn.inference import inference
 from speechtok.nn.native.library import current_isa, load_library
 from speechtok.nn.skip_init import SkipInit
@@ -106,7 +106,7 @@ class VoiceModel:
         Raises:
             TokensError: a prompt is too short, has too few codebooks, or is silent.
             FingerprintError: ``semantic`` or ``prompt`` are of another tokenizer.
-            InputError: numbers of utterances do not fit, or the style cannot be used.
+            InputError: numbers of utterances do not fit, or the style or the seed cannot be used.
         """
         self._check_tokens("semantic", semantic)
         codes, lengths = semantic.codes[:, :1].cpu(), semantic.lengths.cpu()
@@ -131,6 +131,8 @@ class VoiceModel:
 
         The codes are those of :meth:`complete`, and come :attr:`lookahead` frames late.
         """
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise InputError(f"seed is {quoted(seed)}; expected a whole number")
         generator = Generator(
             self.steps,
             self.latents,

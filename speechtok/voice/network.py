@@ -7,7 +7,6 @@ generative modeling, arXiv 2210.02747), as in masked autoregressive image models
 generation without vector quantization, arXiv 2406.11838).
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -56,13 +55,13 @@ class Attention(nn.Module):
         self.heads = heads
         self.enter = nn.Linear(dim, 3 * dim, bias=False)
         self.leave = nn.Linear(dim, dim, bias=False)
-        self.query_gain = nn.Parameter(torch.full((heads, 1, 1), math.log(8.0)))
+        self.query_gain = nn.Parameter(torch.full((heads, 1, 1), 8.0))
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """``x``: ``(B, T, D)``; ``bias``: ``(B, H, T, T)``. Returns ``(B, T, D)``."""
         batch, frames, _ = x.shape
         query, key, value = self.enter(x).view(batch, frames, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        query, key = F.normalize(query, dim=-1) * self.query_gain.exp(), F.normalize(key, dim=-1)
+        query, key = F.normalize(query, dim=-1) * self.query_gain, F.normalize(key, dim=-1)
         scores = query.to(value.dtype) @ key.to(value.dtype).transpose(2, 3)
         weights = torch.softmax(scores.float() + bias, dim=-1)
         result: Tensor = self.leave((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2))

@@ -1,12 +1,14 @@
 """Normal noise from whole numbers alone: the same on every machine, wherever a stream begins."""
 
+import math
+
 import torch
 from torch import Tensor
 
 _SUM = 8
 """16-bit numbers whose sum is nearly normal (Irwin-Hall): its excess kurtosis is -0.15."""
 _MEAN = _SUM * 65_535 / 2
-_SCALE = float(torch.tensor((_SUM * (2**32 - 1) / 12) ** -0.5, dtype=torch.float32))
+_SCALE = 1 / math.sqrt(_SUM * (2**32 - 1) / 12)
 
 
 def normal_noise(seed: int, frame: int, dim: int) -> Tensor:

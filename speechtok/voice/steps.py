@@ -4,6 +4,7 @@ Weights and inputs of all layers are rounded to levels, whose sums of products a
 So are queries, keys and values. Everything else is a float32 operation that IEEE 754 defines, in a fixed order.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -203,7 +204,7 @@ class ExactBlock:
             exact_linear(block.expand, normed=True),
         )
         self.leave, self.contract = exact_linear(block.attention.leave), exact_linear(block.contract)
-        self.gain = block.attention.query_gain.exp().view(1, self.heads)
+        self.gain = block.attention.query_gain.view(1, self.heads)
 
     def attend(self, x: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Query of a frame ``(R, D)``, with its factor, and key and value with theirs: ``(R, H, C)`` and ``(R, H)``."""
@@ -237,7 +238,7 @@ def _normed(x: Tensor) -> Tensor:
     """Vectors ``(R, D)`` divided by their root mean squares."""
     levels, _ = to_levels(x, _FINE)
     norm = levels.double().square().sum(1, keepdim=True).sqrt().float().clamp_min(1.0)
-    return levels * (reciprocal(norm) * float(torch.tensor(x.shape[1] ** 0.5, dtype=torch.float32)))
+    return levels * (reciprocal(norm) * math.sqrt(x.shape[1]))
 
 
 def _attention(
