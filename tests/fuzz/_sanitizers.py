@@ -21,6 +21,8 @@ LIBRARY = "SPEECHTOK_TEST_LIBRARY"
 """Environment variable: the library to test instead of the installed one."""
 FLAGS = ["-std=c11", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 SANITIZERS = ["-O1", "-g", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
+TESTS = "tests/nn/test_native.py", "tests/voice/test_model.py"
+"""Tests of compiled code."""
 TOKENIZERS_PER_MODEL = 0.02
 """A tokenizer in Python takes some fifty times as long as a model in C."""
 
@@ -41,7 +43,8 @@ def compile_models(compiler: str, folder: Path, flags: list[str]) -> Path:
 def compile_library(compiler: str, folder: Path) -> Path:
     """Compile the library under sanitizers."""
     path = folder / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
-    subprocess.run([compiler, *FLAGS, *SANITIZERS, "-shared", "-fPIC", SOURCE, "-o", path, "-lm"], check=True)
+    flags = [*FLAGS, *SANITIZERS, "-DSPEECHTOK_VOICE", "-shared", "-fPIC"]
+    subprocess.run([compiler, *flags, SOURCE, "-o", path, "-lm"], check=True)
     return path
 
 
@@ -94,7 +97,7 @@ def main() -> int:
     fuzz = ["tests.fuzz", "native", "--count", tokenizers, "--seed", arguments.seed, "--jobs", arguments.jobs]
     for command, variables in (
         ([program, arguments.count, arguments.seed], os.environ),
-        ([*module, "pytest", "-p", "tests.fuzz._sanitizers", "tests/nn/test_native.py"], python),
+        ([*module, "pytest", "-p", "tests.fuzz._sanitizers", *TESTS], python),
         ([*module, *fuzz], python),
     ):
         print("$", *command, flush=True)
