@@ -166,6 +166,8 @@ def check_fields(module: str, words: list[str]) -> None:
         from training.teachers.pretrain.config import load_config as load
     elif module == "training.events":
         from training.events.config import load_config as load
+    elif module == "training.voice":
+        from training.voice.config import load_config as load
     else:
         from training.config import load_config as load
     load(config, [*overrides, *(() if any(o.startswith("data=") for o in overrides) else ["data=DIR"])])
@@ -184,7 +186,7 @@ def check_command(words: list[str]) -> None:
         check_fields(module, words[3:])
     elif program == "speechtok":
         depth = 3 if words[1:2] == ["corpus"] else 2  # it has commands of its own
-        check_options(help_of("speechtok", *(word for word in words[1:depth] if word.isalpha())), words[depth:])
+        check_options(help_of("speechtok", *(word for word in words[1:depth] if re.fullmatch("[a-z]+(-[a-z]+)*", word))), words[depth:])
     elif program == "make":
         folder, targets = (words[2], words[3:]) if words[1:2] == ["-C"] else (".", words[1:])
         makefile = (ROOT / folder / "Makefile").read_text(encoding="utf-8")
