@@ -207,10 +207,11 @@ def test_what_was_heard_is_right_at_each_interruption(server):
             _, before = speak_until(client, silence, "output_audio_buffer.started")
             client.send(wire.pack_metadata({"type": "response.cancel"}))
             _, after = speak_until(client, silence, "output_audio_buffer.cleared")
-            played += before + after - unplayed
+            heard = max(0, before + after - unplayed)  # a busy machine cancels after a chunk or two
+            played += heard
             client.send(wire.pack_metadata({"type": "output_audio_buffer.cleared", "samples": played}))
             fields, _ = speak_until(client, silence, "conversation.item.truncated")
-            assert fields[-1]["samples"] == before + after - unplayed
+            assert fields[-1]["samples"] == heard
 
 
 def test_codes_of_the_agent_tell_their_codebooks_and_the_end_of_an_utterance(serve):
