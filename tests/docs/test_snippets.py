@@ -186,7 +186,8 @@ def check_command(words: list[str]) -> None:
         check_fields(module, words[3:])
     elif program == "speechtok":
         depth = 3 if words[1:2] == ["corpus"] else 2  # it has commands of its own
-        check_options(help_of("speechtok", *(word for word in words[1:depth] if re.fullmatch("[a-z]+(-[a-z]+)*", word))), words[depth:])
+        names = [word for word in words[1:depth] if re.fullmatch("[a-z]+(-[a-z]+)*", word)]
+        check_options(help_of("speechtok", *names), words[depth:])
     elif program == "make":
         folder, targets = (words[2], words[3:]) if words[1:2] == ["-C"] else (".", words[1:])
         makefile = (ROOT / folder / "Makefile").read_text(encoding="utf-8")
