@@ -47,7 +47,7 @@ class Generator:
         latents: of its tokenizer.
         sampling: how latents are drawn.
         prompts: codes of the prompts, each ``(Q, T)``.
-        styles: steps of the styles, ``(B, S)``.
+        styles: steps of the styles, ``(B, 4)``.
         seeds: of the noise of each utterance.
     """
 

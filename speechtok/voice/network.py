@@ -210,7 +210,7 @@ class VoiceNetwork(nn.Module):
         return result
 
     def styled(self, style: Tensor, contour: Tensor) -> Tensor:
-        """``style``: ``(B, S)``; ``contour``: ``(B, T, 3)``. What they add to the input of a frame, ``(B, T, D)``."""
+        """``style``: ``(B, 4)``; ``contour``: ``(B, T, 3)``. What they add to the input of a frame, ``(B, T, D)``."""
         first = torch.arange(style.shape[1], device=style.device) * (NUM_STEPS + 1)
         result: Tensor = self.style(style + first).sum(1)[:, None] + self.contour(contour)
         return result

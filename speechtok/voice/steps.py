@@ -14,8 +14,6 @@ from speechtok.nn.exact import FINE_FACTOR, MAX_LEVEL, ExactLinear, hard_swish, 
 from speechtok.voice.network import Block, VoiceNetwork
 from speechtok.voice.style import NUM_STEPS
 
-MAX_FRAMES = 512
-"""Most frames of a prompt, and most of a window: their sums of products fit 32 bits."""
 _FINE = FINE_FACTOR * MAX_LEVEL
 _LOG2_E = 1.4426950408889634
 _EXP2 = (1.0, 0.69314718, 0.24022651, 0.05550411, 0.00961813, 0.00133336, 0.00015404)
@@ -90,7 +88,7 @@ class ExactSteps:
         return State(keys, torch.zeros(shape), values, torch.zeros(shape))
 
     def style(self, styles: Tensor) -> Tensor:
-        """What styles ``(B, S)`` add to the input of each frame, ``(B, D)``."""
+        """What styles ``(B, 4)`` add to the input of each frame, ``(B, D)``."""
         n = self.network
         first, *others = n.style(styles + torch.arange(styles.shape[1]) * (NUM_STEPS + 1)).unbind(1)
         result: Tensor = first

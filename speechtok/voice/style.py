@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechtok.errors import InputError, quoted
+from speechtok.errors import AudioError, InputError, quoted
 from speechtok.voice.prosody import Prosody
 
 NUM_STEPS = 7
@@ -109,7 +109,12 @@ class Style:
         Raises:
             AudioError: the waveform or its rate cannot be used.
         """
-        prosody = speech if isinstance(speech, Prosody) else Prosody.of(speech, sample_rate)  # type: ignore[arg-type]
+        if isinstance(speech, Prosody):
+            prosody = speech
+        elif sample_rate is None:
+            raise AudioError("sample_rate is None; expected that of the waveform, in hertz")
+        else:
+            prosody = Prosody.of(speech, sample_rate)
         return cls.from_steps(steps_of(measured_values(prosody).values()))
 
     @classmethod
