@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from speechtok.checkpoint import check_weights
@@ -19,9 +20,13 @@ from speechtok.files import replacing
 from speechtok.fingerprints import NAMED_TOKENIZERS
 from speechtok.limits import MAX_FINGERPRINT
 from speechtok.mapping import from_mapping, to_mapping
+from speechtok.nn.exact import weight_levels
 from speechtok.nn.quantizer import ResidualQuantizer
 from speechtok.parsing import ParseError, parse_json
 from speechtok.version import __version__
+
+_SCALE = ".scale"
+"""Ends the name of the scales of a matrix of levels."""
 
 
 class TokenizerIdentity(Protocol):
@@ -102,13 +107,33 @@ class Companion:
             CheckpointError: they do not fit.
         """
         expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
-        network.load_state_dict(check_weights(expected, self.tensors, self.path, "cpu"), assign=True)
+        weights = dict(self.tensors)
+        for name in [name for name, tensor in weights.items() if tensor.dtype is torch.int8]:
+            shape, levels, scale = expected.get(name, ()), weights[name], weights.pop(name + _SCALE, None)
+            if len(shape) != 2 or scale is None or scale.shape != shape[:1] or not scale.is_floating_point():
+                raise CheckpointError(f"{self.path}: {name} has no scale for each of its rows; fetch or train it again")
+            weights[name] = levels.float() * scale.float()[:, None] if levels.shape == shape else levels.float()
+        network.load_state_dict(check_weights(expected, weights, self.path, "cpu"), assign=True)
 
 
 def write_companion(
-    path: str | os.PathLike[str], kind: Kind, config: Any, tensors: Mapping[str, Tensor], fingerprint: str
+    path: str | os.PathLike[str],
+    kind: Kind,
+    config: Any,
+    tensors: Mapping[str, Tensor],
+    fingerprint: str,
+    levels: Collection[str] = (),
 ) -> None:
-    """Write a companion of the tokenizer with a fingerprint; its weights as float16.
+    """Write a companion of the tokenizer with a fingerprint.
+
+    Args:
+        path: of the file.
+        kind: of the companion.
+        config: of the network.
+        tensors: weights by name; written as float16.
+        fingerprint: of the tokenizer.
+        levels: names of matrices ``(N, K)`` that the network rounds to levels (:mod:`speechtok.nn.exact`) in any case;
+            written as levels and the scale of each row, which takes half the room.
 
     Raises:
         OutputError: the file cannot be written.
@@ -119,9 +144,16 @@ def write_companion(
         "tokenizer": fingerprint,
         "config": json.dumps(to_mapping(config)),
     }
-    halves = {name: tensor.detach().cpu().half().contiguous() for name, tensor in tensors.items()}
+    written: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        values = tensor.detach().cpu()
+        if name in levels:
+            rounded, written[name + _SCALE] = weight_levels(values.float())
+            written[name] = rounded.to(torch.int8)
+        else:
+            written[name] = values.half()
     with replacing(path) as file:
-        file.write(safetensors.torch.save(halves, metadata))
+        file.write(safetensors.torch.save({name: tensor.contiguous() for name, tensor in written.items()}, metadata))
 
 
 def read_companion(path: str | os.PathLike[str], kind: Kind) -> Companion:
@@ -182,8 +214,8 @@ def find_companion(tokenizer: TokenizerIdentity, kind: Kind, path: str | os.Path
             f"{type(tokenizer).__name__} has no {kind.name}; expected speechtok's own tokenizer, speechtok.load()"
         )
     names = []
-    for name, folder in NAMED_TOKENIZERS.items():
-        with _asset(folder, kind) as file:
+    for name in reversed(NAMED_TOKENIZERS):
+        with _asset(name, kind) as file:
             if file.is_file():
                 companion = read_companion(file, kind)
                 if tokenizer.made(companion.fingerprint):
@@ -196,6 +228,6 @@ def find_companion(tokenizer: TokenizerIdentity, kind: Kind, path: str | os.Path
 
 
 @contextmanager
-def _asset(folder: str, kind: Kind) -> Iterator[Path]:
-    with resources.as_file(resources.files("speechtok") / "assets" / folder / kind.file_name) as file:
+def _asset(tokenizer: str, kind: Kind) -> Iterator[Path]:
+    with resources.as_file(resources.files("speechtok") / "assets" / tokenizer / kind.file_name) as file:
         yield file

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechtok.companions import Companion, Kind, find_companion, write_companion
 from speechtok.convnext import ConvNeXtTokenizer
@@ -262,13 +262,14 @@ class VoiceStream:
 
 
 def write_voice(path: str | os.PathLike[str], config: VoiceConfig, network: VoiceNetwork, fingerprint: str) -> None:
-    """Write the file of a voice model for the codes of the tokenizer with a fingerprint; weights as float16.
+    """Write the file of a voice model for the codes of the tokenizer with a fingerprint; matrices as levels.
 
     Raises:
         OutputError: the file cannot be written.
     """
     network.tabulate()
-    write_companion(path, KIND, config, network.state_dict(), fingerprint)
+    matrices = [f"{name}.weight" for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    write_companion(path, KIND, config, network.state_dict(), fingerprint, matrices)
 
 
 def _make(companion: Companion) -> tuple[VoiceConfig, VoiceNetwork]:

@@ -2,6 +2,7 @@ import copy
 import dataclasses
 
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from speechtok import SpeechTokens
 from speechtok.errors import CheckpointError, FingerprintError, InputError, MissingFileError, StreamError, TokensError
+from speechtok.nn.exact import weight_levels
 from speechtok.nn.native import use_isa
 from speechtok.nn.native.library import available_isas
 from speechtok.voice.generation import Generator, Sampling, windows_of
@@ -275,3 +277,28 @@ def test_a_model_with_other_sizes_than_the_tokenizer_is_refused(tiny, tmp_path):
     write_voice(path, other, copy.deepcopy(network), tiny.fingerprint)
     with pytest.raises(CheckpointError, match="the tokenizer has"):
         VoiceModel(tiny, path)
+
+
+def test_matrices_are_stored_as_the_levels_that_the_network_computes_with(tiny, file, tmp_path):
+    model = VoiceModel(tiny, file)
+    write_voice(tmp_path / "again.safetensors", model.config, copy.deepcopy(model.network), tiny.fingerprint)
+    first, second = (safetensors.torch.load_file(path) for path in (file, tmp_path / "again.safetensors"))
+    names = [name for name, tensor in first.items() if tensor.dtype is torch.int8]
+    assert "blocks.0.expand.weight" in names
+    for name in names:
+        scale = first[name + ".scale"]
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(second[name + ".scale"], scale, rtol=1e-6, atol=0)
+        assert torch.equal(weight_levels(first[name].float() * scale[:, None])[0], first[name].float())
+
+
+@pytest.mark.parametrize("scale", [None, torch.ones(2), torch.ones(3, dtype=torch.int32), torch.inf])
+def test_levels_without_good_scales_are_refused(tiny, file, tmp_path, scale):
+    tensors = safetensors.torch.load_file(file)
+    whole = tensors.pop("enter.weight.scale")
+    if scale is not None:
+        tensors["enter.weight.scale"] = scale if isinstance(scale, torch.Tensor) else torch.full_like(whole, scale)
+    metadata = safetensors.safe_open(file, "pt").metadata()
+    safetensors.torch.save_file(tensors, tmp_path / "voice.safetensors", metadata)
+    with pytest.raises(CheckpointError, match=r"enter\.weight"):
+        VoiceModel(tiny, tmp_path / "voice.safetensors")
