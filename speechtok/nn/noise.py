@@ -42,15 +42,20 @@ def random_signs(count: int) -> Tensor:
     return ((x & 1) * 2 - 1).double()
 
 
+def band_edges(num_bands: int, sample_rate: int) -> np.ndarray:
+    """Edges of the bands in hertz, ``(bands + 1,)``: equally spaced on the scale of ``log(frequency + 300 Hz)``."""
+    edges = np.linspace(math.log(LOWEST_FREQUENCY + 300), math.log(sample_rate / 2 + 300), num_bands + 1)
+    return np.exp(edges) - 300
+
+
 def band_filters(num_bands: int, sample_rate: int) -> Tensor:
     """Band-pass filters from :data:`LOWEST_FREQUENCY` to half the sample rate, whole numbers ``(bands, TAPS)``.
 
-    Windowed-sinc filters whose edges are equally spaced on the scale of ``log(frequency + 300 Hz)``. They sum to a
-    high-pass filter, so that equal gains give white noise above the lowest edge.
+    Windowed-sinc filters between :func:`band_edges`. They sum to a high-pass filter, so that equal gains give white
+    noise above the lowest edge.
     """
-    edges = np.linspace(math.log(LOWEST_FREQUENCY + 300), math.log(sample_rate / 2 + 300), num_bands + 1)
     position = np.arange(TAPS) - TAPS // 2
-    cutoffs = 2 * (np.exp(edges) - 300) / sample_rate
+    cutoffs = 2 * band_edges(num_bands, sample_rate) / sample_rate
     low_passes = [cutoff * np.sinc(cutoff * position) * np.hamming(TAPS) for cutoff in cutoffs]
     low_passes[-1] = (position == 0).astype(np.float64)  # nothing is cut off at the top
     return torch.from_numpy(np.rint(np.diff(np.stack(low_passes), axis=0) * _TAP_SCALE)).float()
