@@ -9,18 +9,23 @@
 # make constraints        update constraints.txt and requirements/ after a change of setup.cfg; UPGRADE=--upgrade for
 #                         newer versions
 # make licences           update the table of licences, docs/licences.md
-# make default DATA=DIR   train the default tokenizer from speech with phone labels (hours on a CPU)
+# make speechtok-v1 DATA=DIR   train a tokenizer by the recipe of speechtok-v1, from speech with phone labels
+# make speechtok-v2 DATA=DIR   train a tokenizer by the recipe of speechtok-v2, from speechtok-v1 on
+#                         (hours on a CPU; both recipes need phone labels)
 #
 # Each target installs what it needs into the virtual environment $(VENV).
 #
 # On Linux, PyTorch from PyPI includes CUDA: over 6 GB. Without an NVIDIA GPU, take the far smaller CPU build:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #
-# Options of `make default`:
+# Options of the recipes:
 #   RUNS=DIR                          folder of the results
 #   DEVICE=cuda WORKERS=12            device, and processes that read audio
 #   TEACHER=... JOINT=... ENCODER=... DECODER=...   config fields of each part, for example JOINT="batch_size=32"
-# The tokenizer is written to RUNS/default-decoder/tokenizer. An interrupted run continues if the command is repeated.
+#   START=DIR NOISE=FILE WHISPER=DIR  of speechtok-v2: another tokenizer to start from, a manifest of noise, and
+#                                     Whisper's folder or name on the hub
+# The tokenizer is written to RUNS/default-decoder/tokenizer or RUNS/speechtok-v2. An interrupted run continues if the
+# command is repeated.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -39,6 +44,9 @@ TEACHER ?=
 JOINT ?=
 ENCODER ?=
 DECODER ?=
+START ?= $(RUNS)/speechtok-v1
+NOISE ?=
+WHISPER ?= openai/whisper-base
 
 BIN = $(VENV)/bin
 EXTRAS = core lm gguf media live plot corpus onnx completion train fairseq2 bench examples docs dev
@@ -47,7 +55,7 @@ HAS_SANITIZERS = { echo 'int main(void) { return 0; }' | $(or $(CC),cc) -fsaniti
   2>/dev/null
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-fast test-native test-transformers-5 test-js docs wheel constraints licences default clean
+.PHONY: demo test test-fast test-native test-transformers-5 test-js docs wheel constraints licences speechtok-v1 speechtok-v2 clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/speechtok roundtrip $(IN) $(OUT)/reconstruction.wav --plot $(OUT)/tokens.png --force
@@ -102,8 +110,8 @@ licences: $(VENV)/test.ready $(VENV)/docs.ready
 	$(BIN)/python -m docs.licences
 
 # The three stages of the tokenizer share one folder of decoded audio, hence the links.
-default: $(VENV)/test.ready
-	test -n "$(DATA)" || { echo "DATA is not set; expected a folder of speech: make default DATA=DIR"; exit 1; }
+speechtok-v1: $(VENV)/test.ready
+	test -n "$(DATA)" || { echo "DATA is not set; expected a folder of speech: make speechtok-v1 DATA=DIR"; exit 1; }
 	$(BIN)/python -m training.teachers.pretrain --config training/configs/teacher.yaml \
 	  data=$(DATA) out=$(RUNS)/teacher device=$(DEVICE) workers=$(WORKERS) $(TEACHER)
 	$(BIN)/python -m training.teachers --teacher own:$(RUNS)/teacher/teacher --data $(DATA) --out $(RUNS)/teacher/features \
@@ -122,6 +130,23 @@ default: $(VENV)/test.ready
 	$(BIN)/python -m training.train --config training/configs/default-decoder.yaml \
 	  start_from=$(RUNS)/default-encoder/tokenizer \
 	  data=$(DATA) out=$(RUNS)/default-decoder device=$(DEVICE) workers=$(WORKERS) $(DECODER)
+
+speechtok-v2: $(VENV)/test.ready
+	test -n "$(DATA)" || { echo "DATA is not set; expected a folder of speech: make speechtok-v2 DATA=DIR"; exit 1; }
+	test -e $(START) || $(BIN)/python -c "import speechtok; speechtok.load('speechtok-v1').save('$(START)')"
+	$(BIN)/python -m training.teachers --teacher transformers:$(WHISPER) --layer 4 --data $(DATA) --out $(RUNS)/whisper/features \
+	  --device $(DEVICE) --workers $(WORKERS)
+	$(BIN)/python -m training.teachers.phone_probe --features $(RUNS)/whisper/features --data $(DATA) --out $(RUNS)/whisper/labels
+	$(BIN)/python -m training.train --config training/configs/whisper-encoder.yaml start_from=$(START) \
+	  data=$(DATA) out=$(RUNS)/whisper-encoder device=$(DEVICE) workers=$(WORKERS) augmentation.noise=$(NOISE) \
+	  distillation.features=$(RUNS)/whisper/features distillation.labels=$(RUNS)/whisper/labels $(ENCODER)
+	mkdir -p $(RUNS)/whisper-decoder
+	test -e $(RUNS)/whisper-decoder/audio || ln -s ../whisper-encoder/audio $(RUNS)/whisper-decoder/audio
+	$(BIN)/python -m training.train --config training/configs/default-decoder.yaml \
+	  start_from=$(RUNS)/whisper-encoder/tokenizer model.encoder.kernel_size=15 model.hold=1400 \
+	  data=$(DATA) out=$(RUNS)/whisper-decoder device=$(DEVICE) workers=$(WORKERS) $(DECODER)
+	$(BIN)/python -m training.noise_gains --tokenizer $(RUNS)/whisper-decoder/tokenizer --data $(DATA) \
+	  --out $(RUNS)/speechtok-v2
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist site *.egg-info

@@ -4,10 +4,10 @@ A fingerprint covers what decides codes: encoder, codebooks and their configurat
 decoder too, so their fingerprint of a tokenizer differs from today's. It stays valid as an *alias*.
 """
 
-NAMED_TOKENIZERS = {"speechtok-v1": "speechtok-v1"}
-"""Names of the embedded tokenizers and their folders among the package's assets, the oldest first."""
+NAMED_TOKENIZERS = ("speechtok-v1", "speechtok-v2")
+"""Embedded tokenizers, the oldest first: folders among the package's assets."""
 
-DEFAULT_TOKENIZER = "speechtok-v1"
+DEFAULT_TOKENIZER = NAMED_TOKENIZERS[-1]
 """The embedded tokenizer that :func:`speechtok.load` loads without a name."""
 
 _ALIASES = {

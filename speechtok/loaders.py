@@ -42,7 +42,7 @@ def load(
         name: one of
 
             - nothing: the default, the newest tokenizer embedded in the package;
-            - ``"speechtok-v1"``: an embedded tokenizer by name, whose codes no later version of the package changes;
+            - ``"speechtok-v1"`` or ``"speechtok-v2"``: an embedded tokenizer, whose codes no later version changes;
             - a directory written by :meth:`Tokenizer.save`, or a ``checkpoint.pt`` written by ``training.train``;
             - a directory of a published SpeechTokenizer: ``config.json`` beside ``SpeechTokenizer.pt``;
             - ``"org/name"`` on the Hugging Face hub, or ``"org/name/folder"`` for a folder of the repository. If there
@@ -65,7 +65,7 @@ def load(
     if isinstance(embedded, str) and embedded in NAMED_TOKENIZERS and not os.path.exists(embedded):
         if revision is not None:
             raise InputError(f"revision is {quoted(revision)} with an embedded tokenizer; expected a name on the hub")
-        with resources.as_file(resources.files("speechtok") / "assets" / NAMED_TOKENIZERS[embedded]) as directory:
+        with resources.as_file(resources.files("speechtok") / "assets" / embedded) as directory:
             return _load_directory(directory, device)
     assert name is not None  # an embedded name otherwise
     if os.path.exists(name) and not os.path.isdir(name):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import speechtok
+from speechtok.fingerprints import DEFAULT_TOKENIZER
 
 ASSETS = Path(str(resources.files("speechtok") / "assets"))
 
@@ -31,8 +32,10 @@ def test_it_is_what_the_readme_says(tokenizer):
 
 
 def test_its_card_describes_this_very_model_and_it_stays_small(tokenizer):
-    assert tokenizer.fingerprint in (ASSETS / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) <= 32_000_000
+    assert tokenizer.fingerprint in (ASSETS / DEFAULT_TOKENIZER / "MODEL_CARD.md").read_text(encoding="utf-8")
+    sizes = {path: path.stat().st_size for path in ASSETS.rglob("*")}
+    assert sum(size for path, size in sizes.items() if path.parent.name == DEFAULT_TOKENIZER) <= 24_000_000
+    assert sum(sizes.values()) <= 48_000_000
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.1, 0.01])
@@ -69,8 +72,8 @@ def test_its_codes_of_the_sample_are_the_same_everywhere(tokenizer, speech):
     tokens = tokenizer.encode(speech, 16_000)
     codes = tokens.codes.numpy().astype("<i8").tobytes()
     audio = (tokenizer.decode(tokens) + 0.0).numpy().astype("<f4").tobytes()
-    assert hashlib.sha256(codes).hexdigest()[:16] == "cd18fae787a903a3"
-    assert hashlib.sha256(audio).hexdigest()[:16] == "9b1a663026fb3d1d"
+    assert hashlib.sha256(codes).hexdigest()[:16] == "51219be12a2ec96a"
+    assert hashlib.sha256(audio).hexdigest()[:16] == "3ccac7aa7975956d"
 
 
 def test_streamed_it_gives_the_same(tokenizer, speech):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import speechtok
 from speechtok import NO_CODE
 from speechtok.errors import CheckpointError, FingerprintError, MissingFileError, StreamError, TokensError
+from speechtok.fingerprints import DEFAULT_TOKENIZER
 from speechtok.live.events import CodesDetector, TurnStream
 from speechtok.nn.native import use_isa
 from speechtok.nn.native.library import available_isas
@@ -251,7 +252,7 @@ def default():
 
 
 def test_the_default_tokenizer_brings_a_small_detector_of_its_own(default):
-    file = ASSETS / "speechtok-v1" / "turns.safetensors"
+    file = ASSETS / DEFAULT_TOKENIZER / "turns.safetensors"
     assert file.stat().st_size < 200_000
     _, _, fingerprint = read_turns(file)
     assert default.made(fingerprint)

@@ -2,9 +2,9 @@
 
 The losses of a decoder stage leave too little energy above 2 kHz, because noise in the right band still differs from
 the original's noise. This program measures the energy of each noise band on speech, of the original, of what is
-decoded, and of what is decoded without noise, and scales the gains of the noise by one factor for each band. Codes and
-fingerprint stay the same; the decoder becomes another one. ``--share`` is the part of the missing decibels that is
-made up for: the more, the closer the spectrum, and the lower scores that compare waveforms.
+decoded, and of what is decoded without noise, and scales the gains of the noise by one factor for each band above
+``--above``. Further down, more noise costs more PESQ than a closer spectrum is worth. Codes and fingerprint stay the
+same; the decoder becomes another one.
 """
 
 import argparse
@@ -25,17 +25,20 @@ from speechtok.resampling import resample
 from training.manifest import find_utterances
 from training.tokenizer import load_tokenizer
 
+ABOVE = 4_000.0
+"""Lower edge of the lowest band that is changed by default, in hertz."""
+
 _WINDOW = 512
 _MAX_GAIN_DB = 12.0
 
 
-def match_noise(tokenizer: ConvNeXtTokenizer, waveforms: Sequence[Tensor], share: float = 1.0) -> np.ndarray:
+def match_noise(tokenizer: ConvNeXtTokenizer, waveforms: Sequence[Tensor], above: float = ABOVE) -> np.ndarray:
     """Scale the gains of a decoder's noise, so that decoded speech has the energy of the original in each band.
 
     Args:
         tokenizer: its decoder is changed.
         waveforms: speech ``(S,)`` at its sample rate.
-        share: of the missing decibels that the noise makes up for.
+        above: lower edge of the lowest band that is changed, in hertz.
 
     Returns:
         By how many decibels the noise of each band became louder, ``(bands,)``; at most 12 either way.
@@ -58,7 +61,8 @@ def match_noise(tokenizer: ConvNeXtTokenizer, waveforms: Sequence[Tensor], share
         energies.append([_band_energies(x, bands, tokenizer.sample_rate) for x in (waveform, whole, bare)])
     original, whole, bare = np.array(energies).transpose(1, 2, 0) + 1e-12  # (bands, N) each
     noise = np.maximum(whole - bare, 1e-12)
-    gains = np.array([_gain(*band) for band in zip(original, noise, bare, strict=True)]) * share
+    gains = np.array([_gain(*band) for band in zip(original, noise, bare, strict=True)])
+    gains[band_edges(bands, tokenizer.sample_rate)[:-1] < above] = 0
     # the gain of the noise is the square of a row's output, and its energy the fourth power
     factors = torch.from_numpy(10 ** (gains / 40)).to(rows)
     _set_rows(head, rows * factors[:, None])
@@ -99,20 +103,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokenizer", required=True, metavar="DIR", help="tokenizer of the convnext family")
     parser.add_argument("--data", required=True, help="speech: its dev split, or what is held out of a folder")
     parser.add_argument("--out", required=True, help="folder for the tokenizer with the new decoder")
-    parser.add_argument("--share", type=float, default=1.0, help="of the missing decibels to make up for (1)")
+    parser.add_argument("--above", type=float, default=ABOVE, help=f"lowest frequency in hertz ({ABOVE:g})")
     parser.add_argument("--limit", type=int, default=60, help="utterances, spread over the split (60)")
     arguments = parser.parse_args(argv)
     try:
-        if not 0 <= arguments.share <= 1 or not math.isfinite(arguments.share) or arguments.limit < 1:
+        if not math.isfinite(arguments.above) or arguments.limit < 1:
             raise ConfigError(
-                f"--share is {arguments.share} and --limit {arguments.limit}; expected 0 to 1, and 1 or more"
+                f"--above is {arguments.above} and --limit {arguments.limit}; expected a number, and 1 or more"
             )
         tokenizer = load_tokenizer(arguments.tokenizer)
         _, dev = find_utterances(arguments.data)
         chosen = dev[:: -(-len(dev) // arguments.limit)]
         recordings = [speechtok.read_audio(utterance.audio) for utterance in chosen]
         waveforms = [resample(waveform, rate, tokenizer.sample_rate) for waveform, rate in recordings]
-        gains = match_noise(tokenizer, waveforms, arguments.share)
+        gains = match_noise(tokenizer, waveforms, arguments.above)
         tokenizer.round_weights()
         tokenizer.save(arguments.out)
     except SpeechtokError as error:

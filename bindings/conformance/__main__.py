@@ -10,6 +10,7 @@ import torch
 import speechtok
 from bindings.conformance.golden import make_golden, write_golden
 from speechtok import ConvNeXtConfig, ConvNeXtStackConfig, ConvNeXtTokenizer
+from speechtok.fingerprints import NAMED_TOKENIZERS
 
 FOLDER = Path(__file__).parent
 
@@ -34,7 +35,7 @@ def main() -> None:
     if not (FOLDER / "random").is_dir():
         torch.manual_seed(0)
         ConvNeXtTokenizer(RANDOM).save(FOLDER / "random")
-    for name in ("speechtok-v1", "random"):
+    for name in (*NAMED_TOKENIZERS, "random"):
         tokenizer = speechtok.load(FOLDER / name if name == "random" else name)
         path = FOLDER / f"{name}.txt"
         write_golden(make_golden(tokenizer, name), path)

@@ -16,7 +16,8 @@ _INCLUDED = {
     "../CONTRIBUTING.md": "contributing.md",
     "../CHANGELOG.md": "changelog.md",
     "../SECURITY.md": "security.md",
-    "../speechtok/assets/MODEL_CARD.md": "model-card.md",
+    "../speechtok/assets/speechtok-v1/MODEL_CARD.md": "model-card-v1.md",
+    "../speechtok/assets/speechtok-v2/MODEL_CARD.md": "model-card.md",
 }
 """Files outside of ``docs/`` that pages link to, and the pages of the site that include them."""
 

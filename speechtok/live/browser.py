@@ -107,7 +107,7 @@ class BrowserFiles:
 def is_embedded(tokenizer: Tokenizer) -> bool:
     """Whether a tokenizer, with its decoder, is one of the package, which everyone has."""
     assets = resources.files("speechtok") / "assets"
-    for folder in NAMED_TOKENIZERS.values():
+    for folder in NAMED_TOKENIZERS:
         config = json.loads((assets / folder / CONFIG_NAME).read_text(encoding="utf-8"))
         if (config["fingerprint"], config["decoder_fingerprint"]) == (
             tokenizer.fingerprint,

@@ -92,7 +92,7 @@ class SpeechtokModel(PreTrainedAudioTokenizerBase):  # type: ignore[no-untyped-c
         """Load a tokenizer by whatever name :func:`speechtok.load` takes.
 
         Args:
-            pretrained_model_name_or_path: folder of a tokenizer, ``org/name`` on the hub, or ``"speechtok-v1"``.
+            pretrained_model_name_or_path: folder of a tokenizer, ``org/name`` on the hub, or ``"speechtok-v2"``.
             revision: branch, tag or commit on the hub.
             dtype: must be float32 or ``"auto"``; other types change the codes.
             torch_dtype: former name of ``dtype``.

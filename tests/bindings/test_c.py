@@ -25,7 +25,7 @@ SOURCE, SUITE = ROOT / "bindings" / "c", ROOT / "bindings" / "conformance"
 SOURCES = sorted((SOURCE / "src").glob("*.c"))
 INCLUDES = [f"-I{SOURCE}/include", f"-I{SOURCE}/src", f"-I{ROOT}/speechtok/nn/native"]
 EXACT = ["-std=c11", "-ffp-contract=off", "-fno-fast-math"]
-FOLDERS = {"random": SUITE / "random", "speechtok-v1": ROOT / "speechtok" / "assets" / NAMED_TOKENIZERS["speechtok-v1"]}
+FOLDERS = {"random": SUITE / "random"} | {name: ROOT / "speechtok" / "assets" / name for name in NAMED_TOKENIZERS}
 SHORT = 16_000
 """Samples of the parts of the stress input that are compared with Python."""
 

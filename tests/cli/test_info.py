@@ -5,6 +5,7 @@ import torch
 
 from speechtok import SpeechTokens, load
 from speechtok.cli import main
+from speechtok.fingerprints import DEFAULT_TOKENIZER
 from tests.cli.helpers import RATE, assert_error, make_tokenizer, rows, write
 
 
@@ -44,7 +45,7 @@ def test_info_describes_a_tokenizer(model, tokenizer, capsys):
 
 def test_info_without_an_argument_describes_the_embedded_tokenizer(tmp_path, monkeypatch, capsys):
     packaged = make_tokenizer(2)
-    packaged.save(tmp_path / "assets" / "speechtok-v1")
+    packaged.save(tmp_path / "assets" / DEFAULT_TOKENIZER)
     monkeypatch.setattr("speechtok.loaders.resources.files", lambda _package: tmp_path)
     assert main(["info"]) == 0
     assert rows(capsys.readouterr().out)["fingerprint"] == packaged.fingerprint

@@ -153,7 +153,7 @@ def test_pages_describe_the_default_tokenizer():
         "docs/benchmarks/index.md",
         "docs/formats.md",
         "docs/listen/index.md",  # python -m docs.listening --data DIR
-        "speechtok/assets/MODEL_CARD.md",
+        "speechtok/assets/speechtok-v2/MODEL_CARD.md",
     ):
         assert fingerprint in read(page), page
     assert tok.decoder_fingerprint in read("docs/listen/index.md")

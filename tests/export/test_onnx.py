@@ -59,7 +59,7 @@ def test_the_stress_input_gives_the_golden_file(folder):
 @pytest.mark.slow
 def test_the_default_gives_the_golden_file(tmp_path):
     export.export_onnx(speechtok.load(), tmp_path)
-    golden, samples = read_golden(SUITE / "speechtok-v1.txt"), stress_input()
+    golden, samples = read_golden(SUITE / "speechtok-v2.txt"), stress_input()
     (codes,) = run(tmp_path, "encoder", waveform=samples[None])
     (audio,) = run(tmp_path, "decoder", codes=codes)
     assert np.array_equal(codes[0], golden.codes)

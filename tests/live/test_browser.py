@@ -18,7 +18,7 @@ from speechtok.live.browser import PAGE, is_embedded
 from speechtok.live.packed import MAGIC, pack_weights
 from speechtok.nn.exact import weight_levels
 
-BUILT = Path(__file__).parents[2] / "bindings" / "js" / "dist" / "speechtok-v1.bin"
+BUILT = Path(__file__).parents[2] / "bindings" / "js" / "dist" / "speechtok-v2.bin"
 
 
 def get(server, path, **headers):

@@ -58,11 +58,11 @@ function compile(kind, vectors) {
 run(process.execPath, join(here, "node_modules", "typescript", "bin", "tsc"), "--project", here, "--outDir", dist);
 compile("simd", ["-msimd128"]);
 compile("scalar", []);
-const tokenizer = join(root, "speechtok", "assets", "speechtok-v1");
-run(process.execPath, join(dist, "cli.js"), "pack", tokenizer, join(dist, "speechtok-v1.bin"));
+const tokenizer = join(root, "speechtok", "assets", "speechtok-v2");
+run(process.execPath, join(dist, "cli.js"), "pack", tokenizer, join(dist, "speechtok-v2.bin"));
 cpSync(join(root, "LICENSE"), join(here, "LICENSE"));
 chmodSync(dist, 0o755);
 rmSync(join(here, "dist"), { recursive: true, force: true });
 renameSync(dist, join(here, "dist"));
-for (const name of ["speechtok.simd.wasm", "speechtok.scalar.wasm", "speechtok-v1.bin"])
+for (const name of ["speechtok.simd.wasm", "speechtok.scalar.wasm", "speechtok-v2.bin"])
   console.log(`${name} ${statSync(join(here, "dist", name)).size} bytes`);

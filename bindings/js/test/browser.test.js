@@ -67,8 +67,8 @@ after(async () => {
 });
 
 for (const [name, kind, chunks] of [
-  ["speechtok-v1", "simd", [0, 333, 4_000]],
-  ["speechtok-v1", "scalar", [0]],
+  ["speechtok-v2", "simd", [0, 333, 4_000]],
+  ["speechtok-v2", "scalar", [0]],
   ["random", "simd", [0, 1, 320, 1_280]],
   ["random", "scalar", [0, 1]],
 ])
@@ -95,7 +95,7 @@ test("a worker of Chromium gives the codes of the page", { skip }, async () => {
     const { load, loadInWorker } = await import("/js/dist/index.js");
     const { stressInput } = await import("/js/test/stress.js");
     const x = stressInput().slice(431_200, 447_200);
-    const [tok, remote] = await Promise.all([load(), loadInWorker("../dist/speechtok-v1.bin")]);
+    const [tok, remote] = await Promise.all([load(), loadInWorker("../dist/speechtok-v2.bin")]);
     const [here, there] = [tok.encode(x), await remote.encode(x)];
     remote.close();
     return here.codes.data.join() === there.codes.data.join();

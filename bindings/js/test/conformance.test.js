@@ -5,8 +5,8 @@ import { compare, passThrough, stressInput } from "./stress.js";
 import { RANDOM, bytesOf, golden, sha256 } from "./support.js";
 
 const CASES = [
-  ["speechtok-v1", "simd", [0, 1, 320, 333, 1_280, 4_000]],
-  ["speechtok-v1", "scalar", [0]],
+  ["speechtok-v2", "simd", [0, 1, 320, 333, 1_280, 4_000]],
+  ["speechtok-v2", "scalar", [0]],
   ["random", "simd", [0, 1, 320, 333, 1_280, 4_000]],
   ["random", "scalar", [0, 1, 333, 4_000]],
 ];

@@ -17,7 +17,7 @@ test("npm pack installs in an empty folder, and the README's snippet runs there"
     const packed = await run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", folder], { cwd: PACKAGE });
     const [{ filename, files }] = JSON.parse(packed.stdout);
     const names = files.map((file) => file.path);
-    for (const name of ["LICENSE", "README.md", "dist/index.d.ts", "dist/speechtok-v1.bin", "dist/speechtok.simd.wasm"])
+    for (const name of ["LICENSE", "README.md", "dist/index.d.ts", "dist/speechtok-v2.bin", "dist/speechtok.simd.wasm"])
       assert.ok(names.includes(name), `${name} is not in the package`);
     assert.ok(!names.some((name) => /test|src|scripts|example/.test(name)), names.join(" "));
     await writeFile(join(folder, "package.json"), '{"type": "module"}');

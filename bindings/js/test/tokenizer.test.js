@@ -133,7 +133,7 @@ test("the module is small, needs nothing of its surroundings, and the weights ta
     assert.ok(bytes.length <= 150_000, `${bytes.length} bytes`);
     assert.deepEqual(WebAssembly.Module.imports(new WebAssembly.Module(bytes)), []);
   }
-  const weights = await readFile(`${PACKAGE}dist/speechtok-v1.bin`);
+  const weights = await readFile(`${PACKAGE}dist/speechtok-v2.bin`);
   assert.ok(weights.length <= 9_561_985, `${weights.length} bytes`); // the number of the default's weights
   assert.equal(gunzipSync(weights).subarray(0, 8).toString(), "STPACK1\n");
 });

@@ -23,7 +23,7 @@ export async function load(source, options = {}) {
     }
     const [native, packed] = await Promise.all([
         Native.open(kind),
-        readSource(source ?? new URL("./speechtok-v1.bin", import.meta.url)),
+        readSource(source ?? new URL("./speechtok-v2.bin", import.meta.url)),
     ]);
     const [address] = native.call([packed], (result, data) => native.functions.load_packed(data, packed.length, result));
     return new Tokenizer(native, address);
