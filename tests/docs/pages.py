@@ -20,7 +20,7 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path
     for path in [
         *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
-        *sorted((ROOT / "speechtok" / "assets").glob("*.md")),
+        *sorted((ROOT / "speechtok" / "assets").rglob("*.md")),
         *sorted(DOCS.rglob("*.md")),
     ]
 }
