@@ -23,7 +23,7 @@ LAYERS: Layers = [
     ["speechtok.tensor_file", "speechtok.torch_file"],
     ["speechtok.auto_classes"],
     ["speechtok.media", "speechtok.polyphase", "speechtok.entropy"],
-    ["speechtok.parquet", "speechtok.entropy_training"],
+    ["speechtok.parquet"],
     ["speechtok.audio", "speechtok.config", "speechtok.tokens", "speechtok.checkpoint"],
     ["speechtok.resampling"],
     ["speechtok.nn", "speechtok.metrics", "speechtok.dnsmos", "speechtok.plot", "speechtok.pitch"],

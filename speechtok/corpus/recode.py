@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 
+from speechtok.corpus.entropy_training import train
 from speechtok.corpus.reader import Corpus
 from speechtok.corpus.settings import CARD, MANIFEST, Layout
 from speechtok.corpus.shards import shard_facts
 from speechtok.corpus.table import read_table, write_table
 from speechtok.entropy import ContextModel, embedded_model
-from speechtok.entropy_training import train
 from speechtok.errors import InputError, OutputError
 from speechtok.files import as_path, make_folder, replacing
 from speechtok.parquet import Encoding

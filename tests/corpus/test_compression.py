@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import speechtok
 from speechtok import SpeechTokens
 from speechtok.corpus import Corpus
+from speechtok.corpus.entropy_training import train
 from speechtok.corpus.recode import recode
 from speechtok.entropy import BLOCK, ContextModel, embedded_model
-from speechtok.entropy_training import train
 from speechtok.errors import TokensError
 from speechtok.parquet import pack, unpack
 
