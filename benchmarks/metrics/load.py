@@ -224,7 +224,10 @@ def _recognition(name: str, recogniser: str, second: bool) -> Metric:
     unit: recognition.Unit = "words" if name.startswith("wer") else "characters"
     gap = name.endswith("_gap")
     title = name.split("_")[0].upper() + (" gap" if gap else "") + (f", {describe(recogniser)}" if second else "")
-    what = f"(S + D + I) / N of {unit}, recogniser {describe(recogniser)}, after Whisper's text normalisation; jiwer"
+    what = (
+        f"(S + D + I) / N of {unit}, at most 1 in an utterance, recogniser {describe(recogniser)}, after Whisper's "
+        "text normalisation; jiwer"
+    )
     return Metric(
         title,
         "lower",

@@ -16,9 +16,11 @@ Load = Callable[[], Recogniser]
 
 
 def error_rate(name: str, load: Load, unit: Unit) -> Callable[[Speech, Speech], Value]:
-    """The metric (S + D + I) / N, weighted by N, so that a mean over utterances is one over words or characters.
+    """The metric (S + D + I) / N, at most 1, weighted by N: a mean over utterances is one over words or characters.
 
-    An utterance without a transcript, or in a language that the recogniser does not know, has no value.
+    A recogniser such as Whisper may repeat a word until its limit, 223 words for 7. Without a bound, one such utterance
+    outweighs a hundred others. An utterance without a transcript, or in a language that the recogniser does not know,
+    has no value.
 
     Args:
         name: of the recogniser.
@@ -63,8 +65,8 @@ def _recognised(name: str, load: Load, speech: Speech, lang: str | None) -> str:
 def _errors(expected: str, recognised: str, unit: Unit) -> Value:
     jiwer: Any = importlib.import_module("jiwer")
     if unit == "words":
-        return float(jiwer.wer(expected, recognised)), float(len(expected.split()))
-    return float(jiwer.cer(expected, recognised)), float(len(expected))
+        return min(1.0, float(jiwer.wer(expected, recognised))), float(len(expected.split()))
+    return min(1.0, float(jiwer.cer(expected, recognised))), float(len(expected))
 
 
 def _language(lang: str | None) -> str | None:

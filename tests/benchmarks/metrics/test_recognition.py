@@ -43,7 +43,14 @@ def test_error_rates_are_weighted_by_what_is_counted(listener):
     assert error_rate("x", lambda: listener, "words")(original, quiet()) == (pytest.approx(2 / 3), 3.0)
     value, weight = error_rate("x", lambda: listener, "characters")(original, quiet())
     assert weight == len(normalise("red green blue", "en"))
-    assert 0 < value < 2
+    assert 0 < value <= 1
+
+
+def test_a_recogniser_that_repeats_itself_makes_as_many_errors_as_there_are_words():
+    original, repeats = loud("red green blue", "en"), Listener("red green blue", "no " * 200)
+    for unit in ("words", "characters"):
+        assert error_rate("x", lambda: repeats, unit)(original, quiet())[0] == 1.0
+        assert error_gap("x", lambda: repeats, unit)(original, quiet())[0] == 1.0
 
 
 def test_the_gap_of_a_perfect_codec_is_zero_whatever_the_recogniser_hears(listener):
