@@ -9,7 +9,10 @@ from benchmarks.report.data import BITRATE, is_anchor
 from benchmarks.report.markdown import ARROWS, cell
 from benchmarks.tokens.table import tokens_table
 
-README_METRICS = ("wer_gap", "dnsmos", "pesq", "stoi", "speaker", "comb")
+README_BITRATE = 8.0
+"""In kbit/s."""
+
+README_METRICS = ("wer_gap", "dnsmos", "pesq", "speaker")
 SUMMARY_METRICS = ("wer_gap", "dnsmos", "pesq", "stoi", "mel", "f0_pyin", "speaker", "comb", "clicks")
 QUALITY_METRICS = ("dnsmos", "dnsmos_sig", "dnsmos_bak")
 ARTEFACT_METRICS = ("comb", "clicks", "high_band", "octaves", "level")
@@ -36,8 +39,9 @@ def summary(results: Results) -> str:
 
 
 def readme(results: Results) -> str:
-    """A few metrics, without the low anchor."""
-    specs = [spec for spec in results["reconstruction"]["codecs"] if not spec.startswith("lowpass")]
+    """A few metrics of codecs below :data:`README_BITRATE`, and of the original."""
+    codecs = results["reconstruction"]["codecs"]
+    specs = [spec for spec in codecs if spec == "identity" or estimate(results, spec, BITRATE).mean < README_BITRATE]
     return _table(results, README_METRICS, specs)
 
 
