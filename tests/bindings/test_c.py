@@ -16,7 +16,7 @@ import speechtok
 from bindings.conformance.__main__ import RANDOM
 from bindings.conformance.golden import KNOWN_ANSWER, audio_hashes
 from bindings.conformance.stress import Generator, fnv1a, stress_input
-from speechtok.fingerprints import NAMED_TOKENIZERS
+from speechtok.fingerprints import DEFAULT_TOKENIZER
 from speechtok.nn.convnext import hann_window
 from speechtok.resampling import resample
 
@@ -25,7 +25,7 @@ SOURCE, SUITE = ROOT / "bindings" / "c", ROOT / "bindings" / "conformance"
 SOURCES = sorted((SOURCE / "src").glob("*.c"))
 INCLUDES = [f"-I{SOURCE}/include", f"-I{SOURCE}/src", f"-I{ROOT}/speechtok/nn/native"]
 EXACT = ["-std=c11", "-ffp-contract=off", "-fno-fast-math"]
-FOLDERS = {"random": SUITE / "random"} | {name: ROOT / "speechtok" / "assets" / name for name in NAMED_TOKENIZERS}
+FOLDERS = {"random": SUITE / "random", DEFAULT_TOKENIZER: ROOT / "speechtok" / "assets" / DEFAULT_TOKENIZER}
 SHORT = 16_000
 """Samples of the parts of the stress input that are compared with Python."""
 
