@@ -59,7 +59,8 @@ def test_codes_on_the_page_are_those_of_encode_and_events_are_shown(default_serv
         assert page.console == []
     expected = speechtok.load().encode(samples, 16_000).codes[0].numpy()
     assert np.array_equal(codes, expected)
-    assert types[:3] == [
+    turns = [kind for kind in types if kind.startswith("input_audio_buffer.")]  # a made voice may count as two
+    assert turns[:3] == [
         "input_audio_buffer.speech_started",
         "input_audio_buffer.speech_stopped",
         "input_audio_buffer.committed",
