@@ -140,18 +140,18 @@ class Played:
     Attributes:
         sent: to the client; counted in the engine's thread.
         cleared: of these, in the client's buffer when it was emptied: they will never be played.
-        told: what the client says that it has played.
+        told: what the client says that it has played; ``None`` until it says so.
         waiting: interruptions, and what was sent before them.
     """
 
     sent: int = 0
     cleared: int = 0
-    told: int = 0
+    told: int | None = None
     waiting: deque[tuple[Interruption, int]] = field(default_factory=deque)
 
     def unheard(self, sent: int) -> int:
         """How much of what was sent by then was not played; 0 if the client never tells."""
-        return max(0, sent - self.cleared - self.told) if self.told else 0
+        return 0 if self.told is None else max(0, sent - self.cleared - self.told)
 
 
 class Caller:
@@ -495,7 +495,7 @@ class Caller:
             self._send(message)
         for interruption in output.interruptions:
             # clients that told what they play will tell how much of it they played; others never answer
-            self._loop.call_later(5.0 if self._played.told else 0.5, self._settle, interruption)
+            self._loop.call_later(0.5 if self._played.told is None else 5.0, self._settle, interruption)
         self._drained.set()
 
     def _settle(self, interruption: Interruption) -> None:

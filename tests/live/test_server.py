@@ -202,7 +202,8 @@ def test_what_was_heard_is_right_at_each_interruption(server):
     """What waited in the client's buffer at one interruption must not count at the next."""
     silence, played = np.zeros(0, "<i2"), 0
     with server.connect(agent="scripted", echo=0) as client:
-        for unplayed in (700, 100, 0):
+        client.send(wire.pack_metadata({"type": "output_audio_buffer.played", "samples": 0}))  # it tells
+        for unplayed in (48_000, 700, 100, 0):  # first, nothing was heard at all
             client.send(wire.pack_metadata({"type": "response.create"}))
             _, before = speak_until(client, silence, "output_audio_buffer.started")
             client.send(wire.pack_metadata({"type": "response.cancel"}))
