@@ -59,12 +59,10 @@ def test_codes_on_the_page_are_those_of_encode_and_events_are_shown(default_serv
         assert page.console == []
     expected = speechtok.load().encode(samples, 16_000).codes[0].numpy()
     assert np.array_equal(codes, expected)
-    turns = [kind for kind in types if kind.startswith("input_audio_buffer.")]  # a made voice may count as two
-    assert turns[:3] == [
-        "input_audio_buffer.speech_started",
-        "input_audio_buffer.speech_stopped",
-        "input_audio_buffer.committed",
-    ]
+    turns = [kind.removeprefix("input_audio_buffer.") for kind in types if kind.startswith("input_audio_buffer.")]
+    before = turns[: turns.index("committed")]
+    assert before  # speech that stops may go on before the turn ends
+    assert before == ["speech_started", "speech_stopped"] * (len(before) // 2)
 
 
 @pytest.fixture
