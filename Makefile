@@ -145,7 +145,7 @@ speechtok-v2: $(VENV)/test.ready
 	$(BIN)/python -m training.train --config training/configs/default-decoder.yaml \
 	  start_from=$(RUNS)/whisper-encoder/tokenizer model.encoder.kernel_size=15 model.hold=1400 \
 	  data=$(DATA) out=$(RUNS)/whisper-decoder device=$(DEVICE) workers=$(WORKERS) $(DECODER)
-	$(BIN)/python -m training.noise_gains --tokenizer $(RUNS)/whisper-decoder/tokenizer --data $(DATA) \
+	$(BIN)/python -m training.high_bands --tokenizer $(RUNS)/whisper-decoder/tokenizer --data $(DATA) \
 	  --out $(RUNS)/speechtok-v2
 
 clean:

@@ -47,7 +47,7 @@ def stages_of(recipe: str, *options: str) -> tuple[list[TrainingConfig], set[str
             assert {stage.distillation.features, stage.distillation.labels} - {""} <= written
             written.add(f"{stage.out}/tokenizer")
             stages.append(stage)
-        elif "training.noise_gains" in command:
+        elif "training.high_bands" in command:
             assert command[command.index("--tokenizer") + 1] in written
             written.add(command[command.index("--out") + 1])
     return stages, written
