@@ -61,7 +61,7 @@ def spectrum_without_noise(tokenizer, waveform):
 
 
 def test_the_waveform_is_damped_above_a_frequency_and_kept_below():
-    tokenizer, original = speechtok.load(), speechtok.load()
+    tokenizer, original = (speechtok.load("speechtok-v1") for _ in range(2))
     damp_waveform(tokenizer, 0.3, 5_000.0)
     assert tokenizer.fingerprint == original.fingerprint
     hiss = 0.1 * torch.randn(48_000, generator=torch.Generator().manual_seed(1))
@@ -73,7 +73,7 @@ def test_the_waveform_is_damped_above_a_frequency_and_kept_below():
 
 
 def test_a_factor_of_one_changes_the_waveform_by_rounding_only(speech):
-    tokenizer, original = speechtok.load(), speechtok.load()
+    tokenizer, original = (speechtok.load("speechtok-v1") for _ in range(2))
     damp_waveform(tokenizer, 1.0)
     torch.testing.assert_close(tokenizer.decoder.head.weight, original.decoder.head.weight, atol=1e-4, rtol=0)
 
@@ -88,7 +88,7 @@ def rounding_error(tokenizer, original):
 
 
 def test_rounded_rows_have_quiet_errors_at_high_frequencies():
-    plain, shaped, original = (speechtok.load() for _ in range(3))
+    plain, shaped, original = (speechtok.load("speechtok-v1") for _ in range(3))
     for tokenizer in (plain, shaped, original):
         damp_waveform(tokenizer, 0.5)  # so that the weights are no levels
     round_rows(shaped)
@@ -98,7 +98,7 @@ def test_rounded_rows_have_quiet_errors_at_high_frequencies():
 
 
 def test_rounded_rows_are_levels_and_stay_so(tmp_path):
-    tokenizer = speechtok.load()
+    tokenizer = speechtok.load("speechtok-v1")
     damp_waveform(tokenizer, 0.5)
     with torch.no_grad():
         tokenizer.decoder.head.weight[3] = 0
