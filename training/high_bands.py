@@ -70,9 +70,9 @@ def round_rows(tokenizer: ConvNeXtTokenizer) -> None:
     """Round the weights with which a decoder's head writes pieces to their levels, with little error where it is heard.
 
     The head computes with weights of 255 levels (:mod:`speechtok.nn.exact`). The errors of all samples of a piece come
-    from the same input, so together they are a waveform. Rows are rounded in turn, and each error is made up for by the
-    rows that follow, such that the windowed error becomes smallest with weights that rise by 20 dB from 1.5 kHz to half
-    the sample rate. This is the rounding of GPTQ (Frantar et al. 2022, arXiv 2210.17323) with a spectral weight.
+    from the same input, so together they are a waveform. Rows are rounded in turn, and the rows that follow make up for
+    each error. The windowed error becomes smallest by a spectral weight that rises by 20 dB from 1.5 kHz to half the
+    sample rate. This is the rounding of GPTQ (Frantar et al. 2022, arXiv 2210.17323) with a spectral weight.
 
     Args:
         tokenizer: its decoder is changed.
