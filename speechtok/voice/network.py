@@ -20,7 +20,9 @@ PADDING, PROMPT, TARGET = -1, 0, 1
 """Kinds of frames of a sequence: beyond its end, of the prompt, to be generated."""
 
 CONTOUR_SIZE = 3
-"""Numbers that give the pitch of a frame; see :class:`Sequence`."""
+"""Numbers that give the pitch of a frame; see :func:`contour_inputs`."""
+_CONTOUR_SCALE = 3.0
+"""Usual distance of the pitch from its median, in semitones."""
 TIME_FREQUENCIES = 32
 """Frequencies that tell the flow its time."""
 TIME_HIDDEN = 128
@@ -36,8 +38,7 @@ class Sequence(NamedTuple):
         acoustic: normalized acoustic latents, ``(B, T, A)``.
         kinds: :data:`PROMPT`, then :data:`TARGET`, then :data:`PADDING`, int64 ``(B, T)``.
         style: of the target, int64 ``(B, 4)``; see :meth:`speechtok.voice.style.Style.steps`.
-        contour: pitch in octaves from its median, whether the frame is voiced, and whether both are given,
-            ``(B, T, 3)``.
+        contour: ``(B, T, 3)``; see :func:`contour_inputs`. Zeros where it is not given.
     """
 
     semantic: Tensor
@@ -243,6 +244,6 @@ def rms_norm(x: Tensor) -> Tensor:
 
 
 def contour_inputs(contour: Tensor) -> Tensor:
-    """Contours ``(…, 2)``, in semitones, as input of the network, ``(…, 3)``: octaves, voicing, and 1: it is given."""
+    """Contours ``(…, 2)``, in semitones, as input of the network, ``(…, 3)``: about 1, voicing, and 1: it is given."""
     semitones, voiced = contour.unbind(-1)
-    return torch.stack([semitones / 12, voiced, torch.ones_like(voiced)], -1)
+    return torch.stack([semitones / _CONTOUR_SCALE, voiced, torch.ones_like(voiced)], -1)

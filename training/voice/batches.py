@@ -54,6 +54,9 @@ class SequenceSampler:
     a speaker without others, or whose speaker is not named, stands alone, as a prompt does: so the network also learns
     to go on without a prompt.
 
+    Most of a style can be heard in such a prompt already. So that the network follows a style against the prompt, some
+    continuations have a prompt at another speed, or another balance than the prompt; the style then tells what differs.
+
     Args:
         config: the training.
         voices: encoded utterances.
@@ -75,8 +78,9 @@ class SequenceSampler:
             speaker = speakers[voices.utterances[index]]
             voice = None if speaker is None else (speaker, int(voices.speeds[index]))
             self.voice_of.append(voice)
-            if voice is not None:
+            if voice is not None and voices.changed[index] < 0:
                 self.same_voice[voice].append(index)
+        self.speeds = sorted(set(voices.speeds.tolist()))
         # seconds of a voice count less the more there are, so that a few long ones do not take all steps
         total = defaultdict(int)
         lengths = np.diff(voices.offsets)
@@ -106,8 +110,8 @@ class SequenceSampler:
                 codes[i, :, at:end], kinds[i, at:end] = self._codes(crop), kind
                 at, last = end, at
             if len(row) == 2:
-                if rng.random() < c.style_share:
-                    style[i] = self.steps[crop.index] * (rng.random(len(QUANTITIES)) < 0.5)
+                asked = (rng.random(len(QUANTITIES)) < 0.5) & (rng.random() < c.style_share)
+                style[i] = self.steps[row[1].index] * (asked | self._differing(*row))
                 if rng.random() < c.contour_share:
                     contour[i, last:end] = self._contour(crop)
         tensors = (torch.from_numpy(array) for array in (codes, kinds, style, contour))
@@ -116,13 +120,30 @@ class SequenceSampler:
     def _row(self, rng: np.random.Generator) -> list[Crop]:
         """The prompt, and what follows it if there is another utterance of the voice."""
         index = min(int(np.searchsorted(self.cumulative, rng.random(), side="right")), len(self.voices) - 1)
-        voice = self.voice_of[index]
-        others = self.same_voice[voice] if voice else []
-        if len(others) < 2:
+        others = self._others(index, rng)
+        if not len(others):
             return [self._crop(index, self.frames, rng)]
-        drawn = others[int(rng.integers(len(others) - 1))]
-        prompt = self._crop(others[-1] if drawn == index else drawn, int(rng.integers(*self.prompt_frames)), rng)
+        prompt = self._crop(int(rng.choice(others)), int(rng.integers(*self.prompt_frames)), rng)
         return [prompt, self._crop(index, self.frames - prompt.frames, rng)]
+
+    def _others(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """Utterances that may be the prompt of one."""
+        voice = self.voice_of[index]
+        if voice is None:
+            return np.empty(0, np.int64)
+        speaker, speed = voice
+        slower_or_faster = [s for s in self.speeds if s != speed]
+        if slower_or_faster and self.voices.changed[index] < 0 and rng.random() < self.config.contrast_share:
+            speed = int(rng.choice(slower_or_faster))
+        others = np.array(self.same_voice[speaker, speed], np.int64)
+        return others[self.voices.utterances[others] != self.voices.utterances[index]]
+
+    def _differing(self, prompt: Crop, target: Crop) -> np.ndarray:
+        """Quantities in which a continuation differs from its prompt on purpose, bool ``(4,)``."""
+        differing = np.arange(len(QUANTITIES)) == self.voices.changed[target.index]
+        if self.voices.speeds[prompt.index] != self.voices.speeds[target.index]:
+            differing[QUANTITIES.index("pitch")] = True
+        return differing
 
     def _crop(self, index: int, frames: int, rng: np.random.Generator) -> Crop:
         length = int(self.voices.offsets[index + 1] - self.voices.offsets[index])

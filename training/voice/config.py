@@ -22,10 +22,14 @@ class VoiceTrainingConfig:
         tokenizer: name of the tokenizer, as for ``speechtok.load``; the default one if empty.
         model: architecture.
         speeds: speeds at which every utterance is heard; each makes another voice of a speaker.
+        balance: every utterance is heard once more with its energy or its brightness changed by up to so many decibels,
+            after a prompt that is not changed; 0 for never.
         prompt_seconds_low: shortest prompt.
         prompt_seconds_high: longest.
         sequence_seconds: prompt and continuation together.
         style_share: share of the continuations whose style is given, each quantity with probability one half.
+        contrast_share: share of the continuations whose prompt has another speed, so that only the style tells their
+            pitch.
         contour_share: share of the continuations whose pitch contour is given.
         latent_noise: highest standard deviation of the noise on the latents that the network hears, so that it learns
             to go on from its own mistakes; latents have variance 1.
@@ -51,11 +55,13 @@ class VoiceTrainingConfig:
     tokenizer: str = ""
     model: VoiceConfig = field(default_factory=VoiceConfig)
     speeds: tuple[float, ...] = (1.0, 0.85, 1.18)
+    balance: float = 8.0
     prompt_seconds_low: float = 1.0
     prompt_seconds_high: float = 3.5
     sequence_seconds: float = 7.0
     style_share: float = 0.5
-    contour_share: float = 0.2
+    contrast_share: float = 0.3
+    contour_share: float = 0.35
     latent_noise: float = 0.3
     flow_samples: int = 2
     seed: int = 0
@@ -78,11 +84,13 @@ class VoiceTrainingConfig:
         for name, low in (dict.fromkeys(positive, 1) | {"seed": 0, "warmup_steps": 0}).items():
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {low}")
-        for name in ("style_share", "contour_share", "latent_noise", "ema_decay"):
+        for name in ("style_share", "contrast_share", "contour_share", "latent_noise", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 to 1")
         if not 0 < self.decay_fraction <= 1:
             raise ConfigError(f"decay_fraction is {self.decay_fraction}; expected above 0, at most 1")
+        if not 0 <= self.balance <= 20:
+            raise ConfigError(f"balance is {self.balance}; expected 0 to 20 decibels")
         if not self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
             raise ConfigError(f"speeds is {list(self.speeds)}; expected one or more from 0.5 to 2")
         if not 0 < self.prompt_seconds_low <= self.prompt_seconds_high < self.sequence_seconds:

@@ -40,8 +40,8 @@ def train_voice(config: VoiceTrainingConfig) -> Path:
     make_folder(out)
     tokenizer = load_tokenizer(config.tokenizer)
     train, dev = find_utterances(config.data)
-    sampler = _sampler(config, tokenizer, train, config.speeds, "train")
-    dev_sampler = _sampler(dataclasses.replace(config, seed=config.seed + 1), tokenizer, dev, (1.0,), "dev")
+    sampler = _sampler(config, tokenizer, train, config.speeds, config.balance, "train")
+    dev_sampler = _sampler(dataclasses.replace(config, seed=config.seed + 1), tokenizer, dev, (1.0,), 0.0, "dev")
     torch.manual_seed(config.seed)
     network = VoiceNetwork(model_config(config.model, tokenizer))
     mean, deviation = statistics(tokenizer.quantizer, torch.from_numpy(sampler.voices.some_frames()))
@@ -85,11 +85,12 @@ def _sampler(
     tokenizer: ConvNeXtTokenizer,
     utterances: list[Utterance],
     speeds: tuple[float, ...],
+    balance: float,
     name: str,
 ) -> SequenceSampler:
     out = Path(config.out)
     corpus = pack([u.audio for u in utterances], tokenizer.sample_rate, out / "audio")
-    voices: EncodedVoices = encode_voices(tokenizer, corpus, speeds, out / "codes", f"encoding {name}")
+    voices: EncodedVoices = encode_voices(tokenizer, corpus, speeds, balance, out / "codes", f"encoding {name}")
     skipped = set(corpus.skipped)
     speakers = [u.speaker for u in utterances if str(u.audio) not in skipped]
     return SequenceSampler(config, voices, speakers, tokenizer.sample_rate / tokenizer.hop_length)
