@@ -13,7 +13,7 @@ from speechtok.mapping import from_mapping
 from training.command import describe_fields
 from training.config import read_values
 
-STAGES = ("language", "voice", "speech")
+STAGES = ("language", "speech")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class SpeechLmConfig:
         data: folder with ``train.jsonl`` and ``dev.jsonl``; a manifest as in :mod:`training.manifest`.
         out: folder of the run: checkpoint, log and exported model.
         steps: optimizer steps.
-        stage: ``"language"`` learns text and codebook 0; ``"voice"`` learns the other codebooks, given codebook 0;
-            ``"speech"`` learns all codebooks, without text.
+        stage: ``"language"`` learns text and codebook 0; ``"speech"`` learns all codebooks, without text.
         tokens: folder for the tokenized utterances, shared by trainings.
         tokenizer: speech tokenizer, as for :func:`speechtok.load`; the default tokenizer if empty.
         pattern: codebook pattern of the vocabulary; see :mod:`speechtok.lm.patterns`.
@@ -38,8 +37,7 @@ class SpeechLmConfig:
         lexicon: pronouncing dictionary in CMU format, to speak and transcribe through phones (see ``phones.py``); if
             empty, text and speech alternate directly.
         utterances: train on this number of utterances with distinct texts, drawn by ``seed``; 0 uses all utterances.
-        crop_seconds: length of the crops of the stages ``"voice"`` and ``"speech"``; ``"language"`` has whole
-            utterances.
+        crop_seconds: length of the crops of the stage ``"speech"``; ``"language"`` has whole utterances.
         batch_ids: largest number of ids in a batch, which has at least one row.
         text_weight: weight of a text id in the loss; a speech id has weight 1, and there are many more of them.
         learning_rate: peak rate of AdamW: linear warm-up, then linear decay to zero.
@@ -114,8 +112,6 @@ class SpeechLmConfig:
             )
         if self.heads and self.pretrained:
             raise ConfigError(f"pretrained is {self.pretrained!r} with heads; expected a new model")
-        if self.stage == "voice" and self.num_codebooks < 2:
-            raise ConfigError("num_codebooks is 1 for the stage voice; expected at least 2, as codebook 0 is its input")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

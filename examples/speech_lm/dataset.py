@@ -185,33 +185,19 @@ class CropDataset:
         v = self._vocabulary
         rows = [v.to_ids(self._crop(index, epoch)[None])[0] for index in indices]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=v.pad_id)
-        return {"input_ids": ids, "attention_mask": (ids != v.pad_id).long(), "labels": self._labels(ids)}
-
-    def _labels(self, ids: Tensor) -> Tensor:
-        """What the model learns; of a grid, :class:`speechtok.lm.GridLanguageModel` knows it."""
-        return ids.masked_fill(ids == self._vocabulary.pad_id, IGNORE)
+        is_padding = ids == v.pad_id
+        # of a grid, GridLanguageModel knows what it learns
+        return {
+            "input_ids": ids,
+            "attention_mask": (~is_padding).long(),
+            "labels": ids.masked_fill(is_padding, IGNORE),
+        }
 
     def _crop(self, index: int, epoch: int) -> Tensor:
         codes = self._codes[index]
         last_start = max(0, codes.shape[1] - self._frames)
         start = int(np.random.default_rng((self._seed, epoch, index)).integers(0, last_start + 1))
         return codes[:, start : start + self._frames]
-
-
-class VoiceDataset(CropDataset):
-    """Crops of speech. Codebook 0 is given, and the model learns the other codebooks.
-
-    Args:
-        utterances: with the codebooks of the vocabulary. Long utterances give several crops.
-        vocabulary: its pattern puts codebook 0 of a frame before the others.
-        frames: length of a crop.
-        seed: of the positions of the crops.
-    """
-
-    def _labels(self, ids: Tensor) -> Tensor:
-        v = self._vocabulary
-        given = ids < v.first_code + v.codebook_size  # special tokens and codebook 0
-        return ids.masked_fill(given, IGNORE)
 
 
 def make_dataset(
@@ -233,8 +219,7 @@ def make_dataset(
     """
     v = processor.vocabulary
     if config.stage != "language":
-        kind = VoiceDataset if config.stage == "voice" else CropDataset
-        return kind(utterances, v, crop_frames(config, v), config.seed)
+        return CropDataset(utterances, v, crop_frames(config, v), config.seed)
     assert isinstance(processor, SpeechProcessor)
     if not config.lexicon:
         return LanguageDataset(utterances, processor, ("asr", "tts"))

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import speechtok
 from benchmarks.metrics.recognisers import load_recogniser
 from benchmarks.metrics.recognition import normalise
 from benchmarks.ngram import KneserNey
@@ -27,13 +26,13 @@ from examples.speech_lm.dataset import LanguageDataset
 from examples.speech_lm.error_rate import character_error_rate
 from examples.speech_lm.phones import SILENCE, Word, letters_of
 from examples.speech_lm.prepare import TokenizedUtterance, prepare
-from examples.speech_lm.talker import GUIDANCE, Talker
+from examples.speech_lm.talker import GUIDANCE, Talker, write_speech
 from examples.speech_lm.trainer import total_nll
+from examples.speech_lm.voice import Voice, add_voice_arguments, load_voice
 from speechtok.errors import InputError
 from speechtok.files import replacing
 from speechtok.lm import AudioVocabulary
 from speechtok.resampling import resample
-from speechtok.tokens import SpeechTokens
 
 Figures = dict[str, float]
 
@@ -164,7 +163,7 @@ def synthesis(
     dev: Sequence[TokenizedUtterance],
     out: Path,
     candidates: int,
-    reference: SpeechTokens | None = None,
+    voice: Voice | None = None,
 ) -> Figures:
     """Synthesize held-out sentences, write them to audio files, and transcribe them by the model and a recogniser.
 
@@ -174,7 +173,7 @@ def synthesis(
         dev: sentences to synthesize.
         out: folder for the audio files.
         candidates: number of candidates for each sentence.
-        reference: an utterance whose voice is used.
+        voice: speaks the sentences; without it, codebook 0 is decoded alone.
     """
     out.mkdir(parents=True, exist_ok=True)
     transcripts, originals, audio, pronunciations, spoken = [], [], {}, [], []
@@ -185,9 +184,9 @@ def synthesis(
         if utterance.words:
             pronunciations.append((letters_of(utterance.words), letters_of(synthesized.words)))
             spoken.append(synthesized)
-        audio[utterance.id] = talker.audio(synthesized.tokens.codes[0, 0], reference)
-        path = out / f"{utterance.id.replace('/', '_')}.wav"
-        speechtok.write_audio(path, audio[utterance.id], talker.tokenizer.sample_rate)
+        tokens = synthesized.tokens if voice is None else voice.complete(synthesized.tokens)
+        audio[utterance.id] = talker.tokenizer.decode(tokens)[0]
+        write_speech(out / f"{utterance.id.replace('/', '_')}.wav", audio[utterance.id], tokens)
     texts = {utterance.id: utterance.text for utterance in dev}
     (out / "texts.json").write_text(json.dumps(texts, indent=2))
     figures = {"sentences": float(len(dev))}
@@ -219,7 +218,7 @@ def _recognise(texts: Sequence[str], audio: Iterable[torch.Tensor]) -> float:
 def evaluate(
     config: SpeechLmConfig,
     voice: str | None = None,
-    reference: str | None = None,
+    voice_model: str | None = None,
     sentences: int = 20,
     candidates: int = 8,
 ) -> Figures:
@@ -227,8 +226,8 @@ def evaluate(
 
     Args:
         config: of the training.
-        voice: folder ``model`` of a trained voice.
-        reference: audio file with the voice to use.
+        voice: audio file with some seconds of the voice to use.
+        voice_model: file of the voice model; the one of the package by default.
         sentences: number of sentences of dev to synthesize.
         candidates: number of candidates for each sentence.
 
@@ -236,14 +235,15 @@ def evaluate(
         SpeechtokError: the model or the data cannot be used.
     """
     if config.stage != "language":
-        raise InputError(f"stage is {config.stage}; expected language: pass the voice model by --voice")
+        raise InputError(f"stage is {config.stage}; expected language")
     torch.manual_seed(config.seed)
-    talker = Talker(Path(config.out) / "model", voice)
+    talker = Talker(Path(config.out) / "model")
+    speaker = load_voice(talker.tokenizer, voice, voice_model, seed=config.seed)
     by_phones = bool(talker.config.lexicon)
     wanted = dataclasses.replace(
         config,
         lexicon=talker.config.lexicon,
-        num_codebooks=talker.voice.vocabulary.num_codebooks if talker.voice else 1,
+        num_codebooks=talker.tokenizer.num_codebooks if speaker else 1,
     )
     train = prepare(wanted, talker.tokenizer, "train")
     if config.utterances:
@@ -254,10 +254,9 @@ def evaluate(
         if not texts:
             raise InputError(f"{config.data}/dev.jsonl has no texts; expected some to synthesize and to transcribe")
         chosen = np.random.default_rng(config.seed).permutation(len(texts))[:sentences]
-        tokens = None if reference is None else talker.tokenizer.encode(*speechtok.read_audio(reference))
         figures = perplexities(talker, train, dev, texts) | transcription(talker, texts)
         selected, folder = [texts[i] for i in sorted(chosen)], Path(config.out) / "said"
-        figures |= synthesis(talker, train, selected, folder, candidates, tokens)
+        figures |= synthesis(talker, train, selected, folder, candidates, speaker)
     with replacing(Path(config.out) / "evaluation.json") as file:
         file.write(json.dumps(figures, indent=2).encode())
     return figures
@@ -266,15 +265,14 @@ def evaluate(
 def main() -> None:
     """Run the command line."""
     parser = config_parser("evaluate", __doc__)
-    parser.add_argument("--voice", help="trained voice model, such as runs/speech_lm/voice/model")
-    parser.add_argument("--reference", help="audio file with the voice to use (with --voice)")
+    add_voice_arguments(parser)
     parser.add_argument("--sentences", type=int, default=20, help="sentences of dev to synthesize (20)")
     parser.add_argument(
         "--candidates", type=int, default=8, help="candidates, of which the model keeps the clearest (8)"
     )
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
-    figures = evaluate(config, arguments.voice, arguments.reference, arguments.sentences, arguments.candidates)
+    figures = evaluate(config, arguments.voice, arguments.voice_model, arguments.sentences, arguments.candidates)
     print("\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {v:.4g} |" for name, v in figures.items())]))
 
 

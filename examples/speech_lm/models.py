@@ -139,12 +139,11 @@ def save_model(model: Any, processor: SpeechProcessor | SpeechOnly, config: Spee
         file.write(json.dumps(config.to_dict(), indent=2).encode())
 
 
-def load_model(directory: str | Path, stage: str) -> tuple[PreTrainedModel, SpeechProcessor, SpeechLmConfig]:
+def load_model(directory: str | Path) -> tuple[PreTrainedModel, SpeechProcessor, SpeechLmConfig]:
     """Load an exported model for inference on the CPU in float32, whatever device it was trained on.
 
     Args:
-        directory: folder ``model`` of a training.
-        stage: expected stage of the training.
+        directory: folder ``model`` of a training of the stage ``language``.
 
     Raises:
         MissingFileError: the folder does not exist, or holds no exported model.
@@ -159,14 +158,14 @@ def load_model(directory: str | Path, stage: str) -> tuple[PreTrainedModel, Spee
         )
     try:
         config = from_mapping(SpeechLmConfig, json.loads((path / _CONFIG).read_text(encoding="utf-8")))
-        if config.stage == stage:
+        if config.stage == "language":
             model = AutoModelForCausalLM.from_pretrained(
                 path, local_files_only=True, trust_remote_code=False, dtype=torch.float32
             ).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); train it again") from error
-    if config.stage != stage:
-        raise InputError(f"{path} is a model of the stage {config.stage}; expected one of the stage {stage}")
+    if config.stage != "language":
+        raise InputError(f"{path} is a model of the stage {config.stage}; expected one of the stage language")
     return model, SpeechProcessor.from_pretrained(path), dataclasses.replace(config, device="cpu", bfloat16=False)
 
 

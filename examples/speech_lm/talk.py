@@ -2,34 +2,40 @@
 
 python -m examples.speech_lm.talk say "good morning" out.wav
 python -m examples.speech_lm.talk say "good morning" - | aplay -f S16_LE -r 16000
+python -m examples.speech_lm.talk say "good morning" out.wav --voice anyone.wav
 python -m examples.speech_lm.talk transcribe in.wav
 python -m examples.speech_lm.talk continue in.wav out.wav
+python -m examples.speech_lm.talk continue in.wav out.wav --voice in.wav
+
+Use the voice of a person only with the consent of that person.
 """
 
 import argparse
+import dataclasses
 import sys
 
 import torch
 
 import speechtok
 from examples.speech_lm.config import run
-from examples.speech_lm.talker import GUIDANCE, MAX_SECONDS, Talker, missing_words
+from examples.speech_lm.talker import GUIDANCE, MAX_SECONDS, Talker, missing_words, write_speech
+from examples.speech_lm.voice import add_voice_arguments, load_voice
 from speechtok.errors import InputError
 from speechtok.tokens import SpeechTokens
 
 
 def say(talker: Talker, arguments: argparse.Namespace) -> None:
     """Write a text as speech to an audio file, or to standard output while it is generated."""
-    if arguments.out == "-":
-        if talker.voice:
-            raise InputError("out is - with --voice, which needs the whole utterance; expected a file, or no --voice")
-        talker.say(arguments.text, 1, arguments.temperature, arguments.guidance, _play)
+    a = arguments
+    voice = load_voice(talker.tokenizer, a.voice, a.voice_model, a.style, a.seed)
+    if a.out == "-":
+        talker.say(a.text, 1, a.temperature, a.guidance, _play, voice)
         return
-    reference = _encode(talker, arguments.reference) if arguments.reference else None
-    spoken = talker.say(arguments.text, arguments.candidates, arguments.temperature, arguments.guidance)
+    spoken = talker.say(a.text, a.candidates, a.temperature, a.guidance)
     if missing := missing_words(spoken):
         print(f"left out, as the utterance would be too long: {' '.join(missing)}")
-    _write(talker, arguments.out, talker.audio(spoken.tokens.codes[0, 0], reference))
+    tokens = spoken.tokens if voice is None else voice.complete(spoken.tokens)
+    _write(a.out, talker.tokenizer.decode(tokens)[0], tokens)
 
 
 def transcribe(talker: Talker, arguments: argparse.Namespace) -> None:
@@ -38,13 +44,22 @@ def transcribe(talker: Talker, arguments: argparse.Namespace) -> None:
 
 
 def continue_speech(talker: Talker, arguments: argparse.Namespace) -> None:
-    """Write an audio file with a continuation."""
-    tokens = _encode(talker, arguments.input)
-    if not 0 < arguments.seconds <= MAX_SECONDS:
-        raise InputError(f"seconds is {arguments.seconds}; expected above 0 and at most {MAX_SECONDS:g}")
-    codes = talker.continue_speech(tokens, arguments.seconds, arguments.temperature)
-    audio = talker.audio(codes, tokens if talker.voice else None)
-    _write(talker, arguments.out, torch.cat([talker.tokenizer.decode(tokens)[0], audio]))
+    """Write an audio file with a continuation; with a voice model and no prompt, in the voice of the input."""
+    a = arguments
+    if not 0 < a.seconds <= MAX_SECONDS:
+        raise InputError(f"seconds is {a.seconds}; expected above 0 and at most {MAX_SECONDS:g}")
+    tokens = _encode(talker, a.input)
+    prompt = tokens if a.voice is None and a.voice_model is not None else a.voice
+    voice = load_voice(talker.tokenizer, prompt, a.voice_model, a.style, a.seed)
+    added = talker.to_tokens(talker.continue_speech(tokens, a.seconds, a.temperature)[None])
+    decode = talker.tokenizer.decode
+    if voice is None:
+        _write(a.out, torch.cat([decode(tokens)[0], decode(added)[0]]), added)
+        return
+    # the last frame of the input is played whole, and the continuation follows without a seam
+    begun = dataclasses.replace(tokens, num_samples=tokens.lengths * tokens.hop_length)
+    joined = SpeechTokens.join([begun, voice.complete(added)])
+    _write(a.out, decode(joined)[0], joined)
 
 
 def _encode(talker: Talker, path: str) -> SpeechTokens:
@@ -57,10 +72,9 @@ def _play(audio: torch.Tensor) -> None:
     sys.stdout.buffer.flush()
 
 
-def _write(talker: Talker, path: str, audio: torch.Tensor) -> None:
-    rate = talker.tokenizer.sample_rate
-    speechtok.write_audio(path, audio, rate)
-    print(f"wrote {path}, {len(audio) / rate:.1f} s")
+def _write(path: str, audio: torch.Tensor, tokens: SpeechTokens) -> None:
+    write_speech(path, audio, tokens)
+    print(f"wrote {path}, {len(audio) / tokens.sample_rate:.1f} s")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -72,10 +86,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--model", default="runs/speech_lm/small/model", help="trained language model")
-    common.add_argument("--voice", help="trained voice model, such as runs/speech_lm/voice/model")
-    common.add_argument("--seed", type=int, default=0, help="of sampling")
     sampling = argparse.ArgumentParser(add_help=False)
+    sampling.add_argument("--seed", type=int, default=0, help="of sampling")
     sampling.add_argument("--temperature", type=float, default=0.7, help="of sampling codes; 0 for greedy choice")
+    add_voice_arguments(sampling)
+    sampling.add_argument("--style", default="", metavar="TEXT", help="such as 'a high, lively, soft voice'")
     commands = parser.add_subparsers(required=True)
     for name, function, parents, help_text in (
         ("say", say, [common, sampling], "text to an audio file, or to standard output if OUT is -"),
@@ -94,7 +109,6 @@ def make_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--guidance", type=float, default=GUIDANCE, help="guidance for models that speak through phones (2)"
             )
-            command.add_argument("--reference", help="audio file with the voice to use (with --voice)")
         if function is continue_speech:
             command.add_argument("--seconds", type=float, default=4.0, help="largest duration to add (4)")
     return parser
@@ -107,7 +121,7 @@ def main() -> None:
         if getattr(arguments, name, minimum) < minimum:
             raise InputError(f"{name} is {getattr(arguments, name)}; expected at least {minimum}")
     torch.manual_seed(arguments.seed)
-    arguments.function(Talker(arguments.model, arguments.voice), arguments)
+    arguments.function(Talker(arguments.model), arguments)
 
 
 if __name__ == "__main__":

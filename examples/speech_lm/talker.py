@@ -16,7 +16,7 @@ from examples.speech_lm.prepare import TokenizedUtterance, normalise_text
 from examples.speech_lm.prompts import ASR_PROMPT, PHONE_LETTERS, TTS_PROMPT, letter_ids, opening_ids
 from examples.speech_lm.trainer import token_losses
 from examples.speech_lm.voice import Voice
-from speechtok.errors import FingerprintError, InputError
+from speechtok.errors import InputError
 from speechtok.lm import BOS_TOKEN, PLACEHOLDER_TOKEN, AudioStreamer, SpeechLogitsProcessor
 
 MAX_SECONDS = 16.0
@@ -28,30 +28,23 @@ MAX_TEXT_IDS = 300
 GUIDANCE = 2.0
 """Default strength of the guidance."""
 
+GENERATED_BY = "examples.speech_lm"
+"""Marks tokens that the language model wrote."""
+
 
 class Talker:
-    """A language model of text and speech, and a voice model.
-
-    Without a voice model, speech is decoded from codebook 0 alone and sounds like no particular speaker.
+    """A language model of text and codebook 0.
 
     Args:
         directory: folder ``model`` of a training of the stage ``language``.
-        voice: folder ``model`` of a training of the stage ``voice``.
 
     Raises:
-        SpeechtokError: a model is missing or damaged.
-        FingerprintError: the models were trained with different speech tokenizers.
+        SpeechtokError: the model is missing or damaged.
     """
 
-    def __init__(self, directory: str | Path, voice: str | Path | None = None) -> None:
-        self.model, self.processor, self.config = models.load_model(directory, "language")
+    def __init__(self, directory: str | Path) -> None:
+        self.model, self.processor, self.config = models.load_model(directory)
         self.tokenizer, self.vocabulary = self.processor.speech_tokenizer, self.processor.vocabulary
-        self.voice = Voice(voice) if voice else None
-        if self.voice and self.voice.vocabulary.fingerprint != self.vocabulary.fingerprint:
-            raise FingerprintError(
-                f"{directory} was trained with the speech tokenizer {self.vocabulary.fingerprint}, and {voice} with "
-                f"{self.voice.vocabulary.fingerprint}; expected the same one"
-            )
 
     def say(
         self,
@@ -60,6 +53,7 @@ class Talker:
         temperature: float = 0.0,
         guidance: float = 0.0,
         play: Callable[[Tensor], object] | None = None,
+        voice: Voice | None = None,
     ) -> TokenizedUtterance:
         """Synthesize codebook 0 of a text.
 
@@ -69,6 +63,7 @@ class Talker:
             temperature: of sampling; 0 for greedy choice.
             guidance: strength of the guidance, for models that speak through phones; 0 for none.
             play: receives each chunk of audio ``(S,)`` as soon as it is generated. There is one candidate then.
+            voice: speaks what is played; without it, codebook 0 is decoded alone.
 
         Raises:
             InputError: the text is empty, or the speech is.
@@ -78,7 +73,8 @@ class Talker:
             raise InputError("the text is empty; expected something to say")
         streamer = None
         if play is not None:
-            streamer, candidates = AudioStreamer(self.vocabulary, self.tokenizer, play, joined=True), 1
+            stream = None if voice is None else voice.stream
+            streamer, candidates = AudioStreamer(self.vocabulary, self.tokenizer, play, joined=True, voice=stream), 1
         generated = self._generate_speech(text, candidates, temperature, guidance, streamer)
         spoken = [utterance for utterance in generated if utterance.tokens.codes.shape[2]]
         if not spoken:
@@ -119,27 +115,6 @@ class Talker:
             nll, labels = token_losses(self.model, batch, self.config)
         # a start token means that no more text follows
         return float(nll[(labels >= 0) & (labels <= self.vocabulary.bos_id)].sum())
-
-    def audio(self, codes: Tensor, reference: speechtok.SpeechTokens | None = None, temperature: float = 0.8) -> Tensor:
-        """Decode codes of codebook 0.
-
-        Args:
-            codes: ``(T,)``.
-            reference: an utterance with all codebooks, whose voice is used.
-            temperature: of sampling.
-
-        Returns:
-            Waveform ``(S,)``.
-
-        Raises:
-            InputError: there is a reference but no voice model.
-        """
-        if self.voice is None:
-            if reference is not None:
-                raise InputError("got a reference without a voice model; pass --voice too")
-            return self.tokenizer.decode(codes[None, None])[0]
-        known = None if reference is None else reference.codes[0, : self.voice.vocabulary.num_codebooks]
-        return self.tokenizer.decode(self.voice(codes, known, temperature)[None])[0]
 
     @property
     def _text_end(self) -> int | None:
@@ -236,12 +211,24 @@ class Talker:
         return out
 
     def to_tokens(self, codes: Tensor) -> speechtok.SpeechTokens:
-        """Wrap codes ``(Q, T)`` as an utterance of the tokenizer."""
+        """Wrap generated codes ``(Q, T)`` as an utterance of the tokenizer."""
         frames = torch.tensor([codes.shape[1]])
         t = self.tokenizer
         return speechtok.SpeechTokens(
-            codes[None], frames, frames * t.hop_length, t.sample_rate, t.hop_length, t.codebook_size, t.fingerprint
+            codes[None],
+            frames,
+            frames * t.hop_length,
+            t.sample_rate,
+            t.hop_length,
+            t.codebook_size,
+            t.fingerprint,
+            GENERATED_BY,
         )
+
+
+def write_speech(path: str | Path, audio: Tensor, tokens: speechtok.SpeechTokens) -> None:
+    """Write a waveform ``(S,)`` of generated tokens; the metadata of the file says what generated them."""
+    speechtok.write_audio(path, audio, tokens.sample_rate, f"generated by {tokens.generated_by}")
 
 
 def missing_words(utterance: TokenizedUtterance) -> list[str]:

@@ -1,92 +1,77 @@
-"""The voice model: codebooks 1 and up for given codes of codebook 0."""
+"""The voice of generated speech: a voice model generates the codebooks that the language model does not write."""
 
-from pathlib import Path
+import argparse
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-from transformers import PreTrainedModel
-
-from examples.speech_lm import models
-from examples.speech_lm.dataset import crop_frames
-from examples.speech_lm.sampling import sample
-from speechtok.lm import AudioVocabulary, InterleavedPattern
-
-UNKNOWN = -1
-"""Marks a code that the model has to write."""
+import speechtok
+from speechtok.convnext import ConvNeXtTokenizer
+from speechtok.errors import InputError, quoted
+from speechtok.tokenizer import Tokenizer
+from speechtok.tokens import SpeechTokens
+from speechtok.voice import VoiceModel, VoiceStream
 
 
+@dataclass(frozen=True)
 class Voice:
-    """Completes codes of codebook 0 in the voice of a reference.
+    """A voice that speaks codes of codebook 0.
+
+    Attributes:
+        model: generates the other codebooks.
+        prompt: some seconds of the voice, with all codebooks.
+        style: such as ``"a high, lively, soft voice"``; empty if open.
+        seed: another seed sounds different.
+    """
+
+    model: VoiceModel
+    prompt: SpeechTokens
+    style: str = ""
+    seed: int = 0
+
+    def complete(self, semantic: SpeechTokens) -> SpeechTokens:
+        """Tokens with all codebooks, for tokens with codebook 0."""
+        return self.model.complete(semantic, self.prompt, self.style, self.seed)
+
+    def stream(self) -> VoiceStream:
+        """Open a stream, which gives the codes of :meth:`complete` while those of codebook 0 arrive."""
+        return self.model.stream(self.prompt, self.style, self.seed)
+
+
+def add_voice_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose a voice."""
+    parser.add_argument("--voice", metavar="PROMPT", help="audio file with about 3 s of the voice")
+    parser.add_argument("--voice-model", metavar="FILE", help="voice model (default: the one of the package)")
+
+
+def load_voice(
+    tokenizer: Tokenizer,
+    prompt: str | SpeechTokens | None,
+    model: str | None = None,
+    style: str = "",
+    seed: int = 0,
+) -> Voice | None:
+    """Load the voice that a command line asks for. ``None`` if it asks for none: there is neither prompt nor model.
 
     Args:
-        directory: folder ``model`` of a training of the stage ``voice``.
+        tokenizer: the speech tokenizer.
+        prompt: audio file with some seconds of the voice, or its tokens.
+        model: file of a voice model; the one of the package by default.
+        style: of the voice.
+        seed: of the voice.
 
     Raises:
-        SpeechtokError: the model cannot be loaded.
+        InputError: there is a model or a style, and no prompt; the style cannot be used; or the tokenizer has no voice
+            models.
+        SpeechtokError: the voice model cannot be loaded, or the prompt cannot be used.
     """
-
-    def __init__(self, directory: str | Path) -> None:
-        self.model, processor, config = models.load_model(directory, "voice")
-        self.vocabulary: AudioVocabulary = processor.vocabulary
-        self.frames = crop_frames(config, self.vocabulary)  # context that the model was trained on
-
-    def __call__(self, codes: Tensor, reference: Tensor | None = None, temperature: float = 0.8) -> Tensor:
-        """Complete codes, in overlapping windows.
-
-        Args:
-            codes: of codebook 0, ``(T,)``.
-            reference: codes of another utterance, ``(Q, T')``.
-            temperature: of sampling.
-
-        Returns:
-            Codes of all codebooks, ``(Q, T)``.
-        """
-        known = torch.full((self.vocabulary.num_codebooks, len(codes)), UNKNOWN)
-        known[0] = codes
-        begin = 0
-        if reference is not None:
-            begin = min(reference.shape[1], self.frames // 2)
-            known = torch.cat([reference[:, reference.shape[1] - begin :], known], 1)
-        done, total = begin, known.shape[1]
-        while done < total:
-            first = max(0, done - self.frames // 2)
-            window = known[:, first : first + self.frames]
-            filled = fill(self.model, self.vocabulary, window, temperature)
-            last = first + window.shape[1]
-            # the last frames of a window lack the codes that follow them
-            kept = last if last == total else max(done + 1, last - self.frames // 8)
-            known[:, done:kept] = filled[:, done - first : kept - first]
-            done = kept
-        return known[:, begin:]
-
-
-@torch.inference_mode()
-def fill(model: PreTrainedModel, vocabulary: AudioVocabulary, codes: Tensor, temperature: float) -> Tensor:
-    """Generate the unknown codes of an utterance in the order of the pattern.
-
-    Args:
-        model: the model.
-        vocabulary: with an interleaved pattern.
-        codes: ``(Q, T)``, with :data:`UNKNOWN` where the model has to write.
-        temperature: of sampling.
-
-    Returns:
-        ``(Q, T)`` without unknown codes.
-    """
-    num_codebooks, frames = codes.shape
-    pattern = vocabulary.pattern
-    assert isinstance(pattern, InterleavedPattern)
-    positions = pattern.positions(frames, num_codebooks).flatten()
-    order = torch.empty_like(positions)
-    order[positions] = torch.arange(len(positions))  # flat index of the code at each position
-    filled = codes.flatten().clone()
-    pending, cache = [vocabulary.bos_id], None
-    for index in order.tolist():
-        first = vocabulary.first_code + index // frames * vocabulary.codebook_size
-        if filled[index] == UNKNOWN:
-            out = model(input_ids=torch.tensor([pending]), past_key_values=cache, use_cache=True)
-            pending, cache = [], out.past_key_values
-            scores = out.logits[0, -1, first : first + vocabulary.codebook_size].float()
-            filled[index] = sample(scores, temperature)
-        pending.append(first + int(filled[index]))
-    return filled.view(num_codebooks, frames)
+    if prompt is None:
+        for name, value in (("voice-model", model), ("style", style)):
+            if value:
+                raise InputError(f"{name} is {quoted(value)} without a voice; expected --voice PROMPT too")
+        return None
+    if not isinstance(tokenizer, ConvNeXtTokenizer):
+        raise InputError(f"a {type(tokenizer).__name__} has no voice models; expected speechtok's own tokenizer")
+    if isinstance(prompt, str):
+        prompt = tokenizer.encode(*speechtok.read_audio(prompt))
+    voice = Voice(VoiceModel(tokenizer, model), prompt, style, seed)
+    voice.stream()  # refuses a prompt or a style before anything is generated
+    return voice

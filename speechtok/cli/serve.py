@@ -7,9 +7,12 @@ import sys
 import torch
 
 from speechtok.cli.arguments import Commands, non_empty
-from speechtok.errors import InputError, SpeechtokError, quoted
+from speechtok.convnext import ConvNeXtTokenizer
+from speechtok.errors import FingerprintError, InputError, SpeechtokError, quoted
 from speechtok.extras import install_hint
 from speechtok.loaders import load
+from speechtok.tokenizer import Tokenizer
+from speechtok.voice.model import VoiceModel
 
 TOKEN_VARIABLE = "SPEECHTOK_TOKEN"
 
@@ -25,8 +28,14 @@ def add_parser(commands: Commands) -> None:
         "--agent",
         default="none",
         metavar="AGENT",
-        help="who answers callers that ask for nobody else: none, loopback, repeat, scripted, or module:function "
-        "(default: none)",
+        help="who answers callers that ask for nobody else: none, loopback, repeat, convert-voice, scripted, or "
+        "module:function (default: none)",
+    )
+    parser.add_argument(
+        "--voice-model",
+        metavar="FILE",
+        type=non_empty,
+        help="voice model of the agent convert-voice (default: the one of the package)",
     )
     parser.add_argument("--max-callers", type=int, metavar="N", default=64, help="callers at a time (default: 64)")
     parser.add_argument(
@@ -85,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
         share_weights=args.share_weights,
     )
     torch.set_num_threads(args.threads)
-    live = LiveServer(load(args.model), config, args.agent)
+    tokenizer = load(args.model)
+    live = LiveServer(tokenizer, config, args.agent, _load_voice(tokenizer, args.voice_model))
     server = make_server(live, args.host, args.port, args.certificate, args.key)
     scheme = "http" if args.certificate is None else "https"
     where = f"port {args.port}" if args.port == 0 else f"{scheme}://{args.host}:{args.port}/"
@@ -94,6 +104,18 @@ def run(args: argparse.Namespace) -> int:
         print("warning: anyone who reaches this address may connect; set a token with --token-file", file=sys.stderr)
     server.run()
     return 0 if server.started else 1
+
+
+def _load_voice(tokenizer: Tokenizer, path: str | None) -> VoiceModel | None:
+    """The voice model of a file, or that of the package if it has one for the tokenizer."""
+    if path is not None:
+        if not isinstance(tokenizer, ConvNeXtTokenizer):
+            raise InputError(f"a {type(tokenizer).__name__} has no voice models; expected speechtok's own tokenizer")
+        return VoiceModel(tokenizer, path)
+    try:
+        return VoiceModel(tokenizer) if isinstance(tokenizer, ConvNeXtTokenizer) else None
+    except FingerprintError:
+        return None
 
 
 def _read_token(path: str | None) -> str | None:

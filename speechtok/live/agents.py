@@ -1,4 +1,4 @@
-"""Agents of the server: what answers the user. None of them has a model."""
+"""Agents of the server: what answers the user."""
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator
@@ -13,11 +13,16 @@ from speechtok.errors import InputError, quoted
 from speechtok.live.conversation import Conversation, Turn
 from speechtok.live.playback import Utterance
 from speechtok.tokenizer import Tokenizer
+from speechtok.tokens import SpeechTokens
+from speechtok.voice.model import VoiceModel
 
 Answer = Callable[[Turn | None], Iterable[Any] | None]
 """A turn of the user to codes, text or ids, while a model writes them; ``None`` asks to speak without a turn."""
 
 SAMPLE = Path(__file__).parents[1] / "assets" / "sample.flac"
+
+_PIECE = 10
+"""Frames that a voice model generates at a time."""
 
 
 class Agent:
@@ -86,7 +91,29 @@ def scripted(tokenizer: Tokenizer, seconds: float = 20.0) -> Answer:
     return answer
 
 
-BUILT_IN = "none", "loopback", "repeat", "scripted"
+class OtherVoice:
+    """An answer that says a turn in the voice of the turn before it. The first turn only gives its voice.
+
+    Args:
+        voice: model that generates the acoustic codes.
+    """
+
+    def __init__(self, voice: VoiceModel) -> None:
+        self._voice = voice
+        self._prompt: SpeechTokens | None = None
+
+    def __call__(self, turn: Turn | None) -> Iterator[Any]:  # noqa: D102
+        if turn is None:
+            return
+        prompt, self._prompt = self._prompt, turn.tokens
+        if prompt is not None:
+            stream = self._voice.stream(prompt)
+            for semantic in torch.split(turn.tokens.codes[:, 0], _PIECE, 1):
+                yield stream.push(semantic)
+            yield stream.flush()
+
+
+BUILT_IN = "none", "loopback", "repeat", "convert-voice", "scripted"
 
 
 class Agents:
@@ -96,20 +123,29 @@ class Agents:
         tokenizer: of the server.
         default: agent of callers who ask for none: one of :data:`BUILT_IN`, or ``module:function``, which is an
             :data:`Answer`.
+        voice: model for ``convert-voice``, which is there only with one.
+
+    Raises:
+        InputError: the default agent cannot be imported, or needs a voice model.
     """
 
-    def __init__(self, tokenizer: Tokenizer, default: str = "none") -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, default: str = "none", voice: VoiceModel | None = None) -> None:
+        self._tokenizer, self._voice = tokenizer, voice
         self.default = default
+        built_in = tuple(name for name in BUILT_IN if voice is not None or name != "convert-voice")
         self._answers: dict[str, Answer] = {"repeat": repeat}
         if default not in BUILT_IN:
             self._answers[default] = load_answer(default)
-        self.names = tuple(dict.fromkeys((*BUILT_IN, default)))
+        elif default not in built_in:
+            raise InputError(f"agent is {quoted(default)}, which needs a voice model for the tokenizer; pass one")
+        self.names = tuple(dict.fromkeys((*built_in, default)))
 
     def make(self, name: str, conversation: Conversation) -> Agent:
         """An agent of :attr:`names` other than ``none``."""
         if name == "loopback":
             return Loopback(conversation, self._tokenizer)
+        if name == "convert-voice" and self._voice is not None:
+            return Agent(conversation, OtherVoice(self._voice))
         if name == "scripted" and name not in self._answers:
             self._answers[name] = scripted(self._tokenizer)
         return Agent(conversation, self._answers[name])

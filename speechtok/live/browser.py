@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -45,14 +45,19 @@ class BrowserFiles:
 
     Args:
         tokenizer: of the server.
+        agents: names of those who answer.
         share_weights: whether browsers may load it even if it is not one of the package.
         refusal: the answer to a request that must not get the weights, or ``None``.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, share_weights: bool, refusal: Callable[[Request], Response | None]
+        self,
+        tokenizer: Tokenizer,
+        agents: Sequence[str],
+        share_weights: bool,
+        refusal: Callable[[Request], Response | None],
     ) -> None:
-        self._tokenizer, self._refusal = tokenizer, refusal
+        self._tokenizer, self._agents, self._refusal = tokenizer, agents, refusal
         self._shared = isinstance(tokenizer, ConvNeXtTokenizer) and (share_weights or is_embedded(tokenizer))
         self._packing = asyncio.Lock()
         self._packed: bytes | None = None
@@ -81,6 +86,7 @@ class BrowserFiles:
             "hop_length": tok.hop_length,
             "num_codebooks": tok.num_codebooks,
             "codebook_size": tok.codebook_size,
+            "agents": list(self._agents),
             "bytes_per_second": {"codes": size * tok.frame_rate, "audio": 2 * tok.sample_rate},
             "weights": f"{WEIGHTS}?{tok.fingerprint}-{tok.decoder_fingerprint}" if self._shared else None,
         }

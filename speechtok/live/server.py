@@ -24,6 +24,7 @@ from speechtok.live.engine import Engine
 from speechtok.live.metrics import CONTENT_TYPE_LATEST, ServerMetrics
 from speechtok.tokenizer import Tokenizer
 from speechtok.version import __version__
+from speechtok.voice.model import VoiceModel
 
 PATH = "/api/chat"
 """Of the WebSocket, as Moshi's."""
@@ -41,16 +42,26 @@ class LiveServer:
         tokenizer: of all callers.
         config: limits and permissions.
         agent: of callers who ask for none; see :class:`~speechtok.live.agents.Agents`.
+        voice: model for the agent ``convert-voice``.
+
+    Raises:
+        InputError: the agent cannot be used.
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: ServerConfig | None = None, agent: str = "none") -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        config: ServerConfig | None = None,
+        agent: str = "none",
+        voice: VoiceModel | None = None,
+    ) -> None:
         self.tokenizer, self.config = tokenizer, config or ServerConfig()
         self.metrics = ServerMetrics()
-        self.agents = Agents(tokenizer, agent)
+        self.agents = Agents(tokenizer, agent, voice)
         self._callers: set[Caller] = set()
         self._began = time.monotonic()
         routes = [
-            *BrowserFiles(tokenizer, self.config.share_weights, self._refusal).routes,
+            *BrowserFiles(tokenizer, self.agents.names, self.config.share_weights, self._refusal).routes,
             Route("/health", self._health, methods=["GET"]),
             Route("/metrics", self._metrics, methods=["GET"]),
             WebSocketRoute(PATH, self._talk),

@@ -21,8 +21,8 @@ from speechtok.live.serving import make_server
 class RunningServer:
     """A server in a thread of this process."""
 
-    def __init__(self, tokenizer: Any, config: ServerConfig, agent: str = "none") -> None:
-        self.live = LiveServer(tokenizer, config, agent)
+    def __init__(self, tokenizer: Any, config: ServerConfig, agent: str = "none", voice: Any = None) -> None:
+        self.live = LiveServer(tokenizer, config, agent, voice)
         self._server = make_server(self.live, "127.0.0.1", 0)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
@@ -66,11 +66,11 @@ class RunningServer:
 
 @pytest.fixture
 def serve(tiny: Any) -> Iterator[Callable[..., RunningServer]]:
-    """``serve(agent="none", **fields of the config)``: a running server, stopped at the end of the test."""
+    """``serve(agent="none", voice=None, **fields of the config)``: a running server, stopped at the end of the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(agent: str = "none", **fields: Any) -> RunningServer:
-            server = RunningServer(tiny, ServerConfig(**fields), agent)
+        def start(agent: str = "none", voice: Any = None, **fields: Any) -> RunningServer:
+            server = RunningServer(tiny, ServerConfig(**fields), agent, voice)
             stack.callback(server.stop)
             return server
 

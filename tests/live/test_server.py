@@ -16,8 +16,12 @@ import torch
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from speechtok.errors import InputError
 from speechtok.live import wire
+from speechtok.live.agents import OtherVoice
+from speechtok.live.conversation import Turn
 from speechtok.live.wire import CodePacking, Control, MessageType
+from tests.voice.networks import make_voice_model
 
 HOP = 320
 
@@ -147,6 +151,40 @@ def test_the_user_hears_himself_through_some_codebooks(server, tiny, speech):
     assert len(audio) >= 48 * HOP
     found = [m for m in result[MessageType.METADATA] if m["type"] == "vad.inference_done"]
     assert [m["frame"] for m in found] == list(range(0, 50, 5))
+
+
+@pytest.fixture(scope="module")
+def voice(tiny, tmp_path_factory):
+    return make_voice_model(tiny, tmp_path_factory.mktemp("voice") / "voice.safetensors")
+
+
+def test_a_turn_is_said_in_the_voice_of_the_turn_before(voice, tiny, speech):
+    first, second = (
+        Turn(tiny.encode(speech(seconds, seed), 16_000), 0, None) for seconds, seed in ((1.0, 1), (1.4, 2))
+    )
+    answer = OtherVoice(voice)
+    assert list(answer(None)) == list(answer(first)) == []
+    said = torch.cat(list(answer(second)), 2)
+    assert torch.equal(said, voice.complete(second.tokens, first.tokens).codes)
+    third = torch.cat(list(answer(first)), 2)
+    assert torch.equal(third, voice.complete(first.tokens, second.tokens).codes)
+
+
+@pytest.mark.slow
+def test_an_agent_converts_the_voice_of_the_second_turn(serve, voice, speech):
+    server = serve(voice=voice)
+    gap = np.zeros(32_000, "<i2")
+    with server.connect(agent="convert-voice", echo=0) as client:
+        _, audio = speak_until(client, np.concatenate([pcm(speech(1.0, 1)), gap]), "input_audio_buffer.committed")
+        assert audio == 0
+        _, audio = speak_until(client, np.concatenate([gap, pcm(speech(1.4, 2)), gap]), "output_audio_buffer.stopped")
+        assert audio > 16_000
+
+
+def test_converting_voices_needs_a_voice_model(serve):
+    assert "convert-voice" not in serve().live.agents.names
+    with pytest.raises(InputError, match="needs a voice model"):
+        serve(agent="convert-voice")
 
 
 def speak_until(client, samples, kind, seconds=20):
@@ -460,8 +498,8 @@ def test_who_sends_faster_than_real_time_waits(serve, speech):
     assert server.count("speechtok_throttled_seconds_total") > 0
 
 
-def test_a_caller_who_left_leaves_nothing_behind(serve, speech):
-    server = serve()
+def test_a_caller_who_left_leaves_nothing_behind(serve, speech, voice):
+    server = serve(voice=voice)
     alive: list[weakref.ref[object]] = []
     make = server.live.agents.make
 
@@ -474,7 +512,7 @@ def test_a_caller_who_left_leaves_nothing_behind(serve, speech):
     gc.collect()
     gc.disable()
     try:
-        for agent in ("loopback", "repeat", "scripted"):
+        for agent in ("loopback", "repeat", "convert-voice", "scripted"):
             with server.connect(agent=agent) as client:
                 client.send(wire.pack_metadata({"type": "response.create"}))
                 client.send(audio_message(samples))
@@ -484,7 +522,7 @@ def test_a_caller_who_left_leaves_nothing_behind(serve, speech):
         server.wait_for(lambda: all(reference() is None for reference in alive))
     finally:
         gc.enable()
-    assert len(alive) == 3
+    assert len(alive) == 4
 
 
 def test_callers_are_told_when_the_server_shuts_down(serve):

@@ -346,6 +346,10 @@ function setCodebooks() {
   if (call?.session && call.socket.readyState === WebSocket.OPEN) call.socket.send(metadata({ type: "session.update", codebooks: count }));
 }
 
+function hideAbsentModes() {
+  for (const option of [...$("mode").options]) if (!info.agents.includes(option.value)) option.remove();
+}
+
 function describeSwitch() {
   for (const option of $("send").options) {
     const rate = info.bytes_per_second[option.value];
@@ -368,6 +372,7 @@ $("codebooks").oninput = setCodebooks;
 $("mode").onchange = $("send").onchange = () => call && (stop(), start());
 $("codebooks").max = $("codebooks").value = info.num_codebooks;
 $("codebooks-shown").textContent = info.num_codebooks;
+hideAbsentModes();
 describeSwitch();
 if (options.has("mode")) $("mode").value = options.get("mode");
 draw();
