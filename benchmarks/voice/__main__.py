@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.tokenizer,
         arguments.voice_model,
         tuple(dict.fromkeys(arguments.recogniser or ("pocketsphinx",))),
-        sampling=Sampling(arguments.steps, arguments.guidance, arguments.temperature),
+        sampling=Sampling(arguments.steps, arguments.guidance, arguments.style_guidance, arguments.temperature),
         seed=arguments.seed,
     )
     speakers = group_speakers(read_utterances(arguments.data), arguments.speakers)
@@ -228,6 +228,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--guidance", type=positive, default=default.guidance, help=f"by the prompt ({default.guidance})"
+    )
+    parser.add_argument(
+        "--style-guidance",
+        type=positive,
+        default=default.style_guidance,
+        help=f"by the style and the contour ({default.style_guidance})",
     )
     parser.add_argument(
         "--temperature", type=positive, default=default.temperature, help=f"of the noise ({default.temperature})"

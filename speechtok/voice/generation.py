@@ -21,17 +21,20 @@ class Sampling:
         steps: steps of the flow for a frame, a power of 2.
         guidance: how far the prompt is followed beyond what it makes likely (Ho and Salimans 2022, Classifier-free
             diffusion guidance, arXiv 2207.12598); 1 follows it as it is, and takes half of the time.
+        style_guidance: the same for a style and a contour, beyond what the prompt makes likely; 1 follows them as they
+            are, and takes two thirds of the time. Without a style or a contour, it says nothing.
         temperature: standard deviation of the noise; below 1, voices vary less.
     """
 
     steps: int = 8
     guidance: float = 1.5
+    style_guidance: float = 2.0
     temperature: float = 0.8
 
     def __post_init__(self) -> None:
         if type(self.steps) is not int or not 1 <= self.steps <= TIME_STEPS or TIME_STEPS % self.steps:
             raise InputError(f"steps is {quoted(self.steps)}; expected a power of 2 up to {TIME_STEPS}")
-        for name, low, high in (("guidance", 0, 100), ("temperature", 0, 10)):
+        for name, low, high in (("guidance", 0, 100), ("style_guidance", 0, 100), ("temperature", 0, 10)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise InputError(f"{name} is {quoted(value)}; expected a number from {low} to {high}")
@@ -40,7 +43,7 @@ class Sampling:
 class Generator:
     """Generates acoustic codes frame by frame, the same on every machine.
 
-    With guidance, each utterance has two rows: one hears the prompt, the other does not.
+    With guidance, an utterance has up to three rows: all that is asked for, the prompt alone, and not even the prompt.
 
     Args:
         steps: of the network of the voice model.
@@ -49,6 +52,7 @@ class Generator:
         prompts: codes of the prompts, each ``(Q, T)``.
         styles: steps of the styles, ``(B, 4)``.
         seeds: of the noise of each utterance.
+        has_contour: whether contours will be given.
     """
 
     def __init__(
@@ -59,13 +63,18 @@ class Generator:
         prompts: list[Tensor],
         styles: Tensor,
         seeds: list[int],
+        has_contour: bool = False,
     ) -> None:
         self.steps, self.latents, self.sampling, self.seeds = steps, latents, sampling, seeds
         self.batch = len(prompts)
-        self._guided = sampling.guidance != 1
-        rows = self.batch * (2 if self._guided else 1)
-        self._prompt, self._heard = _read(steps, latents, prompts, rows)
-        self._styles = steps.style(styles)
+        self._styles, self._no_style = steps.style(styles), steps.style(torch.zeros_like(styles))
+        self._plain = sampling.style_guidance != 1 and (has_contour or bool(styles.any()))
+        self._untold = sampling.guidance != 1
+        self._guidance = torch.tensor(
+            [sampling.style_guidance] * self._plain + [sampling.guidance] * self._untold, dtype=torch.float32
+        )
+        rows = self.batch * (1 + len(self._guidance))
+        self._prompt, self._heard = _read(steps, latents, prompts, rows, self.batch * (1 + self._plain))
         # room for twice the window, so that the newest frames are moved to the front only once a window
         self._state = steps.initial_state(rows, 2 * steps.window)
         self._frame = 0
@@ -90,32 +99,47 @@ class Generator:
 
     def step(self, window: Tensor, contour: Tensor | None = None) -> Tensor:
         """Generate one frame: semantic codes around it ``(B, W)`` to acoustic codes ``(B, Q - 1)``."""
-        x = self.steps.embed(window, self._before, TARGET) + self._styles
+        target = self.steps.embed(window, self._before, TARGET)
+        rows = [target + self._styles]
         if contour is not None:
-            x = x + self.steps.enter_contour(contour)
-        if self._guided:  # without a prompt, the network knows frames of prompts
-            x = torch.cat([x, self.steps.embed(window, self._before, PROMPT)])
+            rows = [rows[0] + self.steps.enter_contour(contour)]
+        if self._plain:
+            rows.append(target + self._no_style)
+        if self._untold:  # without a prompt, the network knows frames of prompts
+            rows.append(self.steps.embed(window, self._before, PROMPT))
+        x = torch.cat(rows)
         s, dim = self.sampling, self.latents.dim
         noise = torch.stack([normal_noise(seed, self._frame, dim) for seed in self.seeds]) * s.temperature
-        latent = self.steps.frame(x, self._state, self._prompt, self._heard, noise, self._times, s.guidance)
+        latent = self.steps.frame(x, self._state, self._prompt, self._heard, noise, self._times, self._guidance)
         codes, self._before = self.latents.quantize(latent)
         self._frame += 1
         return codes
 
 
-def _read(steps: ExactSteps, latents: AcousticLatents, prompts: list[Tensor], rows: int) -> tuple[State, Tensor]:
-    """State after the prompts, with as many frames as the longest has, and which of them each row hears, ``(R, P)``."""
+def _read(
+    steps: ExactSteps, latents: AcousticLatents, prompts: list[Tensor], rows: int, hearing: int
+) -> tuple[State, Tensor]:
+    """State after the prompts, with as many frames as the longest has, and which of them each row hears, ``(R, P)``.
+
+    Args:
+        steps: of the network.
+        latents: of the tokenizer.
+        prompts: codes, each ``(Q, T)``.
+        rows: number ``R``, a multiple of that of the prompts.
+        hearing: rows, the first ones, that hear their prompts.
+    """
     states: dict[int, State] = {}
     longest = max(prompt.shape[1] for prompt in prompts)
     for prompt in prompts:
         if id(prompt) not in states:
             states[id(prompt)] = _read_one(steps, latents, prompt, longest)
     whole = [states[id(prompt)] for prompt in prompts]
-    whole += whole[: rows - len(whole)]  # rows without a prompt
+    whole *= rows // len(whole)
     keys, key_factors, values, value_factors = (
         torch.cat(parts, 1) for parts in zip(*(state.tensors for state in whole), strict=True)
     )
-    ends = torch.tensor([prompt.shape[1] for prompt in prompts] + [0] * (rows - len(prompts)))
+    ends = torch.tensor([prompt.shape[1] for prompt in prompts] * (rows // len(prompts)))
+    ends[hearing:] = 0
     return State(keys, key_factors, values, value_factors, longest), torch.arange(longest) < ends[:, None]
 
 

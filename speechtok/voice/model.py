@@ -111,10 +111,10 @@ class VoiceModel:
         self._check_tokens("semantic", semantic)
         codes, lengths = semantic.codes[:, :1].cpu(), semantic.lengths.cpu()
         past_end = torch.arange(codes.shape[2]) >= lengths[:, None]
-        stream = self.stream(prompt, style, seed, sampling, len(semantic))
+        generator = self._generator(prompt, style, seed, sampling, len(semantic), contour is not None)
         windows = windows_of(codes[:, 0].masked_fill(past_end, self.network.no_code), self.network)
         contours = None if contour is None else self._contours(contour, *codes[:, 0].shape)
-        acoustic = stream.generator.run(windows, contours).masked_fill(past_end[:, None], 0)
+        acoustic = generator.run(windows, contours).masked_fill(past_end[:, None], 0)
         return dataclasses.replace(
             semantic, codes=torch.cat([codes, acoustic], 1).to(semantic.codes.device), generated_by=self.name
         )
@@ -131,17 +131,7 @@ class VoiceModel:
 
         The codes are those of :meth:`complete`, and come :attr:`lookahead` frames late.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise InputError(f"seed is {quoted(seed)}; expected a whole number")
-        generator = Generator(
-            self.steps,
-            self.latents,
-            sampling or Sampling(),
-            self._prompts(prompt, batch_size),
-            self._styles(style, batch_size),
-            [seed + row for row in range(batch_size)],
-        )
-        return VoiceStream(self, generator)
+        return VoiceStream(self, self._generator(prompt, style, seed, sampling, batch_size, has_contour=False))
 
     @property
     def steps(self) -> ExactSteps:
@@ -152,6 +142,27 @@ class VoiceModel:
     def lookahead(self) -> int:
         """Semantic codes after a frame that decide how it sounds, in frames."""
         return self.network.lookahead
+
+    def _generator(
+        self,
+        prompt: SpeechTokens,
+        style: AnyStyle,
+        seed: int,
+        sampling: Sampling | None,
+        batch: int,
+        has_contour: bool,
+    ) -> Generator:
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise InputError(f"seed is {quoted(seed)}; expected a whole number")
+        return Generator(
+            self.steps,
+            self.latents,
+            sampling or Sampling(),
+            self._prompts(prompt, batch),
+            self._styles(style, batch),
+            [seed + row for row in range(batch)],
+            has_contour,
+        )
 
     def _check_tokens(self, name: str, tokens: Any) -> None:
         if not isinstance(tokens, SpeechTokens):

@@ -69,7 +69,7 @@ class NativeSteps(ExactSteps):
         heard: Tensor | None = None,
         noise: Tensor | None = None,
         times: Tensor | None = None,
-        guidance: float = 1.0,
+        guidance: Tensor | None = None,
     ) -> Tensor:
         """See :meth:`ExactSteps.frame`."""
         if state.frames == state.keys.shape[3]:
@@ -77,6 +77,7 @@ class NativeSteps(ExactSteps):
         x = x.contiguous().clone()
         latent = torch.zeros(0, self._latent_dim) if noise is None else noise.contiguous().clone()
         times = torch.zeros(0) if times is None else times.contiguous()
+        guidance = torch.zeros(0) if guidance is None else guidance.contiguous()
         bytes_heard = None if heard is None else heard.to(torch.uint8).contiguous()
         past, old = _past(state), None if prompt is None else _past(prompt)
         status = self._library.voice(
@@ -91,7 +92,7 @@ class NativeSteps(ExactSteps):
             *_array(latent),
             *_array(times),
             len(times),
-            guidance,
+            *_array(guidance),
         )
         if status == library.NO_MEMORY:
             raise MemoryError(f"no memory for a frame of {len(x)} rows")

@@ -118,7 +118,7 @@ class ExactSteps:
         heard: Tensor | None = None,
         noise: Tensor | None = None,
         times: Tensor | None = None,
-        guidance: float = 1.0,
+        guidance: Tensor | None = None,
     ) -> Tensor:
         """Compute one frame, and append it to the state.
 
@@ -127,10 +127,10 @@ class ExactSteps:
             state: of the segment.
             prompt: state of the prompt, if the rows have one.
             heard: which frames of the prompt each row hears, bool ``(R, P)``.
-            noise: from which the flow starts, ``(B, A)``, for as many rows, or for half of them: then row ``B + b`` is
-                row ``b`` without its prompt. Without noise, the frame is only read.
+            noise: from which the flows start, ``(B, A)``. Rows ``B + b``, ``2 * B + b`` and so on are flow ``b`` again,
+                each told less than the one before. Without noise, the frame is only read.
             times: modulation by the time of each step of the flow, ``(S, M)``.
-            guidance: see :class:`~speechtok.voice.generation.Sampling`.
+            guidance: how far each ``B`` rows are followed beyond the next ones, ``(R / B - 1,)``.
 
         Returns:
             Acoustic latents ``(B, A)``.
@@ -139,12 +139,13 @@ class ExactSteps:
         if noise is None or times is None:
             return x.new_zeros(0, len(self.head_leave.weight))
         modulation, latent = self.modulate(condition), noise
+        weights = [] if guidance is None else list(guidance)
         for time in times:
-            rows = latent if len(noise) == len(x) else torch.cat([latent, latent])
-            velocity = self.velocity(rows, modulation + time)
-            if len(noise) < len(x):
-                told, untold = velocity.chunk(2)
-                velocity = untold + (told - untold) * guidance
+            rows = latent.repeat(1 + len(weights), 1)
+            told = torch.split(self.velocity(rows, modulation + time), len(noise))
+            velocity = told[-1]
+            for index in reversed(range(len(weights))):
+                velocity = velocity + (told[index] - told[index + 1]) * weights[index]
             latent = latent + velocity * (1 / len(times))
         return latent
 

@@ -41,9 +41,9 @@ def prompt(tiny, speech):
     return tiny.encode(speech(0.6, seed=2), 16_000)
 
 
-def make_generator(steps, model, prompts, sampling, style=0):
+def make_generator(steps, model, prompts, sampling, style=0, has_contour=False):
     styles = torch.full((len(prompts), 4), style)
-    return Generator(steps, model.latents, sampling, prompts, styles, list(range(len(prompts))))
+    return Generator(steps, model.latents, sampling, prompts, styles, list(range(len(prompts))), has_contour)
 
 
 def record_conditions(steps, monkeypatch):
@@ -129,10 +129,10 @@ def test_a_code_changes_no_frame_that_is_earlier_than_its_lookahead(model, said,
 @pytest.mark.parametrize("style", [0, 3])
 def test_generation_computes_what_training_does(model, said, prompt, style, monkeypatch):
     """Frame by frame with a sliding cache, or all frames at once with a mask: the head gets the same conditions."""
-    sampling = Sampling(steps=2, guidance=1.0)
+    sampling = Sampling(steps=2, guidance=1.0, style_guidance=1.0)
     with use_isa(None):
         steps = model.steps
-    generator = make_generator(steps, model, [prompt.codes[0]], sampling, style)
+    generator = make_generator(steps, model, [prompt.codes[0]], sampling, style, has_contour=True)
     seen = record_conditions(steps, monkeypatch)
     sizes = model.network.history, model.network.lookahead
     windows = F.pad(said.semantic, sizes, value=model.network.no_code).unfold(1, sum(sizes) + 1, 1)
@@ -164,17 +164,59 @@ def test_guidance_starts_from_a_network_that_hears_no_prompt(model, said, prompt
     assert relative_error(torch.cat([condition[1:] for condition in seen]), alone) < 0.05
 
 
+@pytest.mark.parametrize("style", [0, 3])
+def test_guidance_by_the_style_starts_from_what_the_prompt_alone_makes_likely(model, said, prompt, style, monkeypatch):
+    with use_isa(None):
+        steps = model.steps
+    sampling = Sampling(steps=2, guidance=1.0, style_guidance=2.0)
+    generator = make_generator(steps, model, [prompt.codes[0]], sampling, style, has_contour=True)
+    seen = record_conditions(steps, monkeypatch)
+    windows = windows_of(said.semantic, model.network)
+    contour = torch.rand(1, windows.shape[1], 3)
+    acoustic = generator.run(windows, contour)
+    codes = torch.cat([prompt.codes, torch.cat([said.semantic[:, None], acoustic], 1)], 2)
+    count = prompt.codes.shape[2]
+    kinds = torch.cat([torch.full((1, count), PROMPT), torch.full((1, windows.shape[1]), TARGET)], 1)
+    none = torch.zeros(1, codes.shape[2], 3), torch.zeros(1, 4, dtype=torch.int64)
+    plain = model.network(Sequence(codes[:, 0], model.latents.of(codes), kinds, none[1], none[0]))[0, count:]
+    assert relative_error(torch.cat([condition[1:] for condition in seen]), plain) < 0.05
+    styled, unstyled = torch.stack(seen).unbind(1)
+    assert relative_error(styled, unstyled) > 0.05
+
+
+def test_the_guidance_adds_up(model, said, prompt, monkeypatch):
+    """All that is asked for, over the prompt alone, over nothing."""
+    with use_isa(None):
+        steps = model.steps
+    seen, velocity = [], steps.velocity
+    monkeypatch.setattr(steps, "velocity", lambda *given: (seen.append(velocity(*given)), seen[-1])[1])
+    sampling = Sampling(steps=1, guidance=1.5, style_guidance=3.0, temperature=0.0)
+    generator = make_generator(steps, model, [prompt.codes[0]], sampling, style=2)
+    generator.step(windows_of(said.semantic, model.network)[:, 0])
+    styled, plain, untold = seen[0]
+    expected = untold + 1.5 * (plain - untold) + 3.0 * (styled - plain)
+    quantized = model.latents.quantize(expected[None])[1]
+    assert torch.allclose(generator._before, quantized)
+
+
+def test_without_a_style_its_guidance_says_nothing(model, said, prompt):
+    plain, other = (
+        model.complete(said, prompt, sampling=Sampling(steps=2, style_guidance=value)).codes for value in (1.0, 5.0)
+    )
+    assert torch.equal(plain, other)
+
+
 @pytest.mark.parametrize("isa", available_isas())
-@pytest.mark.parametrize("guidance", [1.0, 1.7])
-def test_compiled_code_gives_the_same_bits(model, tiny, speech, prompt, isa, guidance):
+@pytest.mark.parametrize(("guidance", "style_guidance"), [(1.0, 1.0), (1.7, 1.0), (1.0, 2.0), (1.7, 2.5)])
+def test_compiled_code_gives_the_same_bits(model, tiny, speech, prompt, isa, guidance, style_guidance):
     both = tiny.encode(torch.stack([torch.as_tensor(speech(0.5, seed=seed)) for seed in (1, 2)]), 16_000)
-    sampling, contour = Sampling(steps=4, guidance=guidance), torch.rand(1, both.codes.shape[2], 3)
+    sampling, contour = Sampling(4, guidance, style_guidance), torch.rand(1, both.codes.shape[2], 3)
     prompts = [prompt.codes[0, :, :30], prompt.codes[0, :, :9]]
     windows = windows_of(both.semantic, model.network)
     found = []
     for name in (None, isa):
         with use_isa(name):
-            generator = make_generator(model.steps, model, prompts, sampling, 2)
+            generator = make_generator(model.steps, model, prompts, sampling, 2, has_contour=True)
             codes = generator.run(windows, contour)
             found.append((codes, generator._before, *(tensor.float() for tensor in generator._state.tensors)))
     for ours, theirs in zip(*found, strict=True):
@@ -192,9 +234,15 @@ def test_compiled_code_refuses_sizes_that_do_not_fit(model):
         (torch.zeros(1, dim), 1, torch.zeros(1, latent - 1), model.network.time_table),
         (torch.zeros(1, dim), 1, torch.zeros(1, latent), model.network.time_table[:, :-1]),
         (torch.zeros(4, dim), 4, torch.zeros(3, latent), model.network.time_table),
+        (torch.zeros(4, dim), 4, torch.zeros(2, latent), model.network.time_table),
     ):
         with pytest.raises(InputError, match="compiled code refused"):
             steps.frame(x, steps.initial_state(rows, 8), noise=noise, times=times)
+    x, noise = torch.zeros(4, dim), torch.zeros(2, latent)
+    for count in (0, 2, 9):
+        state = steps.initial_state(4, 8)
+        with pytest.raises(InputError, match="compiled code refused"):
+            steps.frame(x, state, noise=noise, times=model.network.time_table, guidance=torch.ones(count))
 
 
 def test_utterances_of_a_batch_have_prompts_and_ends_of_their_own(model, tiny, speech, prompt):

@@ -208,7 +208,7 @@ _VOICE: tuple[Any, ...] = (
     *(_Int, _Pointer, _Int, _Int),
     *(*_ARRAY, _Pointer, _Pointer),
     *(*_ARRAY, *_ARRAY, *_ARRAY),
-    *(_Int, _Float),
+    *(_Int, *_ARRAY),
 )
 
 _forced_isa: int | None = None

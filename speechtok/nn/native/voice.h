@@ -1,6 +1,7 @@
 /* The network of a voice model in compiled code: voice/steps.py, operation by operation, so that the results are equal to
  * the bit. A part of native.c, which includes it where the package is built; libspeechtok has no voices. */
 
+enum { MAX_GUIDANCE = 8 };
 enum { MAX_PAST = 1024 }; /* frames that one frame attends to: with them, sums of shares and values fit 32 bits */
 
 typedef struct { /* network.Block, with the gain of the queries of each head */
@@ -224,15 +225,16 @@ static int voice_fits(const Voice *v) {
 #define VOICE_ARGUMENTS \
     const Voice *v, int64_t rows, int64_t flows, float *x, int64_t x_count, VoicePast *past, const VoicePast *prompt, \
         const uint8_t *heard, int64_t heard_count, float *latent, int64_t latent_count, const float *times, \
-        int64_t times_count, int64_t steps, float guidance
+        int64_t times_count, int64_t steps, const float *guidance, int64_t guidance_count
 #define VOICE_VALUES \
-    v, rows, flows, x, x_count, past, prompt, heard, heard_count, latent, latent_count, times, times_count, steps, guidance
+    v, rows, flows, x, x_count, past, prompt, heard, heard_count, latent, latent_count, times, times_count, steps, \
+        guidance, guidance_count
 
 static int check_voice(VOICE_ARGUMENTS) {
-    (void)guidance;
     if (!voice_fits(v)) return BAD_MODEL;
     const int64_t width = (3 * v->head_depth + 2) * v->dim;
-    const int fits = in_range(rows, 1, 1 << 14) && (flows == 0 || flows == rows || 2 * flows == rows) &&
+    const int fits = in_range(rows, 1, 1 << 14) && in_range(flows, 0, rows) && in_range(guidance_count, 0, MAX_GUIDANCE) &&
+                     (flows == 0 || (flows * (guidance_count + 1) == rows && (guidance || !guidance_count))) &&
                      has_room(x, x_count, multiply_add(rows, v->dim, 0)) && past && past_fits(past, v, rows) &&
                      past->frames < past->room && (!prompt || past_fits(prompt, v, rows)) &&
                      (!prompt || (prompt->frames <= MAX_PAST - v->window &&
@@ -242,9 +244,9 @@ static int check_voice(VOICE_ARGUMENTS) {
     return fits ? OK : BAD_CALL;
 }
 
-/* `x`, [R][D], is the input of a frame, and becomes the condition. `latent`, [F][A], is noise, and becomes the latent; there
- * are as many flows as rows, or half of them, whose second half hears no prompt; 0 flows only read a prompt. `times`,
- * [S][M], is the modulation by the time of each step. */
+/* `x`, [R][D], is the input of a frame, and becomes the condition. `latent`, [F][A], is noise, and becomes the latent; rows
+ * F to 2 F - 1 are the same flows and are told less, and so on: `guidance`, [R / F - 1], says how far each F rows are
+ * followed beyond the next ones. 0 flows only read a prompt. `times`, [S][M], is the modulation by the time of each step. */
 INLINE int voice_frame(VOICE_ARGUMENTS, const Isa *isa) {
     const int status = check_voice(VOICE_VALUES);
     if (status) return status;
@@ -282,11 +284,10 @@ INLINE int voice_frame(VOICE_ARGUMENTS, const Isa *isa) {
         }
         voice_velocity(v, rows, twice, both, state, velocity, &memory, &work);
         for (int64_t i = 0; i < flows * latent_dim; i++) {
-            const float told = velocity[i];
-            float speed = told;
-            if (flows < rows) {
-                const float untold = velocity[flows * latent_dim + i];
-                speed = untold + (told - untold) * guidance;
+            float speed = velocity[guidance_count * flows * latent_dim + i];
+            for (int64_t g = guidance_count - 1; g >= 0; g--) {
+                const float told = velocity[g * flows * latent_dim + i], untold = velocity[(g + 1) * flows * latent_dim + i];
+                speed = speed + (told - untold) * guidance[g];
             }
             latent[i] = latent[i] + speed * (1.0f / (float)steps);
         }
