@@ -1,9 +1,10 @@
-/* Fuzzer of native.c at its boundary in C: random models, calls, streams and swaps.
+/* Fuzzer of native.c at its boundary in C: random models, voice models, calls, streams and swaps.
  *
  * Every array is allocated for exactly the size that is claimed, so that a sanitizer notices any access outside of it.
  * All instruction sets must give the same bits; pieces of a signal must give the codes, audio and states of the whole;
  * and a call whose sizes do not fit must be refused. Run as: native_models COUNT SEED.
  */
+#define SPEECHTOK_VOICE
 #include "../../speechtok/nn/native/native.c"
 
 #include <stdio.h>
@@ -384,9 +385,197 @@ static void misuse(const Model *m, const Model *previous, int broken) {
     status == OK ? num_accepted++ : num_refused++;
 }
 
+/* --- voice models */
+
+static Voice new_voice(int wild) {
+    const int64_t heads = between(1, 3), dim = heads * between(1, 12), depth = between(1, 2), head_depth = between(1, 2);
+    const int64_t window = chance(80) ? between(1, 9) : between(10, 70), latent = width();
+    VoiceBlock *blocks = own(sizeof(VoiceBlock) * (size_t)depth);
+    for (int64_t l = 0; l < depth; l++) {
+        const int64_t hidden = width();
+        blocks[l] = (VoiceBlock){linear_of(dim, 3 * dim, 1, 0, 0.0f, wild), linear_of(dim, dim, 0, 0, 0.0f, wild),
+                                 linear_of(dim, 2 * hidden, 1, 0, 0.0f, wild), linear_of(hidden, dim, 0, 0, 0.0f, wild),
+                                 floats(heads, wild, 8.0f)};
+    }
+    VoiceLayer *layers = own(sizeof(VoiceLayer) * (size_t)head_depth);
+    for (int64_t l = 0; l < head_depth; l++)
+        layers[l] = (VoiceLayer){linear_of(dim, 2 * dim, 0, 0, 0.0f, wild), linear_of(dim, dim, 0, 0, 0.0f, wild)};
+    return (Voice){dim,
+                   depth,
+                   heads,
+                   window,
+                   latent,
+                   head_depth,
+                   blocks,
+                   floats(heads * window, wild, 1.0f),
+                   floats(heads, wild, 1.0f),
+                   linear_of(dim, (3 * head_depth + 2) * dim, 1, 0, 0.0f, wild),
+                   linear_of(latent, dim, 0, 0, 0.0f, wild),
+                   linear_of(dim, latent, 0, 0, 0.0f, wild),
+                   layers};
+}
+
+static int8_t *new_levels(int64_t size) {
+    int8_t *levels = own((size_t)size);
+    for (int64_t i = 0; i < size; i++) levels[i] = (int8_t)between(-MAX_LEVEL, MAX_LEVEL);
+    return levels;
+}
+
+/* Keys and values of `frames` frames, with room for `room`. */
+static VoicePast new_past(const Voice *v, int64_t rows, int64_t room, int64_t frames, int wild) {
+    const int64_t factors = v->depth * rows * v->heads * room, vectors = factors * (v->dim / v->heads);
+    return (VoicePast){new_levels(vectors),
+                       new_levels(vectors),
+                       new_floats(factors, wild, 0.1f),
+                       new_floats(factors, wild, 0.1f),
+                       vectors,
+                       factors,
+                       room,
+                       frames};
+}
+
+static VoicePast copy_past(const VoicePast *p) {
+    VoicePast result = *p;
+    result.keys = memcpy(own((size_t)p->vectors_size), p->keys, (size_t)p->vectors_size);
+    result.values = memcpy(own((size_t)p->vectors_size), p->values, (size_t)p->vectors_size);
+    result.key_factors = memcpy(own(4 * (size_t)p->factors_size), p->key_factors, 4 * (size_t)p->factors_size);
+    result.value_factors = memcpy(own(4 * (size_t)p->factors_size), p->value_factors, 4 * (size_t)p->factors_size);
+    return result;
+}
+
+/* All that a frame takes. */
+typedef struct {
+    int64_t flows, groups, steps, frames;
+    VoicePast past, prompt;
+    int has_prompt;
+    uint8_t *heard;
+    float *x, *noise, *times, *guidance; /* x and noise of all frames */
+} VoiceCall;
+
+static VoiceCall new_voice_call(const Voice *v, int wild) {
+    VoiceCall c = {.flows = between(1, 2), .groups = between(1, 3), .steps = between(0, 3), .frames = between(1, 12)};
+    const int64_t rows = c.flows * c.groups, old = between(0, 9), begun = between(0, 4);
+    c.past = new_past(v, rows, begun + c.frames + between(0, 2), begun, wild);
+    c.prompt = new_past(v, rows, larger(1, old) + between(0, 2), old, wild);
+    c.has_prompt = chance(70);
+    c.heard = own((size_t)(rows * old));
+    for (int64_t i = 0; i < rows * old; i++) c.heard[i] = (uint8_t)(chance(50) ? chance(50) : between(0, 255));
+    c.x = new_floats(c.frames * rows * v->dim, wild, 1.0f);
+    c.noise = new_floats(c.frames * c.flows * v->latent_dim, wild, 1.0f);
+    c.times = new_floats(c.steps * (3 * v->head_depth + 2) * v->dim, wild, 0.1f);
+    c.guidance = new_floats(c.groups - 1, wild, 1.0f);
+    return c;
+}
+
+/* A voice model that works: the same frames from all instruction sets. */
+static void use_voice(const Voice *v, int wild) {
+    const VoiceCall c = new_voice_call(v, wild);
+    const int64_t rows = c.flows * c.groups, width = (3 * v->head_depth + 2) * v->dim;
+    float *x[8], *latent[8];
+    VoicePast past[8];
+    for (int64_t isa = 0; isa < speechtok_num_isas(); isa++) {
+        x[isa] = own(4 * (size_t)(c.frames * rows * v->dim));
+        latent[isa] = own(4 * (size_t)(c.frames * c.flows * v->latent_dim));
+        copy(x[isa], c.x, c.frames * rows * v->dim);
+        copy(latent[isa], c.noise, c.frames * c.flows * v->latent_dim);
+        past[isa] = copy_past(&c.past);
+        for (int64_t t = 0; t < c.frames; t++) {
+            const int status = speechtok_voice(
+                isa, v, rows, c.flows, x[isa] + t * rows * v->dim, rows * v->dim, &past[isa], c.has_prompt ? &c.prompt : NULL,
+                c.heard, rows * c.prompt.frames, latent[isa] + t * c.flows * v->latent_dim, c.flows * v->latent_dim, c.times,
+                c.steps * width, c.steps, c.guidance, c.groups - 1);
+            expect(status == OK, "a frame of a voice failed");
+        }
+        expect(past[isa].frames == c.past.frames + c.frames, "a frame was not counted");
+        if (wild || !isa) continue; /* how NaN is rounded to a level is not defined */
+        expect(same(x[isa], x[0], 4 * c.frames * rows * v->dim) &&
+                   same(latent[isa], latent[0], 4 * c.frames * c.flows * v->latent_dim) &&
+                   same(past[isa].keys, past[0].keys, c.past.vectors_size) &&
+                   same(past[isa].values, past[0].values, c.past.vectors_size) &&
+                   same(past[isa].key_factors, past[0].key_factors, 4 * c.past.factors_size) &&
+                   same(past[isa].value_factors, past[0].value_factors, 4 * c.past.factors_size),
+               "instruction sets differ in a voice");
+    }
+}
+
+/* A voice model of which one size or address is wrong. */
+static void damage_voice(Voice *v) {
+    VoiceBlock *block = (VoiceBlock *)v->blocks + between(0, v->depth - 1);
+    VoiceLayer *layer = (VoiceLayer *)v->layers + between(0, v->head_depth - 1);
+    switch (between(0, 14)) {
+    case 0: change(&v->dim); break;
+    case 1: v->depth = between(-1, v->depth); break; /* the length of the array: more would be a lie */
+    case 2: change(&v->heads); break;
+    case 3: change(&v->window); break;
+    case 4: change(&v->latent_dim); break;
+    case 5: v->head_depth = between(-1, v->head_depth); break;
+    case 6: shrink_floats(chance(50) ? &v->distance_bias : &v->prompt_bias); break;
+    case 7: change_linear(&v->modulate); break;
+    case 8: change_linear(&v->head_enter); break;
+    case 9: change_linear(&v->head_leave); break;
+    case 10: change_linear(chance(50) ? &layer->expand : &layer->contract); break;
+    case 11: change_linear(&block->enter); break;
+    case 12: change_linear(&block->leave); break;
+    case 13: change_linear(chance(50) ? &block->expand : &block->contract); break;
+    default: shrink_floats(&block->gain);
+    }
+}
+
+static void shrink_past(VoicePast *p) {
+    switch (between(0, 4)) {
+    case 0: p->keys = shrink(p->keys, &p->vectors_size, 1); p->values = shrink(p->values, &p->vectors_size, 1); break;
+    case 1:
+        p->key_factors = shrink(p->key_factors, &p->factors_size, 4);
+        p->value_factors = shrink(p->value_factors, &p->factors_size, 4);
+        break;
+    case 2: change(&p->room); break;
+    case 3: change(&p->frames); break;
+    default: p->keys = NULL;
+    }
+}
+
+/* A frame with a wrong argument or two, with memory for the voice model that was there before. */
+static void misuse_voice(const Voice *v, const Voice *previous, int broken) {
+    VoiceCall c = new_voice_call(previous, 1);
+    const int64_t rows = c.flows * c.groups;
+    int64_t counts[] = {rows * previous->dim, rows * c.prompt.frames, c.flows * previous->latent_dim,
+                        c.steps * (3 * previous->head_depth + 2) * previous->dim, c.groups - 1};
+    void *arrays[] = {c.x, c.heard, c.noise, c.times, c.guidance};
+    const int64_t items[] = {4, 1, 4, 4, 4};
+    int64_t a[] = {rows, c.flows, c.steps}, isa = between(0, speechtok_num_isas() - 1);
+    for (int64_t i = broken ? chance(30) : between(1, 2); i; i--) {
+        const int64_t which = between(0, 4);
+        switch (between(0, 3)) {
+        case 0: change(a + between(0, 2)); break;
+        case 1: arrays[which] = shrink(arrays[which], counts + which, items[which]); break;
+        case 2: shrink_past(chance(50) ? &c.past : &c.prompt); break;
+        default:
+            if (chance(10)) change(&isa);
+        }
+    }
+    const int status = speechtok_voice(isa, v, a[0], a[1], arrays[0], counts[0], &c.past, c.has_prompt ? &c.prompt : NULL,
+                                       arrays[1], counts[1], arrays[2], counts[2], arrays[3], counts[3], a[2], arrays[4],
+                                       counts[4]);
+    status == OK ? num_accepted++ : num_refused++;
+}
+
+static void use_voices(void) {
+    const int wild = chance(30);
+    Voice v = new_voice(wild);
+    expect(speechtok_check_voice(&v) == OK, "a voice model is refused");
+    use_voice(&v, wild);
+    misuse_voice(&v, &v, 0);
+    const Voice other = new_voice(wild);
+    misuse_voice(&other, &v, 0);
+    Voice broken = v;
+    damage_voice(&broken);
+    misuse_voice(&broken, chance(80) ? &v : &other, 1);
+}
+
 int main(int argc, char **argv) {
     const int64_t count = argc > 1 ? atoll(argv[1]) : 1000, seed = argc > 2 ? atoll(argv[2]) : 0;
     expect(speechtok_check_encoder(NULL) == BAD_MODEL && speechtok_check_decoder(NULL) == BAD_MODEL, "NULL is a model");
+    expect(speechtok_check_voice(NULL) == BAD_MODEL, "NULL is a voice model");
     for (int64_t i = 0; i < count && !failure; i++) {
         random_state = (uint64_t)seed * 0x2545F4914F6CDD1Du + (uint64_t)i * 0x9E3779B97F4A7C15u;
         Model m = new_model();
@@ -413,6 +602,8 @@ int main(int argc, char **argv) {
         Model broken = m;
         for (int64_t n = between(1, 2); n; n--) damage(&broken);
         misuse(&broken, chance(80) ? &m : &other, 1);
+        release(0);
+        use_voices();
         release(0);
         if (failure) printf("model %lld of seed %lld: %s\n", (long long)i, (long long)seed, failure);
     }
