@@ -217,7 +217,7 @@ def _recognise(texts: Sequence[str], audio: Iterable[torch.Tensor]) -> float:
 
 def evaluate(
     config: SpeechLmConfig,
-    voice: str | None = None,
+    prompt: str | None = None,
     voice_model: str | None = None,
     sentences: int = 20,
     candidates: int = 8,
@@ -226,7 +226,7 @@ def evaluate(
 
     Args:
         config: of the training.
-        voice: audio file with some seconds of the voice to use.
+        prompt: audio file with some seconds of the voice to use.
         voice_model: file of the voice model; the one of the package by default.
         sentences: number of sentences of dev to synthesize.
         candidates: number of candidates for each sentence.
@@ -235,15 +235,15 @@ def evaluate(
         SpeechtokError: the model or the data cannot be used.
     """
     if config.stage != "language":
-        raise InputError(f"stage is {config.stage}; expected language")
+        raise InputError(f"stage is {config.stage}; expected language, a model of text and codebook 0")
     torch.manual_seed(config.seed)
     talker = Talker(Path(config.out) / "model")
-    speaker = load_voice(talker.tokenizer, voice, voice_model, seed=config.seed)
+    voice = load_voice(talker.tokenizer, prompt, voice_model, seed=config.seed)
     by_phones = bool(talker.config.lexicon)
     wanted = dataclasses.replace(
         config,
         lexicon=talker.config.lexicon,
-        num_codebooks=talker.tokenizer.num_codebooks if speaker else 1,
+        num_codebooks=talker.tokenizer.num_codebooks if voice else 1,
     )
     train = prepare(wanted, talker.tokenizer, "train")
     if config.utterances:
@@ -256,7 +256,7 @@ def evaluate(
         chosen = np.random.default_rng(config.seed).permutation(len(texts))[:sentences]
         figures = perplexities(talker, train, dev, texts) | transcription(talker, texts)
         selected, folder = [texts[i] for i in sorted(chosen)], Path(config.out) / "said"
-        figures |= synthesis(talker, train, selected, folder, candidates, speaker)
+        figures |= synthesis(talker, train, selected, folder, candidates, voice)
     with replacing(Path(config.out) / "evaluation.json") as file:
         file.write(json.dumps(figures, indent=2).encode())
     return figures

@@ -4,7 +4,6 @@ import argparse
 from dataclasses import dataclass
 
 import speechtok
-from speechtok.convnext import ConvNeXtTokenizer
 from speechtok.errors import InputError, quoted
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
@@ -59,8 +58,7 @@ def load_voice(
         seed: of the voice.
 
     Raises:
-        InputError: there is a model or a style, and no prompt; the style cannot be used; or the tokenizer has no voice
-            models.
+        InputError: there is a model or a style, and no prompt; or the style cannot be used.
         SpeechtokError: the voice model cannot be loaded, or the prompt cannot be used.
     """
     if prompt is None:
@@ -68,8 +66,6 @@ def load_voice(
             if value:
                 raise InputError(f"{name} is {quoted(value)} without a voice; expected --voice PROMPT too")
         return None
-    if not isinstance(tokenizer, ConvNeXtTokenizer):
-        raise InputError(f"a {type(tokenizer).__name__} has no voice models; expected speechtok's own tokenizer")
     if isinstance(prompt, str):
         prompt = tokenizer.encode(*speechtok.read_audio(prompt))
     voice = Voice(VoiceModel(tokenizer, model), prompt, style, seed)

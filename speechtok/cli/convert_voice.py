@@ -14,8 +14,6 @@ from speechtok.cli.batch import process_files
 from speechtok.cli.chunks import Replacing, Work
 from speechtok.cli.sources import Job
 from speechtok.cli.text import duration, generated_comment, path_text
-from speechtok.convnext import ConvNeXtTokenizer
-from speechtok.errors import InputError
 from speechtok.media.writer import encode_file
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
@@ -83,8 +81,6 @@ class _ConvertVoice(Work):
         return tokens, as_waveform(tokenizer.decode(tokens, self.num_codebooks))[0]
 
     def _voice(self, tokenizer: Tokenizer) -> tuple[VoiceModel, SpeechTokens]:
-        if not isinstance(tokenizer, ConvNeXtTokenizer):
-            raise InputError(f"a {type(tokenizer).__name__} has no voice models; expected speechtok's own tokenizer")
         return _load(tokenizer, self.voice_model, self.prompt)
 
     def write(self, tokenizer: Tokenizer, job: Job, result: Any, replacing: Replacing) -> str:
@@ -98,5 +94,5 @@ class _ConvertVoice(Work):
 
 
 @functools.lru_cache(1)
-def _load(tokenizer: ConvNeXtTokenizer, path: str | None, prompt: Path) -> tuple[VoiceModel, SpeechTokens]:
+def _load(tokenizer: Tokenizer, path: str | None, prompt: Path) -> tuple[VoiceModel, SpeechTokens]:
     return VoiceModel(tokenizer, path), tokenizer.encode(*read_audio(prompt))

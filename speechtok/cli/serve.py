@@ -7,7 +7,6 @@ import sys
 import torch
 
 from speechtok.cli.arguments import Commands, non_empty
-from speechtok.convnext import ConvNeXtTokenizer
 from speechtok.errors import FingerprintError, InputError, SpeechtokError, quoted
 from speechtok.extras import install_hint
 from speechtok.loaders import load
@@ -108,14 +107,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _load_voice(tokenizer: Tokenizer, path: str | None) -> VoiceModel | None:
     """The voice model of a file, or that of the package if it has one for the tokenizer."""
-    if path is not None:
-        if not isinstance(tokenizer, ConvNeXtTokenizer):
-            raise InputError(f"a {type(tokenizer).__name__} has no voice models; expected speechtok's own tokenizer")
-        return VoiceModel(tokenizer, path)
     try:
-        return VoiceModel(tokenizer) if isinstance(tokenizer, ConvNeXtTokenizer) else None
+        return VoiceModel(tokenizer, path)
     except FingerprintError:
-        return None
+        if path is None:
+            return None
+        raise
 
 
 def _read_token(path: str | None) -> str | None:

@@ -15,6 +15,7 @@ from speechtok.errors import CheckpointError, FingerprintError, InputError, Stre
 from speechtok.nn.inference import inference
 from speechtok.nn.native.library import current_isa, load_library
 from speechtok.nn.skip_init import SkipInit
+from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens, check_codes
 from speechtok.version import __version__
 from speechtok.voice.config import VoiceConfig
@@ -52,16 +53,21 @@ class VoiceModel:
     The result depends on the codes, the prompt, the style and the seed alone.
 
     Args:
-        tokenizer: a tokenizer of the ``convnext`` family.
+        tokenizer: one of the ``convnext`` family.
         path: a file written by ``training.voice``; the model that the package has for the tokenizer by default.
 
     Raises:
-        FingerprintError: the model was trained on the codes of another tokenizer, or the package has none for this one.
+        FingerprintError: the model was trained on the codes of another tokenizer, the package has none for this one, or
+            it is of another family.
         MissingFileError: the file does not exist.
         CheckpointError: the file is damaged.
     """
 
-    def __init__(self, tokenizer: ConvNeXtTokenizer, path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, path: str | os.PathLike[str] | None = None) -> None:
+        if not isinstance(tokenizer, ConvNeXtTokenizer):
+            raise FingerprintError(
+                f"a {type(tokenizer).__name__} has no voice models; expected speechtok's own tokenizer"
+            )
         companion = find_companion(tokenizer, KIND, path)
         self.tokenizer = tokenizer
         self.config, self.network = _make(companion)

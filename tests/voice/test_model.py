@@ -223,6 +223,12 @@ def test_compiled_code_gives_the_same_bits(model, tiny, speech, prompt, isa, gui
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("name", [None, "voice.safetensors"])
+def test_a_tokenizer_of_another_family_has_no_voice_models(tmp_path, name):
+    with pytest.raises(FingerprintError, match="a object has no voice models"):
+        VoiceModel(object(), name and tmp_path / name)
+
+
 def test_compiled_code_refuses_sizes_that_do_not_fit(model):
     if not available_isas():
         pytest.skip("there is no compiled code")

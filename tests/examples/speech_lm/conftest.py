@@ -10,6 +10,7 @@ import torch
 from examples.speech_lm import talk, train
 from examples.speech_lm.config import SpeechLmConfig, run
 from speechtok.mapping import from_mapping
+from tests.voice.networks import make_voice_model
 
 TEXTS = ["Good  Morning", "über 12 boote", "yes", None, "no no"]
 PHONES = {
@@ -85,11 +86,6 @@ def config_of(values: dict, **changes) -> SpeechLmConfig:
     return from_mapping(SpeechLmConfig, values | changes)
 
 
-def voice_of(values: dict, **changes) -> SpeechLmConfig:
-    stage = {"stage": "voice", "pattern": {"name": "delay", "delays": [0, 2, 2]}, "num_codebooks": 3}
-    return config_of(values, **stage, crop_seconds=0.3, **changes)
-
-
 def grid_of(values: dict, **changes) -> SpeechLmConfig:
     heads = {"name": "depth", "depth_width": 32, "num_layers": 1, "num_heads": 2}
     stage = {"stage": "speech", "pattern": {"name": "parallel"}, "num_codebooks": 3, "heads": heads}
@@ -110,14 +106,30 @@ def trained_with_phones(data, tokenizer_folder, tmp_path_factory, lexicon) -> Sp
 
 
 @pytest.fixture(scope="session")
-def trained(data, tokenizer_folder, tmp_path_factory) -> tuple[SpeechLmConfig, Path]:
-    """A model that has memorised two utterances, and a voice model after two steps."""
+def trained(data, tokenizer_folder, tmp_path_factory) -> SpeechLmConfig:
+    """A model that has memorised two utterances."""
     folder = tmp_path_factory.mktemp("trained")
     common = {"data": str(data), "tokens": str(folder / "tokens"), "tokenizer": str(tokenizer_folder), "model": MODEL}
     common |= {"bfloat16": False, "warmup_steps": 10, "validate_every": 1000}
     config = config_of(common, out=str(folder / "run"), steps=160, utterances=2, learning_rate=5e-3, weight_decay=0.0)
     train.train(config)
-    return config, train.train(voice_of(common, out=str(folder / "voice"), steps=2))
+    return config
+
+
+@pytest.fixture(scope="session")
+def voice_model(tiny, tmp_path_factory) -> str:
+    """File of a voice model with random weights."""
+    path = tmp_path_factory.mktemp("voice") / "voice.safetensors"
+    make_voice_model(tiny, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def prompt(speech, tmp_path_factory) -> str:
+    """An audio file with a voice."""
+    path = tmp_path_factory.mktemp("prompt") / "voice.wav"
+    soundfile.write(path, speech(0.7, seed=9), 16_000)
+    return str(path)
 
 
 def weights_of(folder: str) -> dict[str, torch.Tensor]:

@@ -26,17 +26,15 @@ def test_every_config_is_valid_and_no_new_model_has_more_than_30_million_paramet
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"stage": "music"}, ConfigError, "stage is 'music'; expected one of language, voice"),
+        ({"stage": "music"}, ConfigError, "stage is 'music'; expected one of language, speech"),
         ({"steps": 0}, ConfigError, "steps is 0; expected at least 1"),
         ({"learning_rate": 0.0}, ConfigError, "learning_rate is 0.0; expected above 0"),
         ({"model": {}}, ConfigError, "expected exactly one of them"),
         ({"pretrained": "x"}, ConfigError, "expected exactly one of them"),
         ({"lora_rank": 4}, ConfigError, "lora_rank is 4 without pretrained"),
-        ({"stage": "voice"}, ConfigError, "num_codebooks is 1 for the stage voice"),
         ({"heads": {"name": "depth"}}, ConfigError, "heads is {'name': 'depth'} for the stage language"),
         ({"heads": {"name": "tree"}, "stage": "speech"}, ConfigError, "heads is {'name': 'tree'} for the stage speech"),
         ({"lexicon": "words.dict", "stage": "speech"}, ConfigError, "lexicon is 'words.dict' for the stage speech"),
-        ({"lexicon": "words.dict", "stage": "voice"}, ConfigError, "lexicon is 'words.dict' for the stage voice"),
         ({"lexicon": "nothing.dict"}, MissingFileError, "lexicon is 'nothing.dict', which does not exist"),
         ({"lexicon": __file__}, InputError, "line 1: phone is"),
         ({"lexicon": "/dev/null"}, MissingFileError, "expected a pronouncing dictionary"),

@@ -8,8 +8,9 @@ from examples.speech_lm import train
 from examples.speech_lm.evaluate import _with_text_of, memorisation
 from examples.speech_lm.prepare import prepare
 from examples.speech_lm.talker import Talker
-from speechtok.errors import FingerprintError, InputError
-from tests.examples.speech_lm.conftest import voice_of
+from examples.speech_lm.voice import load_voice
+from speechtok.errors import InputError
+from tests.examples.speech_lm.conftest import grid_of
 
 pytestmark = pytest.mark.slow  # the models are trained first
 
@@ -31,23 +32,35 @@ def test_with_phones_utterances_are_memorised_and_transcribed(trained_with_phone
 
 @pytest.mark.parametrize("by_phones", [False, True])
 def test_streamed_audio_equals_the_decoded_utterance(trained, trained_with_phones, by_phones):
-    folder = Path((trained_with_phones if by_phones else trained[0]).out) / "model"
+    folder = Path((trained_with_phones if by_phones else trained).out) / "model"
     talker, chunks = Talker(folder), []
     spoken = talker.say("über 12 boote", play=chunks.append)
     assert len(chunks) > 3
     assert torch.equal(torch.cat(chunks), talker.tokenizer.decode(spoken.tokens)[0])
 
 
+@pytest.mark.parametrize("by_phones", [False, True])
+def test_audio_streamed_in_a_voice_equals_the_decoded_utterance(
+    trained, trained_with_phones, by_phones, prompt, voice_model
+):
+    folder = Path((trained_with_phones if by_phones else trained).out) / "model"
+    talker, chunks = Talker(folder), []
+    voice = load_voice(talker.tokenizer, prompt, voice_model, "a high voice", seed=2)
+    spoken = talker.say("über 12 boote", play=chunks.append, voice=voice)
+    assert len(chunks) > 3
+    assert torch.equal(torch.cat(chunks), talker.tokenizer.decode(voice.complete(spoken.tokens))[0])
+
+
 def test_the_candidate_with_the_most_likely_transcript_is_kept(trained):
-    talker = Talker(Path(trained[0].out) / "model")
-    utterance = prepare(trained[0], talker.tokenizer, "train")[0]
+    talker = Talker(Path(trained.out) / "model")
+    utterance = prepare(trained, talker.tokenizer, "train")[0]
     right, wrong = utterance.tokens.codes[0, :1], torch.zeros(1, 30, dtype=torch.int64)
     talker._generate_codes = lambda *_, **__: [wrong, right, wrong[:, :0]]
     assert torch.equal(talker.say(utterance.text, candidates=3).tokens.codes[0], right)
 
 
 def test_a_continuation_is_cut_to_the_requested_duration(trained, data):
-    talker = Talker(Path(trained[0].out) / "model")
+    talker = Talker(Path(trained.out) / "model")
     tokens = talker.tokenizer.encode(*speechtok.read_audio(data / "dev0.flac"))
     requested = []
 
@@ -62,16 +75,10 @@ def test_a_continuation_is_cut_to_the_requested_duration(trained, data):
     assert requested == [(0.5, 0.25)]
 
 
-def test_models_of_other_stages_or_tokenizers_are_refused(trained, values, new_tokenizer, tmp_path, data):
-    model = Path(trained[0].out) / "model"
-    with pytest.raises(InputError, match="a model of the stage language; expected one of the stage voice"):
-        Talker(model, model)
-    talker = Talker(model)
-    with pytest.raises(InputError, match="pass --voice too"):
-        talker.audio(
-            torch.zeros(3, dtype=torch.int64), talker.tokenizer.encode(*speechtok.read_audio(data / "dev0.flac"))
-        )
-    new_tokenizer(seed=1).save(tmp_path / "other")
-    other = train.train(voice_of(values, tokenizer=str(tmp_path / "other"), steps=1))
-    with pytest.raises(FingerprintError, match="expected the same one"):
-        Talker(model, other)
+def test_a_model_of_another_stage_is_refused(values):
+    with pytest.raises(InputError, match="a model of the stage speech; expected one of the stage language"):
+        Talker(train.train(grid_of(values, steps=1)))
+
+
+def test_generated_tokens_say_what_generated_them(trained):
+    assert Talker(Path(trained.out) / "model").say("yes").tokens.generated_by == "examples.speech_lm"

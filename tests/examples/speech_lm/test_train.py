@@ -11,10 +11,10 @@ from examples.speech_lm import train
 from examples.speech_lm.talker import Talker
 from examples.speech_lm.trainer import Trainer
 from speechtok.errors import CheckpointError
-from tests.examples.speech_lm.conftest import MODEL, config_of, grid_of, voice_of, weights_of
+from tests.examples.speech_lm.conftest import MODEL, config_of, grid_of, weights_of
 
 
-@pytest.mark.parametrize("make", [config_of, voice_of, grid_of])
+@pytest.mark.parametrize("make", [config_of, grid_of])
 def test_an_interrupted_training_reaches_the_weights_of_an_uninterrupted_one(values, make, tmp_path, monkeypatch):
     dropout = MODEL | {"attention_dropout": 0.3}
     train.train(make(values, model=dropout))

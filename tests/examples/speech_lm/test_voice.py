@@ -1,33 +1,36 @@
 import pytest
 import torch
 
-from examples.speech_lm.voice import UNKNOWN, Voice, fill
-
-pytestmark = pytest.mark.slow  # the models are trained first
-
-
-def test_a_voice_keeps_codebook_0_of_any_length(trained):
-    voice = Voice(trained[1])
-    reference = torch.randint(0, 32, (3, 40))
-    for frames in (1, voice.frames, 2 * voice.frames + 3):
-        codes = torch.randint(0, 32, (frames,))
-        for known in (None, reference):
-            completed = voice(codes, known)
-            assert completed.shape == (3, frames)
-            assert torch.equal(completed[0], codes)
-            assert 0 <= int(completed.min()) <= int(completed.max()) < 32
+import speechtok
+from examples.speech_lm.voice import load_voice
+from speechtok.errors import FingerprintError, InputError, TokensError
+from speechtok.voice import VoiceModel
 
 
-def test_unknown_codes_are_the_most_likely_ones(trained):
-    voice = Voice(trained[1])
-    v = voice.vocabulary
-    given = torch.randint(0, 32, (3, 8))
-    given[1:] = UNKNOWN
-    filled = fill(voice.model, v, given, temperature=0.0)
-    ids = v.to_ids(filled[None])
-    with torch.inference_mode():
-        logits = voice.model(input_ids=ids).logits[0, :-2]  # at each id for the next one, without the end token
-    for position, id_ in enumerate(ids[0, 1:-1].tolist()):
-        first = v.first_code + (id_ - v.first_code) // 32 * 32
-        if first > v.first_code:
-            assert int(logits[position, first : first + 32].argmax()) == id_ - first
+def test_a_voice_completes_codes_as_its_model_does_whole_and_in_a_stream(tiny, speech, prompt, voice_model):
+    voice = load_voice(tiny, prompt, voice_model, "a high voice", seed=5)
+    said, heard = tiny.encode(speech(0.3), 16_000), tiny.encode(*speechtok.read_audio(prompt))
+    expected = VoiceModel(tiny, voice_model).complete(said, heard, "a high voice", 5)
+    tokens = voice.complete(said)
+    assert torch.equal(tokens.codes, expected.codes)
+    assert tokens.generated_by == voice.model.name
+    stream = voice.stream()
+    assert torch.equal(torch.cat([stream.push(said.codes[:, 0]), stream.flush()], 2), expected.codes)
+    assert not torch.equal(load_voice(tiny, heard, voice_model, seed=6).complete(said).codes, expected.codes)
+
+
+def test_without_a_prompt_there_is_no_voice(tiny):
+    assert load_voice(tiny, None) is None
+
+
+def test_a_voice_that_cannot_be_used_is_refused_when_it_is_loaded(tiny, new_tokenizer, speech, prompt, voice_model):
+    with pytest.raises(InputError, match=r"voice-model is .* without a voice; expected --voice PROMPT"):
+        load_voice(tiny, None, voice_model)
+    with pytest.raises(InputError, match="hihg"):
+        load_voice(tiny, prompt, voice_model, "a hihg voice")
+    with pytest.raises(TokensError, match="prompt 0 has"):
+        load_voice(tiny, tiny.encode(speech(0.1), 16_000), voice_model)
+    with pytest.raises(FingerprintError, match="load the tokenizer that it was trained for"):
+        load_voice(new_tokenizer(seed=1), prompt, voice_model)
+    with pytest.raises(FingerprintError, match="there is no voice model for tokenizer"):
+        load_voice(tiny, prompt)
