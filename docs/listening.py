@@ -1,9 +1,10 @@
 """Make the listening page: ``python -m docs.listening --data DIR``.
 
 ``DIR`` holds the manifests ``test.jsonl`` and ``test-new.jsonl`` with the clips named in :data:`CLIPS`. The script
-encodes each clip with the default tokenizer, decodes it with 8, 4, 2 and 1 codebooks, and writes ``docs/listen/``:
-one FLAC file and one spectrogram per version, the page itself, and the picture in the README. Run it again after the
-default tokenizer changes. Needs the ``bench`` and ``train`` extras.
+encodes each clip with the default tokenizer, decodes it with 8, 4, 2 and 1 codebooks, and lets the voice model generate
+the other codebooks from codebook 0. It writes ``docs/listen/``: one FLAC file and one spectrogram per version, the page
+itself, and the picture in the README. Run it again after the default tokenizer or its voice model changes. Needs the
+``bench`` and ``train`` extras.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from torch import Tensor
 
 import speechtok
 from speechtok.metrics import pesq_wb, stoi
+from speechtok.voice import VoiceModel
 from training.manifest import Utterance, read_manifest
 
 mpl.use("Agg")
@@ -32,6 +34,14 @@ CLIPS = {
 }
 """Utterance ids, with speaker and language. All are CC0."""
 
+PROMPTS = {
+    "kathleen-1088": {"Kathleen": "kathleen-0999", "Kerstin": "kerstin-0340"},
+    "kathleen-0999": {"Kathleen": "kathleen-1088", "Kerstin": "kerstin-0340"},
+    "kerstin-0340": {"Kerstin": "kerstin-0783", "Kathleen": "kathleen-1088"},
+    "kerstin-0783": {"Kerstin": "kerstin-0340", "Kathleen": "kathleen-1088"},
+}
+"""For each clip, the voices that the voice model gives it, and the clips that they come from."""
+PROMPT_SECONDS = 3
 CODEBOOKS = 8, 4, 2, 1
 README_CLIP, README_CODEBOOKS = "kathleen-1088", (8, 1)
 WINDOW, HOP = 512, 64
@@ -46,6 +56,11 @@ Four utterances, each as the original and decoded from 8, 4, 2 and 1 codebooks b
 Use headphones. With all 8 codebooks, listen for the timbre of the voice and for breathy vowels, as the decoder writes
 noise where the codes do not determine the waveform. With 1 codebook, words remain but the voice does not: codebook 0
 carries phonetic content, and the other codebooks carry the voice.
+
+The last two versions of a clip start from its codebook 0 alone. The [voice model](../voice.md) of the package generates
+the other codebooks, once in the voice of another recording of the speaker, and once in the voice of the other speaker.
+A prompt of 3 s gives the voice. Other recordings of both speakers were in the training data of the voice model. Its
+figures for speakers that it has not heard are on [their page](../benchmarks/voice.md).
 
 The files are 16-bit FLAC at 16 kHz. FLAC is lossless, so every difference between two clips comes from the tokenizer.
 The spectrograms show 0 to 8 kHz over time; the colour scale covers 80 dB and is the same for all versions of a clip.
@@ -80,6 +95,12 @@ def find_clips(data: Path) -> dict[str, Utterance]:
     return {name: utterances[name] for name in CLIPS}
 
 
+def read_prompt(tok: speechtok.Tokenizer, utterance: Utterance) -> speechtok.SpeechTokens:
+    """The first :data:`PROMPT_SECONDS` of a clip."""
+    waveform, sample_rate = speechtok.read_audio(utterance.audio)
+    return tok.encode(waveform[: PROMPT_SECONDS * sample_rate], sample_rate)
+
+
 def spectrogram(waveform: Tensor) -> np.ndarray:
     """Power in dB, ``(bins, frames)``."""
     window = torch.hann_window(WINDOW)
@@ -100,8 +121,15 @@ def save(figure: plt.Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def write_versions(tok: speechtok.Tokenizer, utterance: Utterance) -> tuple[dict[str, Tensor], list[str]]:
+def write_versions(
+    tok: speechtok.Tokenizer, utterance: Utterance, voices: dict[str, speechtok.SpeechTokens]
+) -> tuple[dict[str, Tensor], list[str]]:
     """Write the clip in all versions.
+
+    Args:
+        tok: the tokenizer.
+        utterance: the clip.
+        voices: prompts for the voice model, by name.
 
     Returns:
         Waveforms ``(S,)`` by version, and the cards of the page.
@@ -110,10 +138,12 @@ def write_versions(tok: speechtok.Tokenizer, utterance: Utterance) -> tuple[dict
     tokens = tok.encode(waveform, sample_rate)
     versions = {"original": waveform}
     versions |= {str(q): tok.decode(tokens, num_codebooks=q)[0] for q in CODEBOOKS}
+    model = VoiceModel(tok)
+    versions |= {f"voice-{name}": tok.decode(model.complete(tokens, prompt))[0] for name, prompt in voices.items()}
     peak = float(spectrogram(waveform).max())
     cards = []
     for name, audio in versions.items():
-        stem = f"{utterance.id}-{name}"
+        stem = f"{utterance.id}-{name.lower()}"
         speechtok.write_audio(FOLDER / f"{stem}.flac", audio, tok.sample_rate)
         figure, axes = plt.subplots(figsize=(4.8, 2.0), dpi=100)
         figure.subplots_adjust(0, 0, 1, 1)
@@ -121,6 +151,9 @@ def write_versions(tok: speechtok.Tokenizer, utterance: Utterance) -> tuple[dict
         save(figure, FOLDER / f"{stem}.webp")
         if name == "original":
             title, note = "Original", "256 kbit/s PCM"
+        elif name.startswith("voice-"):
+            title = f"Codebook 0 in the voice of {name.removeprefix('voice-')}"
+            note = f"{tok.bitrate / tok.num_codebooks / 1000:g} kbit/s and a prompt of {PROMPT_SECONDS} s"
         else:
             scores = [score(waveform, audio, tok.sample_rate) for score in (pesq_wb, stoi)]
             plural = "" if name == "1" else "s"
@@ -155,8 +188,11 @@ def main() -> int:
     tok = speechtok.load()
     FOLDER.mkdir(exist_ok=True)
     page = [HEAD.format(fingerprint=tok.fingerprint, decoder_fingerprint=tok.decoder_fingerprint)]
-    for name, utterance in find_clips(arguments.data).items():
-        versions, cards = write_versions(tok, utterance)
+    clips = find_clips(arguments.data)
+    prompts = {name: read_prompt(tok, clip) for name, clip in clips.items()}
+    for name, utterance in clips.items():
+        voices = {voice: prompts[clip] for voice, clip in PROMPTS[name].items()}
+        versions, cards = write_versions(tok, utterance, voices)
         if name == README_CLIP:
             draw_readme(versions)
         speaker, language = CLIPS[name]
