@@ -162,7 +162,7 @@ def write_versions(
             note += f", PESQ-WB {scores[0]:.2f}, STOI {scores[1]:.3f}"
         cards.append(
             f'<figure markdown="1">\n<figcaption><strong>{title}</strong> <span>{note}</span></figcaption>\n\n'
-            f"![Spectrogram, {title.lower()}]({stem}.webp)\n\n"
+            f"![Spectrogram, {title[0].lower()}{title[1:]}]({stem}.webp)\n\n"
             f'<audio controls preload="none" src="{stem}.flac"></audio>\n</figure>\n'
         )
     return versions, cards

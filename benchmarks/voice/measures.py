@@ -140,8 +140,8 @@ def settings(base: Sampling) -> list[Setting]:
     found = [Setting("as measured", base)]
     changes: dict[str, tuple[Any, ...]] = {
         "steps": (1, 2, 4, 8, 16),
-        "guidance": (1.0, 1.5, 2.0, 3.0),
-        "temperature": (0.6, 0.8, 1.0),
+        "guidance": (1.0, 1.5, 2.5, 4.0),
+        "temperature": (0.3, 0.5, 0.8),
     }
     for name, values in changes.items():
         found += [

@@ -17,8 +17,9 @@ CHAT = (
 
 
 def write_audio(folder: Path, speech: Callable[..., Any]) -> None:
-    """``in.wav``, the folders ``recordings`` and ``corpus``, and the data set ``DIR``."""
+    """``in.wav``, ``voice.wav``, the folders ``recordings`` and ``corpus``, and the data set ``DIR``."""
     speechtok.write_audio(folder / "in.wav", speech(1.5), 16_000)
+    speechtok.write_audio(folder / "voice.wav", speech(3.0, 1), 16_000)
     for name in ("recordings", "corpus", "DIR"):
         (folder / name).mkdir()
         for index in range(6 if name == "DIR" else 3):

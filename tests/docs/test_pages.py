@@ -107,7 +107,17 @@ def test_every_option_is_on_the_page_of_the_command_line():
     from tests.docs.test_snippets import help_of
 
     page = read("docs/cli.md")
-    for command in ("encode", "decode", "roundtrip", "convert", "info", "export", "serve", "completion"):
+    for command in (
+        "encode",
+        "decode",
+        "roundtrip",
+        "convert",
+        "convert-voice",
+        "info",
+        "export",
+        "serve",
+        "completion",
+    ):
         for option in set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_of("speechtok", command))) - {"-h", "--help"}:
             assert f"`{option}" in page, f"{command} {option}"
 

@@ -9,6 +9,7 @@ import torch
 
 import speechtok
 from speechtok.live.config import ServerConfig
+from speechtok.voice import VoiceModel
 from tests.live.browser import find_chromium, open_page
 from tests.live.conftest import RunningServer
 
@@ -23,7 +24,8 @@ SCREENSHOTS = os.environ.get("SPEECHTOK_SCREENSHOTS")
 
 @pytest.fixture(scope="module")
 def default_server():
-    running = RunningServer(speechtok.load(), ServerConfig())
+    tok = speechtok.load()
+    running = RunningServer(tok, ServerConfig(), voice=VoiceModel(tok))
     yield running
     running.stop()
 
@@ -132,3 +134,24 @@ def test_the_user_hears_himself_on_the_page(default_server, microphone, tmp_path
         page.wait_for("parseFloat(document.getElementById('heard').textContent) > 2")
         picture(page, f"loopback-{send}")
         assert page.console == []
+
+
+def test_the_agent_says_a_turn_in_the_voice_of_the_turn_before(default_server, microphone, tmp_path):
+    url = f"http://127.0.0.1:{default_server.port}/#start=1&raw=1&mode=convert-voice"
+    with open_page(url, tmp_path / "profile", microphone) as page:
+        page.wait_for(
+            "[...document.querySelectorAll('#events li')].some(e => e.dataset.type.endsWith('started') && "
+            "e.dataset.type.startsWith('output'))",
+            60,
+        )
+        picture(page, "convert-voice")
+        types = page.evaluate("[...document.querySelectorAll('#events li')].map(e => e.dataset.type).reverse()")
+        assert types[: types.index("output_audio_buffer.started")].count("input_audio_buffer.committed") == 2
+        assert page.console == []
+
+
+def test_the_page_offers_what_the_server_can_do(serve, tmp_path, microphone):
+    with open_page(f"http://127.0.0.1:{serve().port}/", tmp_path / "profile", microphone) as page:
+        page.wait_for("window.speechtok")
+        modes = page.evaluate("[...document.getElementById('mode').options].map(option => option.value)")
+    assert modes == ["none", "loopback", "repeat", "scripted"]

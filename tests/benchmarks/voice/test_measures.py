@@ -120,7 +120,7 @@ def test_an_ablation_measures_each_setting(new_studio, metrics, cases):
     by_label = {row["setting"]: row for row in rows}
     assert len(by_label) == len(rows) == len(settings)
     assert by_label["steps 1"]["steps"] == 1
-    assert by_label["guidance 3.0"]["guidance"] == 3.0
+    assert by_label["guidance 4.0"]["guidance"] == 4.0
     assert by_label["prompt 1 s"]["prompt seconds"].mean == pytest.approx(1)
     assert by_label["prompt 6 s"]["prompt seconds"].mean > 1
     for row in rows:
