@@ -160,7 +160,17 @@ def speed_table(speed: Speed) -> str:
 
 def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """One line for each setting."""
-    known = ("setting", "steps", "guidance", "temperature", "gap_closed", "pitch_distance", "cpu", "prompt seconds")
+    known = (
+        "setting",
+        "steps",
+        "guidance",
+        "style_guidance",
+        "temperature",
+        "gap_closed",
+        "pitch_distance",
+        "cpu",
+        "prompt seconds",
+    )
     further = [name for name in rows[0] if name not in (*known, "speaker")] if rows else []
     head = ["setting", "speaker similarity", "gap closed", "mean F0, semitones from the prompt's"]
     head += [_title(name) for name in further] + ["prompt, s", "CPU seconds for a second"]

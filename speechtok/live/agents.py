@@ -137,7 +137,10 @@ class Agents:
         if default not in BUILT_IN:
             self._answers[default] = load_answer(default)
         elif default not in built_in:
-            raise InputError(f"agent is {quoted(default)}, which needs a voice model for the tokenizer; pass one")
+            raise InputError(
+                f"agent is {quoted(default)}, which needs a voice model, and the package has none for this tokenizer; "
+                "pass one (--voice-model FILE)"
+            )
         self.names = tuple(dict.fromkeys((*built_in, default)))
 
     def make(self, name: str, conversation: Conversation) -> Agent:

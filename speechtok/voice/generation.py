@@ -156,4 +156,6 @@ def _read_one(steps: ExactSteps, latents: AcousticLatents, prompt: Tensor, frame
 def windows_of(semantic: Tensor, network: VoiceNetwork) -> Tensor:
     """Codes around each frame, ``(B, T, W)``, of semantic codes ``(B, T)``."""
     sizes = network.history, network.lookahead
+    if not semantic.shape[1]:
+        return semantic.new_empty(len(semantic), 0, sum(sizes) + 1)
     return F.pad(semantic, sizes, value=network.no_code).unfold(1, sum(sizes) + 1, 1)

@@ -58,6 +58,10 @@ def relative_error(found, expected):
     return float((found - expected).norm() / expected.norm())
 
 
+def test_nothing_said_gives_no_codes(model, said, prompt):
+    assert model.complete(said.crop(0, 0), prompt).codes.shape == (1, model.config.num_codebooks, 0)
+
+
 def test_completed_tokens_say_the_same_and_have_all_codebooks(model, said, prompt):
     completed = model.complete(said, prompt)
     assert torch.equal(completed.semantic, said.semantic)
