@@ -31,13 +31,14 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "pitch": (SOURCE, TRUE, COMPLETED),
     "voicing_f1": (TRUE, ALONE, COMPLETED),
     "f0_correlation": (TRUE, ALONE, COMPLETED, CONTOUR),
+    "f0_pyin": (TRUE, COMPLETED, CONTOUR),
     "wer": (SOURCE, TRUE, TWO, ALONE, COMPLETED),
     "dnsmos": (SOURCE, TRUE, ALONE, COMPLETED),
     "comb": (TRUE, ALONE, COMPLETED),
 }
 """Versions of an utterance that each measure of the resynthesis hears."""
 
-METRICS = ("voicing_f1", "f0_correlation", "wer", "dnsmos", "comb")
+METRICS = ("voicing_f1", "f0_correlation", "f0_pyin", "wer", "dnsmos", "comb")
 """Those of :data:`MEASURED` that are metrics of :mod:`benchmarks.metrics`."""
 
 ABLATED = ("voicing_f1", "wer", "dnsmos", "comb")

@@ -20,6 +20,7 @@ _TITLES = {
     "pitch": "mean F0 over the prompt's, semitones",
     "voicing_f1": "voicing F1",
     "f0_correlation": "F0 correlation",
+    "f0_pyin": "F0 correlation by pYIN",
     "dnsmos": "DNSMOS",
     "comb": "comb excess, dB",
     "wer": "word error rate",
