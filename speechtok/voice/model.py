@@ -250,9 +250,11 @@ class VoiceStream:
         """
         if self._ended:
             raise StreamError("the stream has ended; open another one with VoiceModel.stream")
-        if isinstance(semantic, Tensor) and semantic.ndim != 2:
+        if not isinstance(semantic, Tensor):
+            raise TokensError(f"semantic is a {type(semantic).__name__}; expected a tensor (B, T), such as codes[:, 0]")
+        if semantic.ndim != 2:
             raise TokensError(f"semantic has shape {tuple(semantic.shape)}; expected (B, T), such as codes[:, 0]")
-        check_codes(semantic[:, None] if isinstance(semantic, Tensor) else semantic, self._codebook_size)
+        check_codes(semantic[:, None], self._codebook_size)
         if len(semantic) != self.generator.batch:
             raise TokensError(f"semantic has {len(semantic)} rows; expected {self.generator.batch}, as the stream has")
         return self._advance(semantic.cpu())

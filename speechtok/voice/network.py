@@ -244,6 +244,6 @@ def rms_norm(x: Tensor) -> Tensor:
 
 
 def contour_inputs(contour: Tensor) -> Tensor:
-    """Contours ``(…, 2)``, in semitones, as input of the network, ``(…, 3)``: about 1, voicing, and 1: it is given."""
+    """Contours ``(…, 2)``, in semitones, as input of the network, ``(…, 3)``: scaled pitch, voicing, and 1."""
     semitones, voiced = contour.unbind(-1)
     return torch.stack([semitones / _CONTOUR_SCALE, voiced, torch.ones_like(voiced)], -1)

@@ -306,6 +306,8 @@ def test_bad_styles_and_codes_are_named(model, said, prompt):
     stream = model.stream(prompt)
     with pytest.raises(TokensError, match="expected 0 to"):
         stream.push(torch.full((1, 3), said.codebook_size))
+    with pytest.raises(TokensError, match="semantic is a SpeechTokens"):
+        stream.push(said)
     with pytest.raises(TokensError, match=r"expected \(B, T\)"):
         stream.push(said.codes)
     with pytest.raises(TokensError, match="2 rows"):
