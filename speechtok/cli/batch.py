@@ -54,6 +54,8 @@ def process_files(
             failures += clashes
             jobs = [job for job in planned if args.force or not _exists(job.target, args.plot)]
             skipped = len(planned) - len(jobs)
+            if jobs:
+                work.check(tokenizer)
             for folder in {job.target.parent for job in planned}:
                 remove_orphans(folder)
             workers = min(args.jobs or count_cores() + 1, len(jobs)) if in_processes else 0

@@ -26,6 +26,9 @@ _MAX_BYTES = 8_000_000
 class Work(ABC):
     """The work of a command on an input: read it, compute, and write the output. It is copied to other processes."""
 
+    def check(self, tokenizer: Tokenizer) -> None:  # noqa: B027, not every command has further inputs
+        """Raise what would fail for every input."""
+
     def warm_up(self, tokenizer: Tokenizer) -> None:  # noqa: B027, not every command is run in processes
         """Compute once, so that forked processes share what is prepared at the first use."""
 

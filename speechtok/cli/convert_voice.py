@@ -14,10 +14,12 @@ from speechtok.cli.batch import process_files
 from speechtok.cli.chunks import Replacing, Work
 from speechtok.cli.sources import Job
 from speechtok.cli.text import duration, generated_comment, path_text
+from speechtok.errors import TokensError
 from speechtok.media.writer import encode_file
 from speechtok.tokenizer import Tokenizer
 from speechtok.tokens import SpeechTokens
 from speechtok.voice.model import VoiceModel
+from speechtok.voice.prosody import Prosody
 from speechtok.voice.style import Style
 
 
@@ -39,6 +41,9 @@ def add_parser(commands: Commands) -> None:
         "--voice", required=True, metavar="PROMPT", type=non_empty, help="audio file with about 3 s of the voice"
     )
     parser.add_argument("--style", default="", metavar="TEXT", help="such as 'a high, lively, soft voice'")
+    parser.add_argument(
+        "--keep-intonation", action="store_true", help="let the pitch rise and fall as in the recording"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed sounds different (default: 0)")
     parser.add_argument(
         "--voice-model", metavar="FILE", type=non_empty, help="voice model (default: the one of the package)"
@@ -53,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
             args.parser.error("expected IN and OUT")
         *args.inputs, args.out = args.inputs
     Style.parse(args.style)
-    work = _ConvertVoice(Path(args.voice), args.style, args.seed, args.voice_model, args.num_codebooks)
+    work = _ConvertVoice(
+        Path(args.voice), args.style, args.keep_intonation, args.seed, args.voice_model, args.num_codebooks
+    )
     return process_files(args, work, AUDIO_SUFFIXES, ".wav")
 
 
@@ -61,12 +68,17 @@ def run(args: argparse.Namespace) -> int:
 class _ConvertVoice(Work):
     prompt: Path
     style: str
+    keep_intonation: bool
     seed: int
     voice_model: str | None
     num_codebooks: int | None
 
-    def warm_up(self, tokenizer: Tokenizer) -> None:
-        self._voice(tokenizer)
+    def check(self, tokenizer: Tokenizer) -> None:
+        model, prompt = self._voice(tokenizer)
+        try:
+            model.stream(prompt)
+        except TokensError as error:
+            raise TokensError(f"{path_text(self.prompt)}: {error}") from error
 
     def read(self, source: Path) -> Any:
         return read_audio(source)
@@ -77,7 +89,8 @@ class _ConvertVoice(Work):
     def _convert(self, tokenizer: Tokenizer, waveform: Tensor, sample_rate: int) -> tuple[SpeechTokens, Tensor]:
         model, prompt = self._voice(tokenizer)
         said = tokenizer.encode(waveform, sample_rate, num_codebooks=1)
-        tokens = model.complete(said, prompt, self.style, self.seed)
+        contour = Prosody.of(waveform, sample_rate, tokenizer).contour() if self.keep_intonation else None
+        tokens = model.complete(said, prompt, self.style, self.seed, contour=contour)
         return tokens, as_waveform(tokenizer.decode(tokens, self.num_codebooks))[0]
 
     def _voice(self, tokenizer: Tokenizer) -> tuple[VoiceModel, SpeechTokens]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 from transformers.generation.streamers import BaseStreamer
 
-from speechtok.errors import InputError, VocabularyError
+from speechtok.errors import InputError, VocabularyError, quoted
 from speechtok.lm.parser import Parser
 from speechtok.lm.vocabulary import AudioVocabulary
 from speechtok.tokenizer import Tokenizer
@@ -77,6 +77,7 @@ class AudioStreamer(BaseStreamer):
     Raises:
         FingerprintError: the vocabulary belongs to another tokenizer.
         StreamError: the tokenizer cannot stream.
+        InputError: ``voice`` is not a function.
         VocabularyError: there is a voice model, and the vocabulary has acoustic codes already.
     """
 
@@ -93,6 +94,10 @@ class AudioStreamer(BaseStreamer):
             raise VocabularyError(
                 f"the vocabulary has {vocabulary.num_codebooks} codebooks; expected codebook 0 alone for a voice "
                 "model, or no voice"
+            )
+        if voice is not None and not callable(voice):
+            raise InputError(
+                f"voice is {quoted(voice)}; expected a function that opens a stream: lambda: model.stream(prompt)"
             )
         self._open_voice, self._voice = voice, None if voice is None else voice()
         self._vocabulary = vocabulary

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from speechtok import AudioVocabulary
-from speechtok.errors import VocabularyError
+from speechtok.errors import InputError, VocabularyError
 from speechtok.lm import AudioStreamer
 from tests.voice.networks import LOOKAHEAD, make_voice_model
 
@@ -65,3 +65,5 @@ def test_pieces_of_an_utterance_have_no_seam(tiny, model, prompt, speech):
 def test_a_vocabulary_with_acoustic_codes_needs_no_voice(tiny, model, prompt):
     with pytest.raises(VocabularyError, match="codebook 0 alone"):
         AudioStreamer(AudioVocabulary(tiny, "flatten"), tiny, print, voice=lambda: model.stream(prompt))
+    with pytest.raises(InputError, match=r"voice is .*lambda: model\.stream\(prompt\)"):
+        AudioStreamer(AudioVocabulary(tiny, "semantic"), tiny, print, voice=model.stream(prompt))
