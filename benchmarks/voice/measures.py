@@ -18,7 +18,7 @@ from speechtok.voice.generation import Sampling
 from speechtok.voice.prosody import Prosody
 from speechtok.voice.style import QUANTITIES, WORDS, Style, measured_values
 
-VERSION = 1
+VERSION = 2
 """Of the measures; kept results of another version are measured again."""
 
 SOURCE, TRUE, TWO, ALONE = "recording", "true codes", "two true codebooks", "codebook 0 alone"
@@ -29,6 +29,7 @@ Scores = dict[str, Value]
 MEASURED: dict[str, tuple[str, ...]] = {
     "speaker": (SOURCE, TRUE, ALONE, COMPLETED, WRONG),
     "pitch": (SOURCE, TRUE, COMPLETED),
+    "pitch_pyin": (SOURCE, TRUE, COMPLETED),
     "voicing_f1": (TRUE, ALONE, COMPLETED),
     "f0_correlation": (TRUE, ALONE, COMPLETED, CONTOUR),
     "f0_pyin": (TRUE, COMPLETED, CONTOUR),
@@ -68,7 +69,9 @@ def resynthesis(studio: Studio, case: Case, metrics: Mapping[str, Metric], slow:
         if version in MEASURED["speaker"]:
             scores[key("speaker", version)] = studio.likeness(speech, case.voice.others), 1.0
         if version in MEASURED["pitch"]:
-            scores[key("pitch", version)] = pitch_distance(heard, speech), 1.0
+            scores[key("pitch", version)] = mean_interval(heard.pitch, speech.pitch), 1.0
+        if version in MEASURED["pitch_pyin"] and "f0_pyin" in metrics:
+            scores[key("pitch_pyin", version)] = mean_interval(heard.pitch_pyin, speech.pitch_pyin), 1.0
         scores |= _measure(metrics, slow, source, speech, version)
     return scores
 
@@ -170,7 +173,7 @@ def ablation(studio: Studio, case: Case, metrics: Mapping[str, Metric], slow: bo
             key("cpu", setting.label): (spent / seconds, seconds),
             key("prompt seconds", setting.label): (len(heard.waveform) / SAMPLE_RATE, 1.0),
             key("speaker", setting.label): (studio.likeness(speech, case.voice.others), 1.0),
-            key("pitch", setting.label): (pitch_distance(heard, speech), 1.0),
+            key("pitch", setting.label): (mean_interval(heard.pitch, speech.pitch), 1.0),
         }
         scores |= {
             key(name, setting.label): metric.measure(source, speech)
@@ -180,11 +183,11 @@ def ablation(studio: Studio, case: Case, metrics: Mapping[str, Metric], slow: bo
     return scores
 
 
-def pitch_distance(a: Speech, b: Speech) -> float:
-    """Mean log F0 of ``b`` over that of ``a``, in semitones; NaN if one of them is hardly voiced."""
+def mean_interval(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean log F0 of the pitch ``b`` over that of ``a``, in semitones; NaN if one of them is hardly voiced."""
     means = []
-    for speech in (a, b):
-        voiced = speech.pitch[speech.pitch > 0]
+    for pitch in (a, b):
+        voiced = pitch[pitch > 0]
         if len(voiced) < MIN_VOICED_FRAMES:
             return math.nan
         means.append(float(np.log2(voiced).mean()))

@@ -80,14 +80,24 @@ def resynthesis(scores: Scores) -> dict[str, Any]:
         for name in sorted(names, key=lambda name: (list(MEASURED).index(name.partition("@")[0]), name))
     }
     speaker = {version: scores.values("speaker", version) for version in MEASURED["speaker"]}
-    pitch = {version: scores.values("pitch", version) for version in MEASURED["pitch"]}
+    distances = {
+        name: {version: np.abs(scores.values(name, version)) for version in MEASURED[name]}
+        for name in ("pitch", "pitch_pyin")
+        if name in measures
+    }
     return {
         "measures": measures,
         "gap_closed": gap_closed(scores, COMPLETED),
         "gap_closed_by_true_codes": gap_closed(scores, TRUE),
         "beats_wrong_prompt": scores.estimate(share(speaker[COMPLETED] - speaker[WRONG])),
-        "pitch_distance": {version: scores.estimate(np.abs(values)) for version, values in pitch.items()},
-        "pitch_close": {version: scores.estimate(share(CLOSE_PITCH - np.abs(v))) for version, v in pitch.items()},
+        "pitch_distance": {
+            name: {version: scores.estimate(apart) for version, apart in versions.items()}
+            for name, versions in distances.items()
+        },
+        "pitch_close": {
+            name: {version: scores.estimate(share(CLOSE_PITCH - apart)) for version, apart in versions.items()}
+            for name, versions in distances.items()
+        },
         "differences": {
             name: scores.difference(name, COMPLETED, than)
             for name in measures
@@ -232,7 +242,7 @@ def targets(found: Mapping[str, Any]) -> list[Target]:
         measures, differences = part["measures"], part["differences"]
         at_least("gap of the speaker similarity closed", part["gap_closed"], 0.5, "at least 0.5")
         at_least("right prompt beats wrong prompt, share", part["beats_wrong_prompt"], 0.8, "at least 0.8")
-        distance = part["pitch_distance"][COMPLETED]
+        distance = part["pitch_distance"]["pitch"][COMPLETED]
         at_most("mean F0 and that of the prompt, semitones apart", distance, CLOSE_PITCH, f"at most {CLOSE_PITCH:g}")
         at_least("voicing F1", measures.get("voicing_f1", {}).get(COMPLETED), 0.75, "at least 0.75")
         for name, value in differences.items():

@@ -18,6 +18,7 @@ _DIGITS = {"dnsmos": 3, "comb": 2}
 _TITLES = {
     "speaker": "speaker similarity",
     "pitch": "mean F0 over the prompt's, semitones",
+    "pitch_pyin": "mean F0 over the prompt's by pYIN, semitones",
     "voicing_f1": "voicing F1",
     "f0_correlation": "F0 correlation",
     "f0_pyin": "F0 correlation by pYIN",
@@ -89,7 +90,9 @@ def resynthesis_table(part: Mapping[str, Any]) -> str:
         ("mean F0 and the prompt's, semitones apart", "pitch_distance", 2),
         (f"at most {CLOSE_PITCH:g} semitones apart, share", "pitch_close", 3),
     ):
-        rows.append([title, *(_cell(part[name].get(version), digits) for version in versions)])
+        for measure, row in part[name].items():
+            by = "" if measure == "pitch" else ", by pYIN"
+            rows.append([f"{title}{by}", *(_cell(row.get(version), digits) for version in versions)])
     lines = [
         ["gap from codebook 0 alone to the recording closed", _cell(part["gap_closed"])],
         ["gap closed by the true codes", _cell(part["gap_closed_by_true_codes"])],

@@ -105,7 +105,7 @@ def found_with(**changed):
             "measures": {"voicing_f1": {COMPLETED: even.get("voicing", none)}},
             "gap_closed": even.get("gap", none),
             "beats_wrong_prompt": none,
-            "pitch_distance": {COMPLETED: even.get("pitch", none), TRUE: none},
+            "pitch_distance": {"pitch": {COMPLETED: even.get("pitch", none), TRUE: none}},
             "differences": {
                 "dnsmos": even.get("dnsmos", none),
                 "comb": even.get("comb", none),
