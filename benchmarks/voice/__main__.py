@@ -233,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
         "--style-guidance",
         type=positive,
         default=default.style_guidance,
-        help=f"by the style and the contour ({default.style_guidance})",
+        help=f"by the style ({default.style_guidance})",
     )
     parser.add_argument(
         "--temperature", type=positive, default=default.temperature, help=f"of the noise ({default.temperature})"

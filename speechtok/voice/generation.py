@@ -21,8 +21,8 @@ class Sampling:
         steps: steps of the flow for a frame, a power of 2.
         guidance: how far the prompt is followed beyond what it makes likely (Ho and Salimans 2022, Classifier-free
             diffusion guidance, arXiv 2207.12598); 1 follows it as it is, and takes half of the time.
-        style_guidance: the same for a style and a contour, beyond what the prompt makes likely; 1 follows them as they
-            are, and takes two thirds of the time. Without a style or a contour, it says nothing.
+        style_guidance: the same for a style, beyond what the prompt and the contour make likely; 1 follows it as it is,
+            and takes two thirds of the time. Without a style, it says nothing.
         temperature: standard deviation of the noise; below 1, voices vary less.
     """
 
@@ -43,7 +43,8 @@ class Sampling:
 class Generator:
     """Generates acoustic codes frame by frame, the same on every machine.
 
-    With guidance, an utterance has up to three rows: all that is asked for, the prompt alone, and not even the prompt.
+    With guidance, an utterance has up to three rows: all that is asked for, the same without the style, and nothing but
+    what is said.
 
     Args:
         steps: of the network of the voice model.
@@ -52,7 +53,6 @@ class Generator:
         prompts: codes of the prompts, each ``(Q, T)``.
         styles: steps of the styles, ``(B, 4)``.
         seeds: of the noise of each utterance.
-        has_contour: whether contours will be given.
     """
 
     def __init__(
@@ -63,12 +63,11 @@ class Generator:
         prompts: list[Tensor],
         styles: Tensor,
         seeds: list[int],
-        has_contour: bool = False,
     ) -> None:
         self.steps, self.latents, self.sampling, self.seeds = steps, latents, sampling, seeds
         self.batch = len(prompts)
         self._styles, self._no_style = steps.style(styles), steps.style(torch.zeros_like(styles))
-        self._plain = sampling.style_guidance != 1 and (has_contour or bool(styles.any()))
+        self._plain = sampling.style_guidance != 1 and bool(styles.any())
         self._untold = sampling.guidance != 1
         self._guidance = torch.tensor(
             [sampling.style_guidance] * self._plain + [sampling.guidance] * self._untold, dtype=torch.float32
@@ -100,11 +99,11 @@ class Generator:
     def step(self, window: Tensor, contour: Tensor | None = None) -> Tensor:
         """Generate one frame: semantic codes around it ``(B, W)`` to acoustic codes ``(B, Q - 1)``."""
         target = self.steps.embed(window, self._before, TARGET)
-        rows = [target + self._styles]
+        told = [self._styles, self._no_style] if self._plain else [self._styles]
+        rows = [target + style for style in told]
         if contour is not None:
-            rows = [rows[0] + self.steps.enter_contour(contour)]
-        if self._plain:
-            rows.append(target + self._no_style)
+            pitch = self.steps.enter_contour(contour)
+            rows = [row + pitch for row in rows]
         if self._untold:  # without a prompt, the network knows frames of prompts
             rows.append(self.steps.embed(window, self._before, PROMPT))
         x = torch.cat(rows)

@@ -117,7 +117,7 @@ class VoiceModel:
         self._check_tokens("semantic", semantic)
         codes, lengths = semantic.codes[:, :1].cpu(), semantic.lengths.cpu()
         past_end = torch.arange(codes.shape[2]) >= lengths[:, None]
-        generator = self._generator(prompt, style, seed, sampling, len(semantic), contour is not None)
+        generator = self._generator(prompt, style, seed, sampling, len(semantic))
         windows = windows_of(codes[:, 0].masked_fill(past_end, self.network.no_code), self.network)
         contours = None if contour is None else self._contours(contour, *codes[:, 0].shape)
         acoustic = generator.run(windows, contours).masked_fill(past_end[:, None], 0)
@@ -137,7 +137,7 @@ class VoiceModel:
 
         The codes are those of :meth:`complete`, and come :attr:`lookahead` frames late.
         """
-        return VoiceStream(self, self._generator(prompt, style, seed, sampling, batch_size, has_contour=False))
+        return VoiceStream(self, self._generator(prompt, style, seed, sampling, batch_size))
 
     @property
     def steps(self) -> ExactSteps:
@@ -156,7 +156,6 @@ class VoiceModel:
         seed: int,
         sampling: Sampling | None,
         batch: int,
-        has_contour: bool,
     ) -> Generator:
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise InputError(f"seed is {quoted(seed)}; expected a whole number")
@@ -167,7 +166,6 @@ class VoiceModel:
             self._prompts(prompt, batch),
             self._styles(style, batch),
             [seed + row for row in range(batch)],
-            has_contour,
         )
 
     def _check_tokens(self, name: str, tokens: Any) -> None:

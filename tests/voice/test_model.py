@@ -41,9 +41,9 @@ def prompt(tiny, speech):
     return tiny.encode(speech(0.6, seed=2), 16_000)
 
 
-def make_generator(steps, model, prompts, sampling, style=0, has_contour=False):
+def make_generator(steps, model, prompts, sampling, style=0):
     styles = torch.full((len(prompts), 4), style)
-    return Generator(steps, model.latents, sampling, prompts, styles, list(range(len(prompts))), has_contour)
+    return Generator(steps, model.latents, sampling, prompts, styles, list(range(len(prompts))))
 
 
 def record_conditions(steps, monkeypatch):
@@ -136,7 +136,7 @@ def test_generation_computes_what_training_does(model, said, prompt, style, monk
     sampling = Sampling(steps=2, guidance=1.0, style_guidance=1.0)
     with use_isa(None):
         steps = model.steps
-    generator = make_generator(steps, model, [prompt.codes[0]], sampling, style, has_contour=True)
+    generator = make_generator(steps, model, [prompt.codes[0]], sampling, style)
     seen = record_conditions(steps, monkeypatch)
     sizes = model.network.history, model.network.lookahead
     windows = F.pad(said.semantic, sizes, value=model.network.no_code).unfold(1, sum(sizes) + 1, 1)
@@ -168,12 +168,11 @@ def test_guidance_starts_from_a_network_that_hears_no_prompt(model, said, prompt
     assert relative_error(torch.cat([condition[1:] for condition in seen]), alone) < 0.05
 
 
-@pytest.mark.parametrize("style", [0, 3])
-def test_guidance_by_the_style_starts_from_what_the_prompt_alone_makes_likely(model, said, prompt, style, monkeypatch):
+def test_guidance_by_the_style_starts_from_what_prompt_and_contour_make_likely(model, said, prompt, monkeypatch):
     with use_isa(None):
         steps = model.steps
     sampling = Sampling(steps=2, guidance=1.0, style_guidance=2.0)
-    generator = make_generator(steps, model, [prompt.codes[0]], sampling, style, has_contour=True)
+    generator = make_generator(steps, model, [prompt.codes[0]], sampling, style=3)
     seen = record_conditions(steps, monkeypatch)
     windows = windows_of(said.semantic, model.network)
     contour = torch.rand(1, windows.shape[1], 3)
@@ -181,8 +180,8 @@ def test_guidance_by_the_style_starts_from_what_the_prompt_alone_makes_likely(mo
     codes = torch.cat([prompt.codes, torch.cat([said.semantic[:, None], acoustic], 1)], 2)
     count = prompt.codes.shape[2]
     kinds = torch.cat([torch.full((1, count), PROMPT), torch.full((1, windows.shape[1]), TARGET)], 1)
-    none = torch.zeros(1, codes.shape[2], 3), torch.zeros(1, 4, dtype=torch.int64)
-    plain = model.network(Sequence(codes[:, 0], model.latents.of(codes), kinds, none[1], none[0]))[0, count:]
+    contours, style = torch.cat([torch.zeros(1, count, 3), contour], 1), torch.zeros(1, 4, dtype=torch.int64)
+    plain = model.network(Sequence(codes[:, 0], model.latents.of(codes), kinds, style, contours))[0, count:]
     assert relative_error(torch.cat([condition[1:] for condition in seen]), plain) < 0.05
     styled, unstyled = torch.stack(seen).unbind(1)
     assert relative_error(styled, unstyled) > 0.05
@@ -203,9 +202,12 @@ def test_the_guidance_adds_up(model, said, prompt, monkeypatch):
     assert torch.allclose(generator._before, quantized)
 
 
-def test_without_a_style_its_guidance_says_nothing(model, said, prompt):
+@pytest.mark.parametrize("has_contour", [False, True])
+def test_without_a_style_its_guidance_says_nothing(model, said, prompt, has_contour):
+    contour = torch.ones(said.codes.shape[2], 2) if has_contour else None
     plain, other = (
-        model.complete(said, prompt, sampling=Sampling(steps=2, style_guidance=value)).codes for value in (1.0, 5.0)
+        model.complete(said, prompt, sampling=Sampling(steps=2, style_guidance=value), contour=contour).codes
+        for value in (1.0, 5.0)
     )
     assert torch.equal(plain, other)
 
@@ -220,7 +222,7 @@ def test_compiled_code_gives_the_same_bits(model, tiny, speech, prompt, isa, gui
     found = []
     for name in (None, isa):
         with use_isa(name):
-            generator = make_generator(model.steps, model, prompts, sampling, 2, has_contour=True)
+            generator = make_generator(model.steps, model, prompts, sampling, 2)
             codes = generator.run(windows, contour)
             found.append((codes, generator._before, *(tensor.float() for tensor in generator._state.tensors)))
     for ours, theirs in zip(*found, strict=True):
