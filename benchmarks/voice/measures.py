@@ -145,7 +145,7 @@ def settings(base: Sampling) -> list[Setting]:
     changes: dict[str, tuple[Any, ...]] = {
         "steps": (1, 2, 4, 8, 16),
         "guidance": (1.0, 1.5, 2.5, 4.0),
-        "temperature": (0.3, 0.5, 0.8),
+        "temperature": (0.2, 0.35, 0.5, 0.8),
     }
     for name, values in changes.items():
         found += [

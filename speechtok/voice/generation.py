@@ -27,9 +27,9 @@ class Sampling:
     """
 
     steps: int = 8
-    guidance: float = 2.5
+    guidance: float = 1.5
     style_guidance: float = 6.0
-    temperature: float = 0.5
+    temperature: float = 0.35
 
     def __post_init__(self) -> None:
         if type(self.steps) is not int or not 1 <= self.steps <= TIME_STEPS or TIME_STEPS % self.steps:

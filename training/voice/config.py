@@ -54,14 +54,14 @@ class VoiceTrainingConfig:
     out: str
     tokenizer: str = ""
     model: VoiceConfig = field(default_factory=VoiceConfig)
-    speeds: tuple[float, ...] = (1.0, 0.85, 1.18)
+    speeds: tuple[float, ...] = (1.0, 0.85, 1.18, 0.75, 1.33)
     balance: float = 8.0
     prompt_seconds_low: float = 1.0
     prompt_seconds_high: float = 3.5
     sequence_seconds: float = 7.0
     style_share: float = 0.5
-    contrast_share: float = 0.3
-    contour_share: float = 0.35
+    contrast_share: float = 0.35
+    contour_share: float = 0.5
     latent_noise: float = 0.3
     flow_samples: int = 2
     seed: int = 0
