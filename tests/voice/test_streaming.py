@@ -65,5 +65,8 @@ def test_pieces_of_an_utterance_have_no_seam(tiny, model, prompt, speech):
 def test_a_vocabulary_with_acoustic_codes_needs_no_voice(tiny, model, prompt):
     with pytest.raises(VocabularyError, match="codebook 0 alone"):
         AudioStreamer(AudioVocabulary(tiny, "flatten"), tiny, print, voice=lambda: model.stream(prompt))
+
+
+def test_a_stream_in_place_of_what_opens_one_is_named(tiny, model, prompt):
     with pytest.raises(InputError, match=r"voice is .*lambda: model\.stream\(prompt\)"):
         AudioStreamer(AudioVocabulary(tiny, "semantic"), tiny, print, voice=model.stream(prompt))
