@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
 
 import torch
@@ -56,12 +56,13 @@ def process_files(
             skipped = len(planned) - len(jobs)
             if jobs:
                 work.check(tokenizer)
-            for folder in {job.target.parent for job in planned}:
-                remove_orphans(folder)
             workers = min(args.jobs or count_cores() + 1, len(jobs)) if in_processes else 0
-            results = _run(ChunkProcessor(tokenizer, work, jobs), workers, in_chunks=args.jobs != 0)
             failed: dict[int, str] = {}
-            with tqdm(total=len(planned), initial=skipped, unit="file", disable=len(planned) < 2) as bar:
+            with (
+                _no_orphans({job.target.parent for job in planned}),
+                contextlib.closing(_run(ChunkProcessor(tokenizer, work, jobs), workers, args.jobs != 0)) as results,
+                tqdm(total=len(planned), initial=skipped, unit="file", disable=len(planned) < 2) as bar,
+            ):
                 for chunk, outcomes in results:
                     bar.update(len(chunk))
                     failed.update({i: o.failure for i, o in zip(chunk, outcomes, strict=True) if o.failure is not None})
@@ -82,7 +83,21 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run(processor: ChunkProcessor, workers: int, in_chunks: bool) -> Iterator[tuple[range, list[Outcome]]]:
+@contextlib.contextmanager
+def _no_orphans(folders: Collection[Path]) -> Iterator[None]:
+    """Remove what killed processes left in the folders: earlier ones at once, those of this run at its end."""
+    for folder in folders:
+        remove_orphans(folder)
+    try:
+        yield
+    finally:
+        for folder in folders:
+            remove_orphans(folder)
+
+
+def _run(
+    processor: ChunkProcessor, workers: int, in_chunks: bool
+) -> Generator[tuple[range, list[Outcome]], None, None]:
     """Process all jobs, in order; those at which a worker process died come last.
 
     Args:

@@ -189,6 +189,8 @@ def test_ctrl_c_ends_all_processes_and_leaves_whole_files_only(run, clips, tmp_p
     def read(self, source):
         if source == clips[-1]:
             (tmp_path / "pid").write_text(str(os.getpid()))
+            # left by a process that was killed
+            (tmp_path / "out" / f".speechtok-{'0' * 16}-0.tmp").write_text("half")
             os.kill(parent, signal.SIGINT)
             time.sleep(100)
         return before(self, source)
@@ -197,6 +199,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_whole_files_only(run, clips, tmp_p
     assert run("encode", *clips, "-o", tmp_path / "out", "--jobs", 2) == 130
     assert "Traceback" not in capsys.readouterr().err
     for path in (tmp_path / "out").iterdir():
+        assert path.suffix == ".tokens"
         SpeechTokens.load(path)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
