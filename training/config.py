@@ -108,7 +108,8 @@ class LossConfig:
         intelligibility: weight of the loss of intelligibility, after STOI.
         phase_limit: frequency in hertz above which ``waveform`` and ``spectrum`` ignore everything; 0 for no limit.
         energy_distance: weight of the spectral energy distance of two decodings, for a decoder with noise.
-        band_energy: weight of the difference of band energies above 3 kHz, for a decoder with noise.
+        band_energy: weight of the difference of band energies, from 0.5 to 2 kHz and above 3 kHz, for a decoder
+            with noise.
     """
 
     waveform: float = 1.0

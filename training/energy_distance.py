@@ -17,8 +17,9 @@ class EnergyDistance(nn.Module):
       arXiv 2008.01160), where ``d`` is the mean absolute difference of magnitudes plus the root mean squared difference
       of their logarithms in a frame, at several resolutions. It is smallest in expectation where the decodings have the
       distribution of the originals: noise is not punished for being other noise.
-    - ``band_energy``: mean absolute difference of the log energies of 500 Hz bands above 3 kHz, over 128 ms. It is what
-      the logarithm of single bins underestimates.
+    - ``band_energy``: mean absolute difference of the log energies of 500 Hz bands from 0.5 to 2 kHz and above 3 kHz,
+      over 128 ms. Losses of waveforms favour less energy than speech has where they cannot predict it, and the
+      logarithm of single bins underestimates noise. From 2 to 3 kHz, more energy would be more noise, which is heard.
 
     Args:
         sample_rate: in hertz.
@@ -26,7 +27,8 @@ class EnergyDistance(nn.Module):
 
     WINDOWS = (8.0, 16.0, 32.0, 64.0, 128.0)  # milliseconds
     BAND_WINDOW = 32.0
-    BAND_WIDTH, LOWEST_BAND = 500.0, 3_000.0  # hertz
+    BAND_WIDTH = 500.0  # hertz
+    LOWEST_BAND, GAP = 500.0, (2_000.0, 3_000.0)
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
@@ -72,9 +74,10 @@ class EnergyDistance(nn.Module):
     def _band_energies(self, x: Tensor) -> Tensor:
         """Log mean powers ``(B, bands, times)``."""
         power = self._magnitudes(x, self.band_length).square()
-        hertz_per_bin = self.sample_rate / self.band_length
-        width, first = round(self.BAND_WIDTH / hertz_per_bin), round(self.LOWEST_BAND / hertz_per_bin)
-        count = (power.shape[1] - 1 - first) // width
-        bands = power[:, first : first + count * width].unflatten(1, (count, width)).mean(2)
+        width = round(self.BAND_WIDTH * self.band_length / self.sample_rate)
+        count = (power.shape[1] - 1) // width
+        edges = [index * self.BAND_WIDTH for index in range(count)]
+        kept = [i for i, edge in enumerate(edges) if edge >= self.LOWEST_BAND and not self.GAP[0] <= edge < self.GAP[1]]
+        bands = power[:, : count * width].unflatten(1, (count, width)).mean(2)[:, kept]
         frames = min(16, bands.shape[2])
         return (F.avg_pool1d(bands, frames, max(1, frames // 2)) + 1e-5).log()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import benchmarks.publish
 from benchmarks.arguments import one_line_errors
-from benchmarks.publish.pages import FIGURE, PAGES, figure_is_current, fill, save_all_tables, save_figure
-from benchmarks.publish.results import FOLDER, collect, read_public_report, read_results
+from benchmarks.publish.pages import FIGURE, PAGES, figure_is_current, fill, save_figure
+from benchmarks.publish.results import FOLDER, collect, keep, read_results
 from benchmarks.report.write import write_file
 
 
@@ -28,9 +28,17 @@ def main(argv: Sequence[str] | None = None, folder: Path = FOLDER, pages: Sequen
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("report", type=Path, nargs="?", help="folder of benchmarks.reconstruction --out")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the results of codecs and benchmarks that the report lacks"
+    )
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if anything is out of date")
     arguments = parser.parse_args(argv)
-    results = collect(arguments.report) if arguments.report else read_results(folder)
+    if arguments.report is None:
+        results = read_results(folder)
+    else:
+        results = collect(arguments.report)
+        if arguments.keep:
+            results = keep(results, read_results(folder))
     outdated = []
     for page in pages:
         text = page.read_text(encoding="utf-8")
@@ -45,7 +53,6 @@ def main(argv: Sequence[str] | None = None, folder: Path = FOLDER, pages: Sequen
         if not arguments.check:
             save_figure(results, figure)
     if arguments.report and not arguments.check:
-        save_all_tables(read_public_report(arguments.report), folder, outdated)
         write_file(folder / "results.json", (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
     for path in outdated:
         print(f"{path}: {'out of date' if arguments.check else 'written'}")

@@ -10,20 +10,13 @@ from PIL import Image
 
 from benchmarks.publish.results import FOLDER, Results, estimate
 from benchmarks.publish.tables import NEEDS, TABLES, competitors
-from benchmarks.report.data import BITRATE, Report
-from benchmarks.report.markdown import TITLE, markdown
-from benchmarks.report.plots import distributions, draw_rate_distortion, png
-from benchmarks.report.write import write_file
+from benchmarks.report.data import BITRATE
+from benchmarks.report.plots import draw_rate_distortion
 from speechtok.errors import InputError
 
-PAGES = (FOLDER / "index.md", FOLDER.parents[1] / "README.md")
+PAGES = (FOLDER / "index.md", FOLDER / "report.md", FOLDER.parents[1] / "README.md")
 
 FIGURE = "rate-distortion.png"
-DISTRIBUTIONS = "distributions.png"
-
-ALL_TABLES = """# All benchmark tables
-
-The Markdown report of `benchmarks.reconstruction`. [Benchmarks](index.md) explains the results."""
 
 FIGURE_METRICS = ("wer_gap", "dnsmos", "pesq", "stoi", "speaker", "comb")
 
@@ -73,23 +66,6 @@ def save_figure(results: Results, path: Path) -> None:
     found = {spec: {name: estimate(results, spec, name) for name in (BITRATE, *names)} for spec in specs}
     figure = draw_rate_distortion(metrics, found, names)
     figure.savefig(path, dpi=100, metadata={"Description": fingerprint(results), "Software": None})
-
-
-def save_all_tables(report: Report, folder: Path, written: list[Path]) -> None:
-    """Write ``report.md``, the page of all tables, and its figure of distributions.
-
-    Args:
-        report: with the scores of single utterances.
-        folder: where to write.
-        written: list to which the files are added.
-    """
-    content = {
-        "report.md": markdown(report, [DISTRIBUTIONS]).replace(f"# {TITLE}", ALL_TABLES, 1).encode(),
-        DISTRIBUTIONS: png(distributions(report)),
-    }
-    for name, data in content.items():
-        write_file(folder / name, data)
-        written.append(folder / name)
 
 
 def figure_is_current(results: Results, path: Path) -> bool:

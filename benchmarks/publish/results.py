@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.bootstrap import Estimate
 from benchmarks.compare import read_report
 from benchmarks.report.data import Report, estimates, group_by, nan_to_none
-from benchmarks.report.markdown import anchor_notes
 from speechtok.errors import InputError
 
 FORMAT = 1
@@ -26,23 +25,16 @@ Results = dict[str, Any]
 """The content of ``results.json``."""
 
 
-def read_public_report(folder: Path) -> Report:
-    """Read the ``report.json`` of a folder, without the folders of this machine.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    report: Report = without_folders(read_report(folder / "report.json"))
-    return report
-
-
 def collect(folder: Path) -> Results:
     """Read what the benchmarks wrote to a folder, without the folders of this machine.
 
     Raises:
         InputError: ``report.json`` or another file cannot be read.
     """
-    found: Results = {"format": FORMAT, "reconstruction": summarise(read_public_report(folder))}
+    found: Results = {
+        "format": FORMAT,
+        "reconstruction": summarise(without_folders(read_report(folder / "report.json"))),
+    }
     for name in OPTIONAL:
         path = folder / f"{name}.json"
         if path.is_file():
@@ -78,10 +70,9 @@ def summarise(report: Report) -> dict[str, Any]:
     summary = {name: report[name] for name in kept} | {
         "utterances": len(report["utterances"]),
         "minutes": max(math.fsum(s for s in row["seconds"] if s) for row in report["codecs"].values()) / 60,
-        "notes": anchor_notes(report),
         "codecs": {
             spec: {
-                "identity": row["identity"],
+                **{name: row[name] for name in ("identity", "sample_rate", "delay_ms", "codebook_size", "perplexity")},
                 "groups": {
                     group: {name: list(vars(value).values()) for name, value in estimates(report, spec, some).items()}
                     for group, some in groups.items()
@@ -92,6 +83,40 @@ def summarise(report: Report) -> dict[str, Any]:
     }
     rounded: dict[str, Any] = nan_to_none(_round(summary))
     return rounded
+
+
+def keep(results: Results, before: Results) -> Results:
+    """Add the results of codecs and benchmarks that new results lack.
+
+    Args:
+        results: new ones; their codecs come first.
+        before: earlier ones.
+
+    Raises:
+        InputError: they differ in utterances, metrics, recognisers or versions of libraries, so that their values do
+            not compare.
+    """
+    new, old = results["reconstruction"], before["reconstruction"]
+    for name in ("utterances", "metrics", "recognisers", "versions"):
+        if new[name] != old[name]:
+            raise InputError(
+                f"the report has other {name} than the results before it; measure all codecs together, without --keep"
+            )
+    merged = before | results
+    codecs = new["codecs"] | _others(new["codecs"], old["codecs"])
+    merged["reconstruction"] = new | {"minutes": max(new["minutes"], old["minutes"]), "codecs": codecs}
+    if "conditions" in results and "conditions" in before:
+        new, old = results["conditions"], before["conditions"]
+        for name in ("utterances", "metrics", "versions"):
+            if new.get(name) != old.get(name):
+                raise InputError(f"the conditions have other {name} than before; measure all codecs together")
+        rows = {title: row | _others(row, old["conditions"][title]) for title, row in new["conditions"].items()}
+        merged["conditions"] = new | {"conditions": rows}
+    return merged
+
+
+def _others(new: Results, old: Results) -> Results:
+    return {name: value for name, value in old.items() if name not in new}
 
 
 def _round(value: Any) -> Any:

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 
 from benchmarks.conditions import conditions_table
+from benchmarks.metrics.metric import GROUPS
 from benchmarks.publish.results import Results, estimate
 from benchmarks.report.data import BITRATE, is_anchor
-from benchmarks.report.markdown import ARROWS, cell
+from benchmarks.report.markdown import ABOUT_ALL, ARROWS, anchor_notes, cell, codec_table, definitions
 from benchmarks.tokens.table import tokens_table
 
 README_BITRATE = 8.0
@@ -55,14 +56,20 @@ def artefacts(results: Results) -> str:
     return _table(results, ARTEFACT_METRICS)
 
 
-def _table(results: Results, names: Sequence[str], specs: Sequence[str] | None = None, intervals: bool = False) -> str:
+def _table(
+    results: Results,
+    names: Sequence[str],
+    specs: Sequence[str] | None = None,
+    intervals: bool = False,
+    group: str = "all",
+) -> str:
     metrics = {name: m for name, m in results["reconstruction"]["metrics"].items() if name in names}
     metrics = {name: metrics[name] for name in names if name in metrics}
     titles = [f"{m['title']} {ARROWS[m['better']]}{'*' if m['slow'] else ''}" for m in metrics.values()]
     lines = [" | ".join(["| codec", "kbit/s", *titles]) + " |", "|---" * (2 + len(titles)) + "|"]
     for spec in specs or results["reconstruction"]["codecs"]:
-        cells = [cell(estimate(results, spec, BITRATE), 2, False)]
-        cells += [cell(estimate(results, spec, name), m["digits"], intervals) for name, m in metrics.items()]
+        cells = [cell(estimate(results, spec, BITRATE, group), 2, False)]
+        cells += [cell(estimate(results, spec, name, group), m["digits"], intervals) for name, m in metrics.items()]
         lines.append(f"| {codec_name(spec)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -87,7 +94,9 @@ def recognition(results: Results) -> str:
 
 def notes(results: Results) -> str:
     """Where a metric rates a codec above the original."""
-    return "\n".join(results["reconstruction"]["notes"])
+    found = results["reconstruction"]
+    means = {spec: {name: estimate(results, spec, name).mean for name in found["metrics"]} for spec in found["codecs"]}
+    return "\n".join(anchor_notes(found["metrics"], means))
 
 
 def tokens(results: Results) -> str:
@@ -142,6 +151,38 @@ def setup(results: Results) -> str:
     return "\n".join(lines)
 
 
+def everything(results: Results) -> str:
+    """Every metric with its intervals, languages, codecs and definitions, under headings."""
+    found = results["reconstruction"]
+    metrics, codecs = found["metrics"], found["codecs"]
+    summary_names = [name for name, m in metrics.items() if m["summary"]]
+    parts = {}
+    for group, heading in GROUPS.items():
+        names = [name for name, m in metrics.items() if m["group"] == group]
+        if names:
+            parts[f"{heading}, with 95 % confidence intervals"] = _table(results, names, intervals=True)
+    for language in [*next(iter(codecs.values()))["groups"]][1:]:
+        parts[f"Language {language}"] = _table(results, summary_names, group=language)
+    if missing := _missing(results):
+        parts["Utterances with a value"] = missing
+    parts["Codecs"] = codec_table(codecs)
+    parts["Metrics"] = "\n".join([*definitions(metrics), ABOUT_ALL])
+    return "\n\n".join(f"## {heading}\n\n{text}" for heading, text in parts.items())
+
+
+def _missing(results: Results) -> str:
+    """Metrics that some utterances have no value for."""
+    found, lines = results["reconstruction"], []
+    total = found["utterances"]
+    for name, metric in found["metrics"].items():
+        counts = {codec_name(spec): estimate(results, spec, name).count for spec in found["codecs"]}
+        if min(counts.values()) < total:
+            listed = ", ".join(f"{spec} {count}" for spec, count in counts.items())
+            listed = f"{min(counts.values())} each" if len(set(counts.values())) == 1 else listed
+            lines.append(f"- {metric['title']}, of {total}: {listed}")
+    return "\n".join(lines)
+
+
 def competitors(results: Results) -> list[str]:
     """Specifications of the codecs that are not anchors."""
     return [spec for spec in results["reconstruction"]["codecs"] if not is_anchor(spec)]
@@ -158,6 +199,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "conditions": conditions,
     "phones": phones,
     "setup": setup,
+    "everything": everything,
 }
 """Tables by the name of their mark."""
 

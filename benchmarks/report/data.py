@@ -148,6 +148,11 @@ def estimates(
     return found
 
 
+def means(report: Report) -> dict[str, dict[str, float]]:
+    """Mean of every metric, by the specification of the codec."""
+    return {spec: {name: value.mean for name, value in estimates(report, spec).items()} for spec in report["codecs"]}
+
+
 def to_array(values: Sequence[float | None]) -> np.ndarray:
     """Convert to float64, with NaN for ``None``."""
     return np.array([math.nan if value is None else value for value in values], float)

@@ -1,15 +1,16 @@
 """A report as Markdown."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.bootstrap import Estimate
 from benchmarks.evaluation.conditions import CLEAN
 from benchmarks.metrics.metric import GROUPS
-from benchmarks.report.data import BITRATE, Report, badness, estimates, extremes, group_by, short_specs, to_array
+from benchmarks.report.data import BITRATE, Report, badness, estimates, extremes, group_by, means, short_specs, to_array
 
 TITLE = "Comparison of codecs"
 
@@ -17,6 +18,11 @@ SUMMARY, EXTREMES = "Summary", "Best, median and worst utterances"
 
 ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0"}
 """Direction of better values."""
+
+ABOUT_ALL = (
+    "- kbit/s: measured bits of all utterances over their duration, without containers. Waveforms are compared at "
+    "16 kHz, after the delay of each codec is removed. Intervals: bootstrap over utterances."
+)
 
 MAX_FAILURES = 20
 """Failures that are listed for each codec."""
@@ -60,7 +66,7 @@ def sections(report: Report, semantics: str = "") -> list[tuple[str, str]]:
     """
     metrics = report["metrics"]
     parts = [(SUMMARY, table(report, [name for name, m in metrics.items() if m["summary"]] or list(metrics)))]
-    parts += [("Anchors", "\n".join(found))] if (found := anchor_notes(report)) else []
+    parts += [("Anchors", "\n".join(found))] if (found := anchor_notes(report["metrics"], means(report))) else []
     parts += [("Recognition by language", found)] if (found := recognition_table(report)) else []
     if semantics:
         parts.append(("Phones and speakers in codebook 0", semantics))
@@ -76,7 +82,7 @@ def sections(report: Report, semantics: str = "") -> list[tuple[str, str]]:
         (f"Language {name}", table(report, summary, members)) for name, members in group_by(report, "language").items()
     ]
     parts += [(EXTREMES, found)] if (found := extremes_table(report)) else []
-    parts += [("Codecs", _codec_table(report)), ("Metrics", "\n".join(_definitions(report)))]
+    parts += [("Codecs", codec_table(report["codecs"])), ("Metrics", "\n".join(_definitions(report)))]
     return parts
 
 
@@ -113,27 +119,29 @@ def table(
     return "\n".join(lines)
 
 
-def anchor_notes(report: Report) -> list[str]:
+def anchor_notes(metrics: Mapping[str, Any], values: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Metrics by which a codec is better than the original, as list items.
 
     A metric that compares with the original cannot be better. DNSMOS has no original to compare with, and a
     recogniser may misunderstand it.
+
+    Args:
+        metrics: of a report.
+        values: means of each codec by the name of the metric.
     """
-    if "identity" not in report["codecs"]:
+    if "identity" not in values:
         return []
-    lines = []
-    found = {spec: estimates(report, spec) for spec in report["codecs"]}
-    best = found["identity"]
-    for name, metric in report["metrics"].items():
-        if math.isnan(best[name].mean):
-            continue
-        better = []
-        for spec in report["codecs"]:
-            value = found[spec][name].mean
-            if badness(metric, value) < badness(metric, best[name].mean) - 1e-9:  # False for NaN
-                better.append(f"{short_specs(report['codecs'])[spec]} ({value:.{metric['digits']}f})")
+    lines, short = [], short_specs(values)
+    for name, metric in metrics.items():
+        best = values["identity"][name]
+        # comparisons with NaN are False
+        better = [
+            f"{short[spec]} ({found[name]:.{metric['digits']}f})"
+            for spec, found in values.items()
+            if badness(metric, found[name]) < badness(metric, best) - 1e-9
+        ]
         if better:
-            of_original = f"{best[name].mean:.{metric['digits']}f}"
+            of_original = f"{best:.{metric['digits']}f}"
             lines.append(f"- {metric['title']} rates these above the original ({of_original}): {', '.join(better)}.")
     return lines or ["- Every metric rates the original best."]
 
@@ -201,9 +209,10 @@ def notes(report: Report) -> list[str]:
     return lines
 
 
-def _codec_table(report: Report) -> str:
+def codec_table(codecs: Mapping[str, Any]) -> str:
+    """What each codec of a report is."""
     lines = ["| codec | identity | Hz | delay, ms | perplexity of the codebooks |", "|---|---|---|---|---|"]
-    for spec, row in report["codecs"].items():
+    for spec, row in codecs.items():
         used = ", ".join(f"{value:.0f}" for value in row["perplexity"])
         used = f"{used} (of {row['codebook_size']})" if used else ""
         lines.append(f"| {spec} | {row['identity']} | {row['sample_rate']} | {row['delay_ms']:.2f} | {used} |")
@@ -214,7 +223,7 @@ _BETTER = {"higher": "higher is better", "lower": "lower is better", "zero": "be
 
 
 def _definitions(report: Report) -> list[str]:
-    lines = [f"- {m['title']}, {_BETTER[m['better']]}: {m['about']}" for m in report["metrics"].values()]
+    lines = definitions(report["metrics"])
     if any(m["slow"] for m in report["metrics"].values()):
         measured = {
             index
@@ -225,8 +234,9 @@ def _definitions(report: Report) -> list[str]:
             if value is not None
         }
         lines.append(f"- \\*: measured on {len(measured)} of the utterances, the same for all codecs")
-    lines.append(
-        "- kbit/s: measured bits of all utterances over their duration, without containers. Waveforms are compared at "
-        "16 kHz, after the delay of each codec is removed. Intervals: bootstrap over utterances."
-    )
-    return lines
+    return [*lines, ABOUT_ALL]
+
+
+def definitions(metrics: Mapping[str, Any]) -> list[str]:
+    """What each metric of a report measures, as list items."""
+    return [f"- {m['title']}, {_BETTER[m['better']]}: {m['about']}" for m in metrics.values()]

@@ -43,12 +43,17 @@ def test_equal_waveforms_have_no_distance(distance):
         assert abs(float(value)) < 1e-3
 
 
-def test_band_energy_tells_how_loud_noise_is_above_3_khz(distance):
+def test_band_energy_tells_how_loud_each_band_is_except_where_it_would_ask_for_noise(distance):
     for decibels in (-6.0, 3.0):
         gain = 0.1 * 10 ** (decibels / 20)
         value = distance(torch.stack([noise(1, gain), noise(2, gain)]), noise(0))["band_energy"]
         assert float(value) == pytest.approx(abs(decibels) * math.log(10) / 10, abs=0.15)
-    assert float(distance(torch.stack([tone(500), tone(500)]), tone(900))["band_energy"]) < 0.05
+    for left_out in ((200, 300), (2_200, 2_800)):
+        x, target = map(tone, left_out)
+        assert float(distance(torch.stack([x, x]), target)["band_energy"]) < 0.05
+    for heard in ((700, 1_700), (3_200, 7_700)):
+        x, target = map(tone, heard)
+        assert float(distance(torch.stack([x, x]), target)["band_energy"]) > 0.5
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000])

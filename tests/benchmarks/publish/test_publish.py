@@ -83,12 +83,44 @@ def test_one_command_writes_results_tables_and_figure_and_a_second_one_finds_the
         assert line in text, line
     results = json.loads((docs / "results.json").read_text())
     assert "scores" not in json.dumps(results)
-    assert (docs / "report.md").read_text().startswith("# All benchmark tables\n")
-    assert (docs / "distributions.png").is_file()
     for file in docs.glob("*.*[dn]"):
         assert "/somewhere" not in file.read_text(), file
     assert main(["--check"], docs, [page]) == 0
     assert main([], docs, [page]) == 0
+    assert page.read_text() == text
+
+
+def test_codecs_that_a_report_lacks_keep_their_results(measured, docs, capsys):
+    page = docs / "index.md"
+    assert main([str(measured)], docs, [page]) == 0
+    report = json.loads((measured / "report.json").read_text())
+    row = report["codecs"].pop("speechtok:8@/somewhere/model")
+    row["scores"]["pesq"] = [4.0] * len(row["scores"]["pesq"])
+    report["codecs"] = {"speechtok:8@/somewhere/model": row}
+    (measured / "report.json").write_text(json.dumps(report))
+    conditions = json.loads((measured / "conditions.json").read_text())
+    value = {"mean": 2.5, "low": 1.0, "high": 3.0, "count": 3}
+    conditions["conditions"] = {name: {"speechtok:8": {"pesq": value}} for name in ("clean", "noise:0")}
+    (measured / "conditions.json").write_text(json.dumps(conditions))
+    (measured / "tokens.json").unlink()
+    before = json.loads((docs / "results.json").read_text())
+    assert main([str(measured), "--keep"], docs, [page]) == 0
+    after = json.loads((docs / "results.json").read_text())
+    codecs = after["reconstruction"]["codecs"]
+    assert set(codecs) == set(before["reconstruction"]["codecs"])
+    assert codecs.pop("speechtok:8@model")["groups"]["all"]["pesq"][0] == 4.0
+    del before["reconstruction"]["codecs"]["speechtok:8@model"]
+    assert codecs == before["reconstruction"]["codecs"]
+    assert after["tokens"] == before["tokens"]
+    assert after["conditions"]["conditions"]["clean"]["opus:6"] == before["conditions"]["conditions"]["clean"]["opus:6"]
+    text = page.read_text()
+    assert "| PESQ-WB ↑ | speechtok, 8 codebooks | 2.500 | 2.500 |" in text
+    assert "| PESQ-WB ↑ | Opus, asked for 6 kbit/s | 1.500 | 1.500 |" in text
+    report["versions"]["pesq"] = "another"
+    (measured / "report.json").write_text(json.dumps(report))
+    capsys.readouterr()
+    assert main([str(measured), "--keep"], docs, [page]) == 1
+    assert "other versions" in capsys.readouterr().err
     assert page.read_text() == text
 
 
