@@ -14,7 +14,7 @@ typedef struct {
 } Answer;
 
 /* Of the golden files. */
-static const Answer answers[] = {{"a8758276273309ef", "86b3ccc0b5f257d6", 0xfed0636f, 0xe6c6c6f3},
+static const Answer answers[] = {{"a8758276273309ef", "7cc965fe7af23870", 0xfed0636f, 0x5ee4e9dc},
                                  {"6e0f5f766c426279", "3f71f34c7073ddfe", 0x3abb5ece, 0x2307831d},
                                  {"e152cdaf13d0b14a", "639616ff19180b41", 0xb1d2af6c, 0xac0880c0}};
 /* Of the small model below, for all other tokenizers. */
