@@ -89,8 +89,8 @@ def keep(results: Results, before: Results) -> Results:
     """Add the results of codecs and benchmarks that new results lack.
 
     Args:
-        results: new ones; their codecs come first.
-        before: earlier ones.
+        results: new ones.
+        before: earlier ones, which give the order of the codecs.
 
     Raises:
         InputError: they differ in utterances, metrics, recognisers or versions of libraries, so that their values do
@@ -103,20 +103,16 @@ def keep(results: Results, before: Results) -> Results:
                 f"the report has other {name} than the results before it; measure all codecs together, without --keep"
             )
     merged = before | results
-    codecs = new["codecs"] | _others(new["codecs"], old["codecs"])
+    codecs = old["codecs"] | new["codecs"]
     merged["reconstruction"] = new | {"minutes": max(new["minutes"], old["minutes"]), "codecs": codecs}
     if "conditions" in results and "conditions" in before:
         new, old = results["conditions"], before["conditions"]
         for name in ("utterances", "metrics", "versions"):
             if new.get(name) != old.get(name):
                 raise InputError(f"the conditions have other {name} than before; measure all codecs together")
-        rows = {title: row | _others(row, old["conditions"][title]) for title, row in new["conditions"].items()}
+        rows = {title: old["conditions"][title] | row for title, row in new["conditions"].items()}
         merged["conditions"] = new | {"conditions": rows}
     return merged
-
-
-def _others(new: Results, old: Results) -> Results:
-    return {name: value for name, value in old.items() if name not in new}
 
 
 def _round(value: Any) -> Any:
