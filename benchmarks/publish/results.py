@@ -108,8 +108,10 @@ def keep(results: Results, before: Results) -> Results:
     if "conditions" in results and "conditions" in before:
         new, old = results["conditions"], before["conditions"]
         for name in ("utterances", "metrics", "versions"):
-            if new.get(name) != old.get(name):
-                raise InputError(f"the conditions have other {name} than before; measure all codecs together")
+            if new[name] != old[name]:
+                raise InputError(
+                    f"the conditions have other {name} than before; measure all codecs together, without --keep"
+                )
         rows = {title: old["conditions"][title] | row for title, row in new["conditions"].items()}
         merged["conditions"] = new | {"conditions": rows}
     return merged

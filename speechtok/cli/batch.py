@@ -57,10 +57,11 @@ def process_files(
             if jobs:
                 work.check(tokenizer)
             workers = min(args.jobs or count_cores() + 1, len(jobs)) if in_processes else 0
+            results = _run(ChunkProcessor(tokenizer, work, jobs), workers, in_chunks=args.jobs != 0)
             failed: dict[int, str] = {}
             with (
                 _no_orphans({job.target.parent for job in planned}),
-                contextlib.closing(_run(ChunkProcessor(tokenizer, work, jobs), workers, args.jobs != 0)) as results,
+                contextlib.closing(results),  # which ends its processes
                 tqdm(total=len(planned), initial=skipped, unit="file", disable=len(planned) < 2) as bar,
             ):
                 for chunk, outcomes in results:
